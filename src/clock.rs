@@ -1,0 +1,127 @@
+//! Time is a parameter: nothing else reads a clock, so that every schedule, lease and retry test runs in no time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant: Unix milliseconds, UTC. In JSON RFC 3339 with milliseconds and `Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub fn utc(self) -> DateTime<Utc> {
+        Utc.timestamp_millis_opt(self.0).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    pub fn rfc3339(self) -> String {
+        self.utc().to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// The minute since 1970, the unit of the counters.
+    pub fn minute(self) -> i64 {
+        self.0.div_euclid(60_000)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.rfc3339())
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        DateTime::parse_from_rfc3339(&text).map(|t| Self(t.timestamp_millis())).map_err(serde::de::Error::custom)
+    }
+}
+
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What time it is, and waiting for a time.
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> Timestamp;
+    fn sleep(&self, span: Duration) -> Sleep;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn sleep(&self, span: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// A clock that stands still until it is moved. Sleepers wake when it has passed their time.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<Mutex<Manual>>);
+
+#[derive(Debug, Default)]
+struct Manual {
+    now: Timestamp,
+    sleepers: Vec<(Timestamp, tokio::sync::oneshot::Sender<()>)>,
+}
+
+impl ManualClock {
+    pub fn at(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(Manual { now, sleepers: Vec::new() })))
+    }
+
+    pub fn advance(&self, span: Duration) {
+        let mut inner = self.lock();
+        let now = inner.now.plus(span);
+        inner.now = now;
+        let (due, rest) = std::mem::take(&mut inner.sleepers).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
+        inner.sleepers = rest;
+        drop(inner);
+        for (_, wake) in due {
+            // A sleeper that has gone away does not mind.
+            let _ = wake.send(());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Manual> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.lock().now
+    }
+
+    fn sleep(&self, span: Duration) -> Sleep {
+        let (wake, woken) = tokio::sync::oneshot::channel();
+        let mut inner = self.lock();
+        let at = inner.now.plus(span);
+        inner.sleepers.push((at, wake));
+        Box::pin(async move {
+            let _ = woken.await;
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! What a job's plugin may do: the tenant's ceiling, set by the server's admin, and the job's grant inside it.
+
+use serde::{Deserialize, Serialize};
+
+use super::span::Size;
+use crate::error::Problem;
+
+/// The most that grants of a tenant's jobs may give. Nothing is allowed that is not named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceiling {
+    /// Origins with `*.` for any name below: `https://*.example.org`, `http://127.0.0.1:8091`.
+    pub hosts: Vec<String>,
+    /// Private networks that may be reached, in CIDR form; public addresses need no entry, others are refused.
+    pub networks: Vec<String>,
+    pub memory: Size,
+    pub scratch: Size,
+    /// Kinds of probes: `plugin`, `http`, `sql`, `redis` …
+    pub probes: Vec<String>,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), networks: Vec::new(), memory: Size::mib(64), scratch: Size(0), probes: vec!["plugin".into()] }
+    }
+}
+
+/// What one job's plugin may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grant {
+    pub http: Vec<HttpGrant>,
+    /// Linear memory and tables of the whole instance.
+    pub memory: Size,
+    pub scratch: Size,
+    pub secrets: Vec<SecretGrant>,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), secrets: Vec::new() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpGrant {
+    /// An origin: `https://api.example.org`, `http://127.0.0.1:8091`, `https://*.example.org`.
+    pub host: String,
+    #[serde(default = "HttpGrant::default_methods")]
+    pub methods: Vec<String>,
+}
+
+impl HttpGrant {
+    fn default_methods() -> Vec<String> {
+        vec!["GET".into(), "HEAD".into()]
+    }
+}
+
+/// How a secret may be used: to sign, with one algorithm and texts that begin in one way, or in one place of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretGrant {
+    pub name: String,
+    #[serde(rename = "use")]
+    pub usage: SecretUse,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_with: Option<String>,
+    /// For `use = "header"`: the header's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretUse {
+    Sign,
+    Header,
+}
+
+/// Algorithms that `sign` knows.
+pub const SIGN_ALGORITHMS: [&str; 2] = ["hmac-sha1", "hmac-sha256"];
+
+/// Scheme, host (exact, or `*.x` for any name below x) and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+}
+
+impl Origin {
+    /// `scheme://host[:port]` and nothing behind it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let right = "write scheme and host, as in \"https://api.example.org\" or \"http://127.0.0.1:8091\"";
+        let (tls, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(format!("{text:?} is no origin: {right}")),
+        };
+        if rest.is_empty() || rest.contains(['/', '?', '#', '@']) {
+            return Err(format!("{text:?} is no origin: no path, query or user in it; {right}"));
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| format!("{port:?} in {text:?} is no port: 1 to 65535"))?)
+            }
+            _ => (rest, if tls { 443 } else { 80 }),
+        };
+        Ok(Self { tls, host: host.trim_end_matches('.').to_ascii_lowercase(), port })
+    }
+
+    /// Whether `other` (which may have `*.` itself) lies inside this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let host = match self.host.strip_prefix("*.") {
+            Some(parent) => other.host.trim_start_matches("*.").strip_suffix(parent).is_some_and(|below| {
+                below.ends_with('.') && below.len() > 1 || other.host.starts_with("*.") && below.is_empty()
+            }),
+            None => self.host == other.host,
+        };
+        host && self.tls == other.tls && self.port == other.port
+    }
+}
+
+impl Grant {
+    /// What the grant asks for beyond the ceiling. `field` is the grant's path in its file.
+    pub fn beyond(&self, ceiling: &Ceiling, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let allowed: Vec<Origin> = ceiling.hosts.iter().filter_map(|host| Origin::parse(host).ok()).collect();
+        for (n, http) in self.http.iter().enumerate() {
+            let path = format!("{field}.http[{n}].host");
+            match Origin::parse(&http.host) {
+                Err(wrong) => problems.push(Problem::new(path, wrong)),
+                Ok(origin) if !allowed.iter().any(|ceiling| ceiling.covers(&origin)) => problems.push(Problem::new(
+                    path,
+                    format!("{} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{:?}]", http.host, http.host),
+                )),
+                Ok(_) => {}
+            }
+        }
+        for (what, asked, most) in [("memory", self.memory, ceiling.memory), ("scratch", self.scratch, ceiling.scratch)] {
+            if asked > most {
+                problems.push(Problem::new(format!("{field}.{what}"), format!("{asked} is above the tenant's ceiling of {most}")));
+            }
+        }
+        problems
+    }
+
+    pub fn secret(&self, name: &str) -> Option<&SecretGrant> {
+        self.secrets.iter().find(|secret| secret.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_covers_itself_and_a_star_what_is_below() {
+        let covers = |a: &str, b: &str| Origin::parse(a).unwrap().covers(&Origin::parse(b).unwrap());
+        assert!(covers("http://127.0.0.1:8091", "http://127.0.0.1:8091"));
+        assert!(covers("https://*.example.org", "https://a.b.example.org"));
+        assert!(covers("https://*.example.org", "https://*.example.org"));
+        assert!(covers("https://*.example.org", "https://*.x.example.org"));
+        assert!(!covers("https://*.example.org", "https://example.org"));
+        assert!(!covers("https://*.example.org", "https://badexample.org"));
+        assert!(!covers("https://*.example.org", "http://a.example.org"));
+        assert!(!covers("http://127.0.0.1:8091", "http://127.0.0.1:8092"));
+        assert!(!covers("https://a.example.org", "https://*.example.org"));
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_no_user() {
+        for wrong in ["", "127.0.0.1", "ftp://x", "http://a/b", "http://good@evil", "http://x:99999"] {
+            assert!(Origin::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A job: plugin + config + triggers + policy.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::grant::Grant;
+use super::plugin::PluginRef;
+use super::retry::RetrySpec;
+use super::span::Span;
+use super::trigger::TriggerSpec;
+use crate::clock::Timestamp;
+use crate::error::Problem;
+use crate::id::Id;
+
+/// A `[[job]]` of a tenant file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    pub name: String,
+    pub plugin: PluginRef,
+    #[serde(default = "default_class")]
+    pub class: String,
+    #[serde(default)]
+    pub priority: i32,
+    /// Unfinished runs at a time; 0 for no limit.
+    #[serde(default = "default_max_live")]
+    pub max_live: u32,
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// Of one attempt; `should-stop` turns true `grace` before it, the hard stop is the limit itself.
+    #[serde(default = "default_time_limit")]
+    pub time_limit: Span,
+    /// Absent: 5 s, or a tenth of a shorter limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// Over all attempts, from the first start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_limit: Option<Span>,
+    /// A run that has not started so long after it was due does not start any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline: Option<Span>,
+    /// No progress for so long ends the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_limit: Option<Span>,
+    #[serde(default)]
+    pub retry: RetrySpec,
+    #[serde(default)]
+    pub items: ItemsSpec,
+    #[serde(default)]
+    pub success_due: SuccessDue,
+    #[serde(default)]
+    pub triggers: Vec<TriggerSpec>,
+    #[serde(default)]
+    pub grant: Grant,
+}
+
+fn default_class() -> String {
+    "default".into()
+}
+
+fn default_max_live() -> u32 {
+    1
+}
+
+fn default_time_limit() -> Span {
+    Span::secs(60)
+}
+
+/// How the pieces of work inside a run decide its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ItemsSpec {
+    /// The run is dead when a strictly greater share of its pieces failed.
+    pub failure_threshold: f64,
+}
+
+impl Default for ItemsSpec {
+    fn default() -> Self {
+        Self { failure_threshold: 0.5 }
+    }
+}
+
+/// When a success is due: by the triggers, or within a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SuccessDue {
+    #[default]
+    Auto,
+    Within(Span),
+}
+
+impl TryFrom<String> for SuccessDue {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        humantime::parse_duration(&text)
+            .map(|span| Self::Within(Span(span)))
+            .map_err(|_| format!("{text:?} is neither \"auto\" nor a duration such as \"15m\""))
+    }
+}
+
+impl From<SuccessDue> for String {
+    fn from(due: SuccessDue) -> Self {
+        match due {
+            SuccessDue::Auto => "auto".into(),
+            SuccessDue::Within(span) => span.to_string(),
+        }
+    }
+}
+
+impl JobSpec {
+    /// `should-stop` turns true so long before the time limit.
+    pub fn grace(&self) -> Span {
+        self.grace.unwrap_or_else(|| Span(std::time::Duration::from_secs(5).min(self.time_limit.0 / 10)))
+    }
+
+    /// Contradictions between fields. `field` is the job's path in its file, as in `job[0]`.
+    pub fn contradictions(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        if !super::plugin::is_name(&self.name) {
+            refuse("name", format!("{:?} is no name: a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
+        }
+        if self.time_limit.0.is_zero() {
+            refuse("time_limit", "must be above 0".into());
+        }
+        if let Some(total) = self.total_limit.filter(|total| self.time_limit > *total) {
+            refuse("time_limit", format!("{} is above total_limit, {total}: an attempt cannot last longer than all of them", self.time_limit));
+        }
+        if let Some(grace) = self.grace.filter(|grace| *grace >= self.time_limit) {
+            refuse("grace", format!("{grace} is not below time_limit, {}: the run would be told to stop at once", self.time_limit));
+        }
+        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
+            refuse("stall_limit", format!("{stall} is above time_limit, {}: it could never be reached", self.time_limit));
+        }
+        if !(0.0..=1.0).contains(&self.items.failure_threshold) {
+            refuse("items.failure_threshold", format!("{} is no share: 0 to 1", self.items.failure_threshold));
+        }
+        problems.extend(self.retry.contradictions(&format!("{field}.retry")));
+        problems
+    }
+}
+
+/// A job as stored, in its current revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: Id,
+    pub tenant: Id,
+    pub tenant_name: String,
+    pub revision: Id,
+    pub spec: JobSpec,
+    /// Of the plugin that `spec.plugin` stood for when the job was applied.
+    pub digest: String,
+    pub paused_at: Option<Timestamp>,
+    pub paused_by: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,14 @@
+//! What Windlass is about, without I/O: `now` is an argument, nothing waits, nothing is stored.
+
+pub mod attempt;
+pub mod backlog;
+pub mod grant;
+pub mod health;
+pub mod job;
+pub mod plugin;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+pub mod span;
+pub mod tenant;
+pub mod trigger;

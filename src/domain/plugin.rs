@@ -1,0 +1,124 @@
+//! A plugin: a Wasm component with a name and a version, pinned by the digest of its bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::Id;
+
+/// What a job asks for: the newest version that fits, one version, or one digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PluginRef {
+    pub name: String,
+    pub want: Want,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    Newest,
+    /// `@1` or `@1.4`: the newest version that begins so.
+    Line(String),
+    /// `@1.4.2`
+    Exactly(String),
+    /// `@sha256:…`
+    Digest(String),
+}
+
+impl FromStr for PluginRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, want) = text.split_once('@').map_or((text, None), |(name, want)| (name, Some(want)));
+        if !is_name(name) {
+            return Err(format!("{name:?} is no plugin name: a-z, 0-9 and -, beginning with a letter"));
+        }
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let want = match want {
+            None => Want::Newest,
+            Some(digest) if digest.starts_with("sha256:") => Want::Digest(digest.to_owned()),
+            Some(version) => {
+                let core = version.split(['-', '+']).next().unwrap_or_default();
+                let parts: Vec<&str> = core.split('.').collect();
+                match parts.len() {
+                    1 | 2 if core == version && parts.iter().copied().all(number) => Want::Line(version.to_owned()),
+                    3 if parts.iter().copied().all(number) => Want::Exactly(version.to_owned()),
+                    _ => return Err(format!("{version:?} is no version: write \"{name}@1\", \"{name}@1.4.2\" or \"{name}@sha256:…\"")),
+                }
+            }
+        };
+        Ok(Self { name: name.to_owned(), want })
+    }
+}
+
+impl TryFrom<String> for PluginRef {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PluginRef> for String {
+    fn from(plugin: PluginRef) -> Self {
+        plugin.to_string()
+    }
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.want {
+            Want::Newest => f.write_str(&self.name),
+            Want::Line(v) | Want::Exactly(v) | Want::Digest(v) => write!(f, "{}@{v}", self.name),
+        }
+    }
+}
+
+/// Names of tenants, jobs and plugins: they stand in URLs.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 63
+        && bytes.next().is_some_and(|b| b.is_ascii_lowercase())
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// A plugin as stored; its bytes stand apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plugin {
+    pub name: String,
+    pub version: String,
+    /// `sha256:…` of the component's bytes.
+    pub digest: String,
+    /// Owner; `Id(0)` is the server, whose plugins everybody may use.
+    #[serde(skip)]
+    pub tenant: Id,
+    pub bytes: u64,
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
+    /// What the plugin says of itself, JSON.
+    pub description: serde_json::Value,
+    pub pushed_at: Timestamp,
+    pub pushed_by: String,
+}
+
+impl Plugin {
+    /// Whether it is what `want` asks for, apart from being the newest.
+    pub fn fits(&self, want: &Want) -> bool {
+        match want {
+            Want::Newest => true,
+            Want::Line(line) => self.version.strip_prefix(line.as_str()).is_some_and(|rest| rest.starts_with('.')),
+            // Embedded plugins carry "+digest" behind their version; it does not count in a comparison (semver.org, 10).
+            Want::Exactly(version) => self.version == *version || self.version.split('+').next() == Some(version),
+            Want::Digest(digest) => self.digest == *digest,
+        }
+    }
+
+    /// Orders versions by their numbers; a pre-release comes before its release.
+    pub fn version_key(&self) -> (Vec<u64>, bool, Timestamp) {
+        let core = self.version.split(['-', '+']).next().unwrap_or_default();
+        let numbers = core.split('.').map(|n| n.parse().unwrap_or(0)).collect();
+        (numbers, !self.version.split('+').next().unwrap_or_default().contains('-'), self.pushed_at)
+    }
+}
