@@ -1,1 +1,23 @@
+//! Windlass hauls backlogs: per-tenant background jobs on cron and on backlog size, their logic in sandboxed WebAssembly
+//! plugins with time limits and retry limits, and a dashboard that shows backlogs, failures and re-run buttons.
+//!
+//! A run goes one way through the house: `app` or `runner` makes a [`domain::run::NewRun`] → `store` enqueues it (the
+//! only door in) → the runner's worker claims it → `plugin` executes it and answers an [`domain::attempt::Outcome`] →
+//! [`domain::retry::decide`] says what becomes of it → `store` records it, if the lease still stands → `web` shows it.
+//!
+//! Modules in layer order, lowest first; a module uses only those above it in this list (a test keeps it so):
 
+pub mod error;
+pub mod id;
+pub mod clock;
+pub mod config;
+
+pub mod domain;
+
+pub mod store;
+pub mod plugin;
+
+pub mod runner;
+pub mod app;
+pub mod web;
+pub mod cli;

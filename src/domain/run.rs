@@ -1,9 +1,8 @@
 //! A run: one intention to execute a job. `docs/run.md` draws its states.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::attempt::Counts;
 use super::trigger::Cause;
@@ -220,11 +219,14 @@ pub struct Progress {
 
 /// The cause of a failure as a number: the same text with other numbers, ids and addresses has the same one.
 pub fn fingerprint(job: Id, reason: Reason, message: &str) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    (job.0, reason.code()).hash(&mut hasher);
-    let mut words = message.split_whitespace().take(60);
-    while let Some(word) = words.next() {
-        if word.bytes().any(|b| b.is_ascii_digit()) { '#'.hash(&mut hasher) } else { word.hash(&mut hasher) }
+    let mut hash = Sha256::new();
+    hash.update(job.0.to_be_bytes());
+    hash.update(reason.word());
+    for word in message.split_whitespace().take(60) {
+        hash.update(if word.bytes().any(|b| b.is_ascii_digit()) { "#" } else { word });
+        hash.update(" ");
     }
-    hasher.finish().cast_signed()
+    let mut head = [0; 8];
+    head.copy_from_slice(&hash.finalize()[..8]);
+    i64::from_be_bytes(head)
 }

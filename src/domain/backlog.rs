@@ -1,0 +1,184 @@
+//! What follows from a measured backlog: how many runs are wanted, and when looking again makes sense.
+
+use std::time::Duration;
+
+use super::trigger::BacklogSpec;
+use crate::clock::Timestamp;
+use crate::id::Id;
+
+/// Runs in a row that took nothing before a job is called stuck (scenario W7).
+pub const FRUITLESS_LIMIT: u32 = 3;
+/// How long a stuck job waits before it tries the same backlog again (scenario W7: 5 minutes or more).
+pub const STUCK_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause between probes of a target that does not answer (scenario W6: one probe in 30 s).
+const FAILED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The moving part of a backlog trigger: what the last probes and runs said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    pub trigger: Id,
+    pub tenant: Id,
+    pub job: Id,
+    pub next_at: Timestamp,
+    /// Probes that failed in a row.
+    pub failed: u32,
+    pub size: Option<u64>,
+    pub age_ms: Option<u64>,
+    /// Of `size`.
+    pub sampled_at: Option<Timestamp>,
+    /// Of the last probe, when it failed.
+    pub error: Option<String>,
+    pub error_at: Option<Timestamp>,
+    /// When the target was last known to have nothing to take.
+    pub clear_at: Option<Timestamp>,
+    /// Runs in a row that took nothing although work stood.
+    pub fruitless: u32,
+    /// The backlog that the last fruitless run left.
+    pub stuck_size: Option<u64>,
+    /// No run for the backlog before this.
+    pub next_run_at: Timestamp,
+}
+
+/// A measured backlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    pub size: u64,
+    pub age_ms: Option<u64>,
+}
+
+impl Probe {
+    pub fn new(trigger: Id, tenant: Id, job: Id, now: Timestamp) -> Self {
+        Self {
+            trigger,
+            tenant,
+            job,
+            next_at: now,
+            failed: 0,
+            size: None,
+            age_ms: None,
+            sampled_at: None,
+            error: None,
+            error_at: None,
+            clear_at: None,
+            fruitless: 0,
+            stuck_size: None,
+            next_run_at: Timestamp(0),
+        }
+    }
+
+    pub fn is_stuck(&self) -> bool {
+        self.fruitless >= FRUITLESS_LIMIT && self.size.is_some_and(|size| size > 0)
+    }
+
+    /// Takes in a measurement and answers how many runs it wants. `random` is from 0 to 1.
+    pub fn measured(&mut self, found: Measurement, spec: &BacklogSpec, now: Timestamp, random: f64) -> u32 {
+        self.next_at = now.plus(jittered(spec.every.0, random));
+        (self.failed, self.error, self.error_at) = (0, None, None);
+        (self.size, self.age_ms, self.sampled_at) = (Some(found.size), found.age_ms, Some(now));
+        if found.size == 0 {
+            self.clear_at = Some(now);
+            (self.fruitless, self.stuck_size) = (0, None);
+            return 0;
+        }
+        // More than the stuck rest is fresh work: try at once (W7: it is still seen within the promise).
+        let fresh = self.stuck_size.is_some_and(|stuck| found.size > stuck);
+        if now < self.next_run_at && !fresh {
+            return 0;
+        }
+        runs_wanted(found.size, spec)
+    }
+
+    /// Takes in a probe that did not get an answer. The pause doubles up to 30 s.
+    pub fn unanswered(&mut self, error: String, spec: &BacklogSpec, now: Timestamp, random: f64) {
+        self.failed += 1;
+        (self.error, self.error_at) = (Some(error), Some(now));
+        let doubled = spec.every.0.saturating_mul(1 << self.failed.min(8).saturating_sub(1));
+        self.next_at = now.plus(jittered(doubled.min(FAILED_PAUSE.max(spec.every.0)), random));
+    }
+
+    /// Takes in a run that ended: whether it moved anything, and whether the target had nothing left.
+    pub fn run_ended(&mut self, taken: Option<u64>, left: Option<u64>, ended_well: bool, now: Timestamp) {
+        if left == Some(0) {
+            self.clear_at = Some(now);
+        }
+        match taken {
+            Some(0) if ended_well => {
+                self.fruitless += 1;
+                self.stuck_size = self.size;
+                if self.fruitless >= FRUITLESS_LIMIT {
+                    self.next_run_at = now.plus(STUCK_PAUSE);
+                }
+            }
+            Some(_) => (self.fruitless, self.stuck_size) = (0, None),
+            None => {}
+        }
+    }
+}
+
+/// min(max_parallel, ⌈size / per_run⌉)
+fn runs_wanted(size: u64, spec: &BacklogSpec) -> u32 {
+    u32::try_from(size.div_ceil(spec.per_run.max(1))).unwrap_or(u32::MAX).min(spec.max_parallel)
+}
+
+/// ± 10 %, so that a thousand probes of the same age drift apart.
+fn jittered(span: Duration, random: f64) -> Duration {
+    span.mul_f64(0.9 + 0.2 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::span::Span;
+    use crate::domain::trigger::ProbeKind;
+
+    fn spec() -> BacklogSpec {
+        BacklogSpec { probe: ProbeKind::Plugin, every: Span::secs(15), per_run: 500, max_parallel: 4, lag_limit: None }
+    }
+
+    fn probe() -> Probe {
+        Probe::new(Id(1), Id(2), Id(3), Timestamp(0))
+    }
+
+    fn found(size: u64) -> Measurement {
+        Measurement { size, age_ms: None }
+    }
+
+    #[test]
+    fn wants_a_run_for_every_share_up_to_the_limit() {
+        for (size, runs) in [(0, 0), (1, 1), (500, 1), (501, 2), (1_000_000, 4)] {
+            assert_eq!(probe().measured(found(size), &spec(), Timestamp(0), 0.5), runs, "{size}");
+        }
+    }
+
+    #[test]
+    fn w7_poison_backs_off_after_three_fruitless_runs_but_fresh_work_is_seen() {
+        let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
+        for _ in 0..3 {
+            assert_eq!(probe.measured(found(5), &spec, now, 0.5), 1);
+            now = now.plus(Duration::from_secs(1));
+            probe.run_ended(Some(0), Some(0), true, now);
+        }
+        assert!(probe.is_stuck());
+        let stuck_since = now;
+        assert_eq!(probe.measured(found(5), &spec, now.plus(Duration::from_secs(299)), 0.5), 0);
+        assert_eq!(probe.measured(found(6), &spec, now.plus(Duration::from_secs(15)), 0.5), 1, "fresh work");
+        probe.run_ended(Some(1), Some(0), true, now);
+        assert!(!probe.is_stuck(), "it moved");
+        for _ in 0..3 {
+            probe.measured(found(5), &spec, now, 0.5);
+            probe.run_ended(Some(0), Some(0), true, now);
+        }
+        assert_eq!(probe.measured(found(5), &spec, stuck_since.plus(STUCK_PAUSE), 0.5), 1, "tries again");
+    }
+
+    #[test]
+    fn w6_a_target_that_does_not_answer_is_asked_every_30_s() {
+        let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
+        for expected in [15, 30, 30, 30] {
+            probe.unanswered("refused".into(), &spec, now, 0.5);
+            assert_eq!(probe.next_at.since(now), Duration::from_secs(expected));
+            now = probe.next_at;
+        }
+        assert_eq!(probe.size, None, "not zero");
+    }
+}

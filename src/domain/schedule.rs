@@ -1,0 +1,163 @@
+//! When a schedule is due. croner carries cron; docs/adr/0004 says why.
+//!
+//! Five fields or a nickname, in the zone of the schedule. A time that a change of clocks leaves out is due once at the
+//! end of the gap; a time that comes twice is due the first time; wildcard minutes are due in both.
+
+use chrono::TimeZone;
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::id::Id;
+
+const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+
+/// First and last value of each field, for `~`; the 28th is the last day that every month has.
+const FIELDS: [(&str, u64, u64); 5] = [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
+
+/// A cron line that can be asked for its instants.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    cron: Cron,
+    zone: Tz,
+    line: String,
+}
+
+impl Schedule {
+    /// `seed` is the job: a `~` in the line always stands for the same value of the same job.
+    ///
+    /// # Errors
+    /// What is wrong with the line and what would be right, for a person.
+    pub fn parse(line: &str, zone: Tz, seed: Id) -> Result<Self, String> {
+        let line = line.trim();
+        let resolved = if line.starts_with('@') {
+            if !NICKNAMES.contains(&line) {
+                return Err(format!("{line:?} is no nickname; there are {}", NICKNAMES.join(", ")));
+            }
+            line.to_owned()
+        } else {
+            spread(line, seed)?
+        };
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser.parse(&resolved).map_err(|wrong| {
+            format!("{line:?} is no cron line: {wrong}; write minute hour day-of-month month day-of-week, as in \"30 2 * * *\", or a nickname such as @hourly")
+        })?;
+        let schedule = Self { cron, zone, line: resolved };
+        // "0 0 31 2 *" parses but never comes.
+        if schedule.after(Timestamp(1_700_000_000_000)).is_none() {
+            return Err(format!("{line:?} never comes: no such day in any month it names"));
+        }
+        Ok(schedule)
+    }
+
+    /// The first instant after `now` at which it is due; `None` when there is none any more.
+    pub fn after(&self, now: Timestamp) -> Option<Timestamp> {
+        let local = self.zone.timestamp_millis_opt(now.0).single()?;
+        let next = self.cron.find_next_occurrence(&local, false).ok()?;
+        Some(Timestamp(next.timestamp_millis()))
+    }
+
+    /// The next `n` instants after `now`.
+    pub fn next(&self, now: Timestamp, n: usize) -> Vec<Timestamp> {
+        std::iter::successors(self.after(now), |at| self.after(*at)).take(n).collect()
+    }
+
+    /// The line with every `~` resolved.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+
+    /// In words, as in "At 02:30."
+    pub fn describe(&self) -> String {
+        self.cron.describe()
+    }
+}
+
+/// Puts a value hashed from `seed` in the place of each `~`.
+fn spread(line: &str, seed: Id) -> Result<String, String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        return Err(format!(
+            "{line:?} has {} fields; a cron line has five: minute hour day-of-month month day-of-week, as in \"30 2 * * *\"",
+            fields.len()
+        ));
+    }
+    let resolved = fields.iter().zip(FIELDS).map(|(field, (name, first, last))| {
+        if *field != "~" {
+            return (*field).to_owned();
+        }
+        let mut hash = Sha256::new();
+        hash.update(seed.0.to_be_bytes());
+        hash.update(name);
+        let digest = hash.finalize();
+        let number = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        (first + number % (last - first + 1)).to_string()
+    });
+    Ok(resolved.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp(DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis())
+    }
+
+    fn berlin(line: &str) -> Schedule {
+        Schedule::parse(line, Tz::Europe__Berlin, Id(7)).unwrap()
+    }
+
+    #[test]
+    fn a_time_in_the_gap_is_due_at_its_end_and_a_double_one_the_first_time() {
+        assert_eq!(berlin("30 2 * * *").after(at("2026-03-28T12:00:00+01:00")), Some(at("2026-03-29T03:00:00+02:00")));
+        let autumn = berlin("30 2 * * *").next(at("2026-10-24T12:00:00+02:00"), 2);
+        assert_eq!(autumn, [at("2026-10-25T02:30:00+02:00"), at("2026-10-26T02:30:00+01:00")]);
+    }
+
+    #[test]
+    fn wildcard_minutes_are_due_in_both_hours() {
+        let due = berlin("*/30 * * * *").next(at("2026-10-25T01:45:00+02:00"), 5);
+        assert_eq!(due, ["02:00:00+02:00", "02:30:00+02:00", "02:00:00+01:00", "02:30:00+01:00", "03:00:00+01:00"].map(|t| at(&format!("2026-10-25T{t}"))));
+    }
+
+    #[test]
+    fn the_two_day_fields_are_joined_by_or_and_sunday_is_0_and_7() {
+        let due = berlin("0 0 13 * 5").next(at("2026-11-01T00:00:00+01:00"), 3);
+        assert_eq!(due, ["2026-11-06", "2026-11-13", "2026-11-20"].map(|d| at(&format!("{d}T00:00:00+01:00"))));
+        assert_eq!(berlin("0 0 * * 0").after(at("2026-11-22T12:00:00+01:00")), berlin("0 0 * * 7").after(at("2026-11-22T12:00:00+01:00")));
+    }
+
+    #[test]
+    fn what_cannot_be_says_what_would_be_right() {
+        for (line, says) in [
+            ("61 * * * *", "is no cron line"),
+            ("* * * *", "has 4 fields"),
+            ("0 0 30 2 *", "never comes"),
+            ("@often", "@hourly"),
+            ("* * * * * *", "has 6 fields"),
+        ] {
+            let wrong = Schedule::parse(line, Tz::UTC, Id(1)).unwrap_err();
+            assert!(wrong.contains(says), "{line}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn t13_a_tilde_spreads_jobs_and_stays_where_it_is() {
+        let minute = |seed| Schedule::parse("~ * * * *", Tz::UTC, Id(seed)).unwrap().line().split(' ').next().unwrap().parse::<usize>().unwrap();
+        let mut starts = [0; 60];
+        for seed in 0..200 {
+            assert_eq!(minute(seed), minute(seed));
+            starts[minute(seed)] += 1;
+        }
+        assert!(starts.iter().all(|n| *n <= 20), "{starts:?}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What a running guest leaves behind: log lines, progress, HTTP calls. The guest writes, the runner takes and stores.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::domain::run::Progress;
+
+/// Bytes of log that one attempt may keep; what comes after is counted and dropped.
+pub const LOG_LIMIT: usize = 1024 * 1024;
+/// Lines of log that one attempt may keep.
+pub const LINES_LIMIT: u64 = 20_000;
+/// Bytes of one line; the rest of it is cut.
+pub const LINE_LIMIT: usize = 16 * 1024;
+/// HTTP calls of one attempt that are listed.
+pub const CALLS_LIMIT: u64 = 1_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// One line of a run's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub at: Timestamp,
+    pub level: Level,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+}
+
+/// One request a guest made, allowed or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Call {
+    pub at: Timestamp,
+    pub method: String,
+    pub url: String,
+    pub status: Option<u16>,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub duration_ms: u64,
+    /// Why there is no answer: denied, refused, timed out.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<Line>,
+    log_bytes: usize,
+    log_lines: u64,
+    dropped: u64,
+    progress: Option<Progress>,
+    /// Grows with each report, for the stall limit.
+    reports: u64,
+    calls: Vec<Call>,
+    calls_seen: u64,
+}
+
+/// What has gathered since the last time.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub lines: Vec<Line>,
+    /// Lines dropped so far, over the whole attempt.
+    pub dropped: u64,
+    /// Set when there was a report since.
+    pub progress: Option<Progress>,
+    pub calls: Vec<Call>,
+}
+
+impl Journal {
+    pub fn log(&self, mut line: Line) {
+        if line.message.len() > LINE_LIMIT {
+            let end = line.message.floor_char_boundary(LINE_LIMIT);
+            let cut = line.message.len() - end;
+            line.message.truncate(end);
+            line.message.push_str(&format!("… ({cut} more bytes)"));
+        }
+        let bytes = line.message.len() + line.fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        let mut kept = self.lock();
+        if kept.log_bytes + bytes > LOG_LIMIT || kept.log_lines >= LINES_LIMIT {
+            kept.dropped += 1;
+            return;
+        }
+        kept.log_bytes += bytes;
+        kept.log_lines += 1;
+        kept.lines.push(line);
+    }
+
+    pub fn progress(&self, progress: Progress) {
+        let mut kept = self.lock();
+        kept.progress = Some(progress);
+        kept.reports += 1;
+    }
+
+    pub fn call(&self, call: Call) {
+        let mut kept = self.lock();
+        kept.calls_seen += 1;
+        if kept.calls_seen <= CALLS_LIMIT {
+            kept.calls.push(call);
+        }
+    }
+
+    /// How many times progress was reported.
+    pub fn reports(&self) -> u64 {
+        self.lock().reports
+    }
+
+    pub fn take(&self) -> Taken {
+        let mut kept = self.lock();
+        Taken {
+            lines: std::mem::take(&mut kept.lines),
+            dropped: kept.dropped,
+            progress: kept.progress.take(),
+            calls: std::mem::take(&mut kept.calls),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

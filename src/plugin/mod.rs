@@ -1,0 +1,112 @@
+//! Guests: the only room with wasmtime. It knows nothing of the store; what a guest asks for beyond itself (its job's
+//! state) goes through [`Work::state`], what it leaves behind (log, progress, calls) through [`Journal`].
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::attempt::Outcome;
+use crate::domain::backlog::Measurement;
+use crate::domain::grant::{Ceiling, Grant};
+use crate::error::Problem;
+use crate::id::Id;
+
+pub mod journal;
+
+pub use journal::Journal;
+
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs guests. The real one is [`Sandbox`]; tests of the runner have their own.
+pub trait Executor: Send + Sync + 'static {
+    /// One attempt. Everything that can go wrong is an [`Outcome`]; dropping the future stops the guest.
+    fn execute(&self, work: Work) -> Answer<Outcome>;
+    /// Asks the plugin's `backlog` export. The error says why nothing was measured, for a person.
+    fn measure(&self, work: Work) -> Answer<Result<Measurement, String>>;
+    /// Asks the plugin's `config` export; nothing wrong when it has none.
+    fn check(&self, digest: &str, config: String) -> Answer<Result<(), Vec<Problem>>>;
+    /// Whether the plugin is loaded here, so that its runs may be claimed.
+    fn has(&self, digest: &str) -> bool;
+}
+
+/// One attempt of a run (or one measurement), with all that the guest may see and do.
+pub struct Work {
+    pub tenant: String,
+    pub job: String,
+    pub run: Id,
+    pub attempt: u32,
+    /// [`crate::domain::trigger::Cause::word`].
+    pub trigger: &'static str,
+    /// JSON object.
+    pub config: String,
+    /// JSON.
+    pub input: String,
+    /// Of the plugin.
+    pub digest: String,
+    /// The hard stop. `should-stop` turns true `grace` before.
+    pub time_limit: Duration,
+    pub grace: Duration,
+    pub stall_limit: Option<Duration>,
+    pub grant: Arc<Grant>,
+    pub ceiling: Arc<Ceiling>,
+    /// Values of the secrets that the grant names.
+    pub secrets: Arc<HashMap<String, Secret>>,
+    pub journal: Arc<Journal>,
+    pub stop: Arc<Stop>,
+    pub state: StatePort,
+}
+
+/// Tells a running guest to end, from outside.
+#[derive(Debug, Default)]
+pub struct Stop {
+    /// `should-stop` answers true from now on.
+    pub asked: std::sync::atomic::AtomicBool,
+    /// Stop at the next epoch, without asking: cancelled (true) or cut off from the lease.
+    pub now: std::sync::atomic::AtomicBool,
+}
+
+/// A secret's value. It is never shown: not by Debug, not in a log.
+#[derive(Clone)]
+pub struct Secret(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where a guest's calls of `state` go; the runner answers them from the store.
+pub type StatePort = tokio::sync::mpsc::Sender<StateCall>;
+
+/// A call of the `state` interface.
+#[derive(Debug)]
+pub struct StateCall {
+    pub ask: StateAsk,
+    pub answer: tokio::sync::oneshot::Sender<Result<StateAnswer, StateRefusal>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum StateAsk {
+    Get(String),
+    /// `expected`: the version that must stand there; 0 for none.
+    Set { key: String, value: Vec<u8>, expected: Option<u64> },
+    Delete { key: String, expected: Option<u64> },
+    Keys { prefix: String },
+}
+
+#[derive(Debug, Clone)]
+pub enum StateAnswer {
+    Entry(Option<(Vec<u8>, u64)>),
+    Version(u64),
+    Done,
+    Keys(Vec<String>),
+}
+
+/// `code` is one of the contract's: `conflict`, `quota`, `denied`.
+#[derive(Debug, Clone)]
+pub struct StateRefusal {
+    pub code: &'static str,
+    pub message: String,
+}
