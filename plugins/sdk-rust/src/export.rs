@@ -21,7 +21,7 @@ macro_rules! job {
             const _: fn($crate::Work) -> $crate::export::Ended =
                 <Job as $crate::bindings::job::exports::windlass::plugin::job::Guest>::run;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::job::export_job!(Job with_types_in $crate::bindings::job);
+    $crate::bindings::job::export_job!(Job with_types_in $crate::bindings::job);
         };
     };
 }
@@ -114,8 +114,13 @@ pub fn run<O: Into<Output>>(work: &Work, run: impl Fn(&Work) -> Result<O, Failur
     run(work).map(Into::into).map_err(Failure::into_contract)
 }
 
-pub fn measure<M: Into<Measurement>>(target: &Target, measure: impl Fn(&Target) -> Result<M, Failure>) -> Measured {
-    measure(target).map(Into::into).map_err(Failure::into_contract)
+pub fn measure<M: Into<Measurement>>(
+    target: &Target,
+    measure: impl Fn(&Target) -> Result<M, Failure>,
+) -> Measured {
+    measure(target)
+        .map(Into::into)
+        .map_err(Failure::into_contract)
 }
 
 pub fn finish<O: Into<Output>>(
@@ -123,14 +128,23 @@ pub fn finish<O: Into<Output>>(
     totals: &Totals,
     finish: impl Fn(&Work, &Totals) -> Result<O, Failure>,
 ) -> Ended {
-    finish(work, totals).map(Into::into).map_err(Failure::into_contract)
+    finish(work, totals)
+        .map(Into::into)
+        .map_err(Failure::into_contract)
 }
 
 pub fn check(config: &str, check: impl Fn(&Value) -> Vec<Problem>) -> Checked {
     let problems = match serde_json::from_str::<Value>(config) {
         Ok(value) if value.is_object() => check(&value),
         Ok(_) => vec![Problem::new("", "the configuration must be a JSON object")],
-        Err(error) => vec![Problem::new("", format!("the configuration is not JSON: {error}"))],
+        Err(error) => vec![Problem::new(
+            "",
+            format!("the configuration is not JSON: {error}"),
+        )],
     };
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
