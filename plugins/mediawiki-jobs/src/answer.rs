@@ -52,9 +52,7 @@ pub fn decode(body: &str) -> Result<Answer, String> {
     serde_json::from_str(body).map_err(|error| error.to_string())
 }
 
-fn map_or_list<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, f64>, D::Error> {
+fn map_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
@@ -63,9 +61,7 @@ fn map_or_list<'de, D: Deserializer<'de>>(
     }
     match Option::<Either>::deserialize(deserializer)? {
         Some(Either::Map(map)) => Ok(map),
-        Some(Either::List(list)) if !list.is_empty() => {
-            Err(serde::de::Error::custom("backoffs is a list with entries"))
-        }
+        Some(Either::List(list)) if !list.is_empty() => Err(serde::de::Error::custom("backoffs is a list with entries")),
         Some(Either::List(_)) | None => Ok(BTreeMap::new()),
     }
 }
@@ -82,24 +78,15 @@ mod tests {
             "reached":"none-ready","backoffs":[],"elapsed":4}"#;
         let answer = decode(body).unwrap();
         assert_eq!(answer.reached, Reached::NoneReady);
-        assert_eq!(
-            answer.jobs.iter().map(Job::failed).collect::<Vec<_>>(),
-            [false, true, true]
-        );
-        assert_eq!(
-            answer.jobs[2].error.as_deref(),
-            Some("LogicException: it threw")
-        );
+        assert_eq!(answer.jobs.iter().map(Job::failed).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(answer.jobs[2].error.as_deref(), Some("LogicException: it threw"));
         assert!(answer.backoffs.is_empty());
     }
 
     #[test]
     fn backoffs_as_an_object() {
         let body = r#"{"jobs":[],"reached":"none-ready","backoffs":{"htmlCacheUpdate":1795000000.25},"elapsed":0}"#;
-        assert_eq!(
-            decode(body).unwrap().backoffs["htmlCacheUpdate"],
-            1_795_000_000.25
-        );
+        assert_eq!(decode(body).unwrap().backoffs["htmlCacheUpdate"], 1_795_000_000.25);
     }
 
     #[test]
@@ -133,29 +120,13 @@ mod tests {
             ("tea-time", Reached::Other("tea-time".into())),
         ];
         for (word, reached) in words {
-            assert_eq!(
-                decode(&format!(
-                    r#"{{"jobs":[],"reached":"{word}","backoffs":[]}}"#
-                ))
-                .unwrap()
-                .reached,
-                reached
-            );
+            assert_eq!(decode(&format!(r#"{{"jobs":[],"reached":"{word}","backoffs":[]}}"#)).unwrap().reached, reached);
         }
     }
 
     #[test]
     fn nothing_else_passes_for_an_answer() {
-        for body in [
-            "",
-            "<!DOCTYPE html><html>",
-            r#"{"jobs":[{"type":"a","#,
-            "{}",
-            r#"{"jobs":[]}"#,
-            "[]",
-            "null",
-            "0",
-        ] {
+        for body in ["", "<!DOCTYPE html><html>", r#"{"jobs":[{"type":"a","#, "{}", r#"{"jobs":[]}"#, "[]", "null", "0"] {
             assert!(decode(body).is_err(), "{body}");
         }
     }

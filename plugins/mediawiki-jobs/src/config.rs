@@ -43,8 +43,7 @@ fn default_secret() -> String {
 impl Config {
     /// The configuration, or everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| vec![Problem::new("", error.to_string())])?;
+        let value: Value = serde_json::from_str(text).map_err(|error| vec![Problem::new("", error.to_string())])?;
         let problems = check(&value);
         if !problems.is_empty() {
             return Err(problems);
@@ -60,44 +59,25 @@ pub fn check(value: &Value) -> Vec<Problem> {
     };
     let mut problems = Vec::new();
     for key in config.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        problems.push(Problem::new(
-            key,
-            format!("unknown key; known are {}", KEYS.join(", ")),
-        ));
+        problems.push(Problem::new(key, format!("unknown key; known are {}", KEYS.join(", "))));
     }
     check_url(config, "api", "api.php", &mut problems);
     check_url(config, "index", "index.php", &mut problems);
     check_number(config, "batch", MAX_BATCH, &mut problems);
     check_number(config, "max_time_s", MAX_TIME_S, &mut problems);
-    check_name(
-        config,
-        "secret",
-        "the name of a granted secret, as in \"wiki-key\"",
-        &mut problems,
-    );
-    check_name(
-        config,
-        "type",
-        "a job type, as in \"refreshLinks\"",
-        &mut problems,
-    );
+    check_name(config, "secret", "the name of a granted secret, as in \"wiki-key\"", &mut problems);
+    check_name(config, "type", "a job type, as in \"refreshLinks\"", &mut problems);
     problems
 }
 
 fn check_url(config: &Map<String, Value>, key: &str, script: &str, problems: &mut Vec<Problem>) {
-    let right = format!(
-        "the address of the wiki's {script}, as in \"https://wiki.example.org/w/{script}\""
-    );
+    let right = format!("the address of the wiki's {script}, as in \"https://wiki.example.org/w/{script}\"");
     let wrong = match config.get(key) {
         None => Some(format!("is missing: {right}")),
         Some(Value::String(url)) if !is_http_url(url) => Some(format!("\"{url}\" is not {right}")),
         // The two are easily given the wrong way round, and index.php answers anything with a page.
-        Some(Value::String(url)) if key == "index" && url.ends_with("/api.php") => {
-            Some(format!("must be {right}"))
-        }
-        Some(Value::String(url)) if key == "api" && url.ends_with("/index.php") => {
-            Some(format!("must be {right}"))
-        }
+        Some(Value::String(url)) if key == "index" && url.ends_with("/api.php") => Some(format!("must be {right}")),
+        Some(Value::String(url)) if key == "api" && url.ends_with("/index.php") => Some(format!("must be {right}")),
         Some(Value::String(_)) => None,
         Some(other) => Some(format!("{other} is not {right}")),
     };
@@ -105,23 +85,16 @@ fn check_url(config: &Map<String, Value>, key: &str, script: &str, problems: &mu
 }
 
 fn is_http_url(url: &str) -> bool {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let clean = !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#');
     clean && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?']))
 }
 
 fn check_number(config: &Map<String, Value>, key: &str, max: u64, problems: &mut Vec<Problem>) {
     if let Some(value) = config.get(key)
-        && !value
-            .as_u64()
-            .is_some_and(|number| (1..=max).contains(&number))
+        && !value.as_u64().is_some_and(|number| (1..=max).contains(&number))
     {
-        problems.push(Problem::new(
-            key,
-            format!("{value} is not a whole number from 1 to {max}"),
-        ));
+        problems.push(Problem::new(key, format!("{value} is not a whole number from 1 to {max}")));
     }
 }
 
@@ -169,10 +142,7 @@ mod tests {
     use super::*;
 
     fn fields(config: Value) -> Vec<String> {
-        check(&config)
-            .into_iter()
-            .map(|problem| problem.field)
-            .collect()
+        check(&config).into_iter().map(|problem| problem.field).collect()
     }
 
     fn good() -> Value {
@@ -182,28 +152,14 @@ mod tests {
     #[test]
     fn defaults_stand_where_nothing_is_said() {
         let config = Config::parse(&good().to_string()).unwrap();
-        assert_eq!(
-            (config.batch, config.max_time_s, config.secret.as_str()),
-            (500, 20, "wiki-key")
-        );
+        assert_eq!((config.batch, config.max_time_s, config.secret.as_str()), (500, 20, "wiki-key"));
         assert_eq!(config.job_type, None);
     }
 
     #[test]
     fn everything_wrong_is_named_at_once() {
         let config = json!({ "api": "wiki/api.php", "batch": 0, "max_time_s": "20", "secret": "", "type": 3, "bacth": 1 });
-        assert_eq!(
-            fields(config),
-            [
-                "bacth",
-                "api",
-                "index",
-                "batch",
-                "max_time_s",
-                "secret",
-                "type"
-            ]
-        );
+        assert_eq!(fields(config), ["bacth", "api", "index", "batch", "max_time_s", "secret", "type"]);
     }
 
     #[test]
@@ -212,11 +168,7 @@ mod tests {
         config["maxtime"] = json!(20);
         let problems = check(&config);
         assert_eq!(problems[0].field, "maxtime");
-        assert!(
-            problems[0].message.contains("max_time_s"),
-            "{}",
-            problems[0].message
-        );
+        assert!(problems[0].message.contains("max_time_s"), "{}", problems[0].message);
     }
 
     #[test]
@@ -228,12 +180,7 @@ mod tests {
     #[test]
     fn the_schema_knows_the_same_keys() {
         let schema = schema();
-        let mut described: Vec<_> = schema["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect();
+        let mut described: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
         let mut known = KEYS.map(str::to_owned).to_vec();
         described.sort();
         known.sort();

@@ -46,25 +46,14 @@ pub fn run(work: &Work) -> Result<Output, Failure> {
     in_flight::check()?;
     let backlog_at_start = look_at_backlog(&config, at_start_ms)?;
     let budget = input.maxjobs.unwrap_or(u64::MAX);
-    let mut drain = Drain {
-        work,
-        config,
-        budget,
-        at_start_ms,
-        backlog_at_start,
-        tally: Tally::default(),
-        last: None,
-    };
+    let mut drain = Drain { work, config, budget, at_start_ms, backlog_at_start, tally: Tally::default(), last: None };
     drain.report("starting");
     let ended = drain.batches();
     match ended {
         Ok(end) => Ok(drain.output(end)),
         // Jobs that were done stay done; the numbers must not be lost with the failure.
         Err(failure) if drain.tally.taken() > 0 => {
-            let doing = format!(
-                "after {} done and {} failed",
-                drain.tally.done, drain.tally.failed
-            );
+            let doing = format!("after {} done and {} failed", drain.tally.done, drain.tally.failed);
             Err(failure.context(&doing).counts(drain.tally.counts(None)))
         }
         Err(failure) => Err(failure),
@@ -99,35 +88,18 @@ impl Drain<'_> {
             if control::should_stop() {
                 return self.time_is_over("the run was told to stop before its first batch");
             }
-            let plan = plan::next_batch(
-                control::remaining_ms(),
-                self.at_start_ms,
-                self.config.max_time_s,
-            );
+            let plan = plan::next_batch(control::remaining_ms(), self.at_start_ms, self.config.max_time_s);
             let Some(plan) = plan else {
-                return self.time_is_over("too little of the time limit is left for a first batch; give the job some seconds more");
+                return self
+                    .time_is_over("too little of the time limit is left for a first batch; give the job some seconds more");
             };
             let answer = self.batch(plan)?;
             let failures = self.tally.add(&answer);
             self.budget = self.budget.saturating_sub(answer.jobs.len() as u64);
             log_failures(&failures);
-            self.report(
-                answer
-                    .jobs
-                    .last()
-                    .map_or("no job was ready", |job| &job.job_type),
-            );
-            let last_error = answer
-                .jobs
-                .iter()
-                .rev()
-                .find_map(|job| job.error.as_deref());
-            let next = plan::after_batch(
-                &answer.reached,
-                answer.jobs.len(),
-                self.config.job_type.as_deref(),
-                last_error,
-            );
+            self.report(answer.jobs.last().map_or("no job was ready", |job| &job.job_type));
+            let last_error = answer.jobs.iter().rev().find_map(|job| job.error.as_deref());
+            let next = plan::after_batch(&answer.reached, answer.jobs.len(), self.config.job_type.as_deref(), last_error);
             log::info!(jobs = answer.jobs.len(), max_time_s = plan.max_time_s; "a batch ended: {:?}", answer.reached);
             self.last = Some(answer);
             match next {
@@ -142,30 +114,17 @@ impl Drain<'_> {
 
     /// Well ended if a batch was run; otherwise nothing was done, and that must not look like a success.
     fn time_is_over(&self, nothing_done: &str) -> Result<End, Failure> {
-        if self.tally.batches > 0 {
-            Ok(End::TimeIsOver)
-        } else {
-            Err(Failure::transient(nothing_done))
-        }
+        if self.tally.batches > 0 { Ok(End::TimeIsOver) } else { Err(Failure::transient(nothing_done)) }
     }
 
     fn batch(&self, plan: Plan) -> Result<Answer, Failure> {
         let config = &self.config;
         let max_jobs = config.batch.min(self.budget).min(MAX_BATCH);
         let expires_s = (now_ms() + SIGNATURE_MS).div_ceil(1000) + plan.max_time_s;
-        let mut parameters = request::parameters(
-            max_jobs,
-            plan.max_time_s,
-            expires_s,
-            config.job_type.as_deref(),
-        );
+        let mut parameters = request::parameters(max_jobs, plan.max_time_s, expires_s, config.job_type.as_deref());
         let canonical = request::canonical(&parameters);
-        let signature = sign::sign_hex(&config.secret, "hmac-sha1", canonical.as_bytes()).map_err(
-            |refusal| {
-                Failure::from(refusal)
-                    .context(&format!("signing with secret \"{}\"", config.secret))
-            },
-        )?;
+        let signature = sign::sign_hex(&config.secret, "hmac-sha1", canonical.as_bytes())
+            .map_err(|refusal| Failure::from(refusal).context(&format!("signing with secret \"{}\"", config.secret)))?;
         parameters.push(("signature".to_owned(), signature));
 
         let in_flight = in_flight::begin(self.work, plan)?;
@@ -197,9 +156,7 @@ impl Drain<'_> {
     /// The whole of a good answer: the wiki writes it when it has finished, so a part of it leaves the end unknown.
     fn body(&self, response: Response, head: &Head) -> Result<String, Failure> {
         if head.status == 200 {
-            response
-                .text(MAX_BODY)
-                .map_err(|error| Failure::from(error).context(DOING))
+            response.text(MAX_BODY).map_err(|error| Failure::from(error).context(DOING))
         } else {
             Ok(response.beginning(16 * 1024))
         }
@@ -217,15 +174,10 @@ impl Drain<'_> {
             End::NothingReady => (None, Some(0)),
             End::TimeIsOver => (Some("its time is over, more may wait"), None),
             End::MaxJobs => (Some("its maxjobs are taken, more may wait"), None),
-            End::NoProgress => (
-                Some("the wiki stopped at a limit without taking a job"),
-                None,
-            ),
+            End::NoProgress => (Some("the wiki stopped at a limit without taking a job"), None),
         };
         let data = self.tally.data(self.backlog_at_start, self.last.as_ref());
-        Output::new(self.tally.summary(why))
-            .data(data)
-            .counts(self.tally.counts(left))
+        Output::new(self.tally.summary(why)).data(data).counts(self.tally.counts(left))
     }
 }
 
@@ -236,10 +188,7 @@ fn judge(head: &Head, body: &str, secret: &str) -> Result<Answer, Failure> {
     // Transient: a maintenance page comes with status 200 as well, and passes.
     decode(body).map_err(|error| {
         let said = quote(body, verdict::QUOTED);
-        Failure::transient(format!(
-            "{DOING}: expected its JSON, got {} ({error}): {said}",
-            head.content_type
-        ))
+        Failure::transient(format!("{DOING}: expected its JSON, got {} ({error}): {said}", head.content_type))
     })
 }
 
@@ -254,50 +203,26 @@ mod tests {
     use super::*;
 
     fn head(status: u16) -> Head {
-        Head {
-            status,
-            content_type: "text/html; charset=UTF-8".into(),
-            ..Head::default()
-        }
+        Head { status, content_type: "text/html; charset=UTF-8".into(), ..Head::default() }
     }
 
     #[test]
     fn a_page_with_status_200_is_not_an_answer() {
-        let failure = judge(
-            &head(200),
-            "<!DOCTYPE html><title>Main Page</title>",
-            "wiki-key",
-        )
-        .unwrap_err();
+        let failure = judge(&head(200), "<!DOCTYPE html><title>Main Page</title>", "wiki-key").unwrap_err();
         assert_eq!(failure.class(), Class::Transient);
-        assert!(
-            failure.message().contains("got text/html; charset=UTF-8"),
-            "{failure}"
-        );
-        assert!(
-            failure
-                .message()
-                .ends_with("'<!DOCTYPE html><title>Main Page</title>'"),
-            "{failure}"
-        );
+        assert!(failure.message().contains("got text/html; charset=UTF-8"), "{failure}");
+        assert!(failure.message().ends_with("'<!DOCTYPE html><title>Main Page</title>'"), "{failure}");
     }
 
     #[test]
     fn an_answer_is_an_answer() {
-        let answer = judge(
-            &head(200),
-            r#"{"jobs":[],"reached":"none-ready","backoffs":[],"elapsed":0}"#,
-            "wiki-key",
-        );
+        let answer = judge(&head(200), r#"{"jobs":[],"reached":"none-ready","backoffs":[],"elapsed":0}"#, "wiki-key");
         assert!(answer.unwrap().jobs.is_empty());
     }
 
     #[test]
     fn a_read_only_wiki_is_left_in_peace() {
         let failure = judge(&head(423), "The wiki is in read-only mode", "wiki-key").unwrap_err();
-        assert_eq!(
-            (failure.class(), failure.delay_ms()),
-            (Class::Snooze, Some(30_000))
-        );
+        assert_eq!((failure.class(), failure.delay_ms()), (Class::Snooze, Some(30_000)));
     }
 }

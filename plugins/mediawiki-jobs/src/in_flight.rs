@@ -37,22 +37,12 @@ pub fn begin(work: &Work, plan: Plan) -> Result<InFlight, Failure> {
     let version = check()?;
     let started = now_ms();
     let may_run_until = started + plan.max_time_s * 1000 + MARGIN_MS;
-    let record = Record {
-        started,
-        may_run_until,
-        run: work.run.clone(),
-        attempt: work.attempt,
-    };
-    match state::set(
-        KEY,
-        &serde_json::to_vec(&record)?,
-        Some(version.unwrap_or(0)),
-    ) {
+    let record = Record { started, may_run_until, run: work.run.clone(), attempt: work.attempt };
+    match state::set(KEY, &serde_json::to_vec(&record)?, Some(version.unwrap_or(0))) {
         Ok(version) => Ok(InFlight { version }),
-        Err(refusal) if refusal.is_conflict() => Err(Failure::snooze(
-            may_run_until - started,
-            "another run of this job has just started a drain of this wiki",
-        )),
+        Err(refusal) if refusal.is_conflict() => {
+            Err(Failure::snooze(may_run_until - started, "another run of this job has just started a drain of this wiki"))
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -99,10 +89,7 @@ mod tests {
     #[test]
     fn an_unanswered_drain_holds_the_next_until_it_must_be_over() {
         let failure = standing(RECORD, 1_020_500).unwrap_err();
-        assert_eq!(
-            (failure.class(), failure.delay_ms()),
-            (Class::Snooze, Some(9_500))
-        );
+        assert_eq!((failure.class(), failure.delay_ms()), (Class::Snooze, Some(9_500)));
         for words in ["run 01R (attempt 2)", "20 s ago", "for 10 s"] {
             assert!(failure.message().contains(words), "{failure}");
         }
@@ -113,10 +100,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_or_a_foreign_record_does_not_hold() {
         assert!(standing(RECORD, 900_000).is_ok());
-        assert_eq!(
-            standing(RECORD, 995_000).unwrap_err().delay_ms(),
-            Some(30_000)
-        );
+        assert_eq!(standing(RECORD, 995_000).unwrap_err().delay_ms(), Some(30_000));
         assert!(standing(b"\xff", 0).is_ok());
     }
 }

@@ -35,10 +35,7 @@ fn describe() -> Value {
 
 fn configured(text: &str) -> Result<Config, Failure> {
     Config::parse(text).map_err(|problems| {
-        let list: Vec<_> = problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.field, problem.message))
-            .collect();
+        let list: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect();
         Failure::permanent(format!("config: {}", list.join("; ")))
     })
 }

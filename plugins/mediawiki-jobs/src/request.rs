@@ -4,12 +4,7 @@ use windlass_plugin::http::encode_form;
 
 /// Parameters sorted by name, as the wiki sorts them before it checks the signature. `async` and `maxjobs` come first,
 /// which the grant of the secret relies on: `begins_with = "async=0&maxjobs="`.
-pub fn parameters(
-    max_jobs: u64,
-    max_time_s: u64,
-    expires_s: u64,
-    job_type: Option<&str>,
-) -> Vec<(String, String)> {
+pub fn parameters(max_jobs: u64, max_time_s: u64, expires_s: u64, job_type: Option<&str>) -> Vec<(String, String)> {
     let mut parameters = vec![
         ("async", "0".to_owned()),
         ("maxjobs", max_jobs.to_string()),
@@ -24,10 +19,7 @@ pub fn parameters(
 }
 
 fn sorted(parameters: Vec<(&str, String)>) -> Vec<(String, String)> {
-    let mut parameters: Vec<_> = parameters
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
+    let mut parameters: Vec<_> = parameters.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     parameters.sort();
     parameters
 }
@@ -49,11 +41,7 @@ mod tests {
     fn signature(text: &str) -> String {
         let mut mac = Hmac::<Sha1>::new_from_slice(KEY).unwrap();
         mac.update(text.as_bytes());
-        mac.finalize()
-            .into_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     // The expected values were computed with Python's hmac, hashlib and urllib.parse, not with this code.
@@ -85,22 +73,13 @@ mod tests {
     #[test]
     fn the_grant_can_fix_the_beginning() {
         for job_type in [None, Some("a"), Some("zz")] {
-            assert!(
-                canonical(&parameters(500, 20, 1, job_type)).starts_with("async=0&maxjobs=500&")
-            );
+            assert!(canonical(&parameters(500, 20, 1, job_type)).starts_with("async=0&maxjobs=500&"));
         }
     }
 
     #[test]
     fn order_is_by_name() {
-        let out_of_order = vec![
-            ("title", "t".to_owned()),
-            ("async", "0".to_owned()),
-            ("maxjobs", "1".to_owned()),
-        ];
-        assert_eq!(
-            canonical(&sorted(out_of_order)),
-            "async=0&maxjobs=1&title=t"
-        );
+        let out_of_order = vec![("title", "t".to_owned()), ("async", "0".to_owned()), ("maxjobs", "1".to_owned())];
+        assert_eq!(canonical(&sorted(out_of_order)), "async=0&maxjobs=1&title=t");
     }
 }

@@ -52,12 +52,7 @@ impl Tally {
     }
 
     pub fn counts(&self, left: Option<u64>) -> Counts {
-        Counts {
-            taken: self.taken(),
-            done: self.done,
-            failed: self.failed,
-            left,
-        }
+        Counts { taken: self.taken(), done: self.done, failed: self.failed, left }
     }
 
     /// One line; `end` says why it ended, where more may wait.
@@ -65,11 +60,7 @@ impl Tally {
         let what = match (self.done, self.failed) {
             (0, 0) if end.is_none() => return "nothing to do".to_owned(),
             (done, 0) => format!("{done} {} done", if done == 1 { "job" } else { "jobs" }),
-            (_, failed) => format!(
-                "partly failed {failed} of {}: {}",
-                self.taken(),
-                self.failures_in_words()
-            ),
+            (_, failed) => format!("partly failed {failed} of {}: {}", self.taken(), self.failures_in_words()),
         };
         match end {
             Some(end) => format!("{what}; {end}"),
@@ -82,11 +73,7 @@ impl Tally {
         let mut kinds: Vec<_> = self.failures.iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let words = kinds.iter().take(SHOWN).map(|((job_type, error), count)| {
-            let times = if kinds.len() > 1 {
-                format!(" ({count})")
-            } else {
-                String::new()
-            };
+            let times = if kinds.len() > 1 { format!(" ({count})") } else { String::new() };
             format!("{job_type}: {}{times}", cut(error, 200))
         });
         let mut words = words.collect::<Vec<_>>().join(", ");
@@ -97,11 +84,8 @@ impl Tally {
     }
 
     pub fn data(&self, backlog_at_start: Option<u64>, answer: Option<&Answer>) -> Value {
-        let types: serde_json::Map<_, _> = self
-            .types
-            .iter()
-            .map(|(name, (done, failed))| (name.clone(), json!({ "done": done, "failed": failed })))
-            .collect();
+        let types: serde_json::Map<_, _> =
+            self.types.iter().map(|(name, (done, failed))| (name.clone(), json!({ "done": done, "failed": failed }))).collect();
         let failures: Vec<_> = self
             .failures
             .iter()
@@ -124,11 +108,7 @@ fn kind(job: &Job, known: &Failures) -> (String, String) {
     let error = job.error.as_deref().unwrap_or("no error text");
     let key = (cut(&job.job_type, MAX_ERROR), cut(error, MAX_ERROR));
     let room = known.len() < MAX_KINDS || known.contains_key(&key);
-    if room {
-        key
-    } else {
-        ("other".to_owned(), "other errors".to_owned())
-    }
+    if room { key } else { ("other".to_owned(), "other errors".to_owned()) }
 }
 
 #[cfg(test)]
@@ -143,8 +123,7 @@ mod tests {
                 json!({ "type": job_type, "status": if error.is_some() { "failed" } else { "ok" }, "error": error, "time": 1 })
             })
             .collect();
-        decode(&json!({ "jobs": jobs, "reached": "none-ready", "backoffs": [] }).to_string())
-            .unwrap()
+        decode(&json!({ "jobs": jobs, "reached": "none-ready", "backoffs": [] }).to_string()).unwrap()
     }
 
     #[test]
@@ -152,15 +131,9 @@ mod tests {
         let mut tally = Tally::default();
         let failures = tally.add(&batch(&[("poison", Some("it is poison")); 15]));
         assert_eq!(failures.into_values().collect::<Vec<_>>(), [15]);
-        assert_eq!(
-            tally.summary(None),
-            "partly failed 15 of 15: poison: it is poison"
-        );
+        assert_eq!(tally.summary(None), "partly failed 15 of 15: poison: it is poison");
         let counts = tally.counts(Some(0));
-        assert_eq!(
-            (counts.taken, counts.done, counts.failed, counts.left),
-            (15, 0, 15, Some(0))
-        );
+        assert_eq!((counts.taken, counts.done, counts.failed, counts.left), (15, 0, 15, Some(0)));
     }
 
     #[test]
@@ -168,16 +141,10 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&batch(&[("a", None), ("b", Some("x")), ("a", Some("y"))]));
         tally.add(&batch(&[("a", None), ("a", Some("y"))]));
-        assert_eq!(
-            tally.summary(None),
-            "partly failed 3 of 5: a: y (2), b: x (1)"
-        );
+        assert_eq!(tally.summary(None), "partly failed 3 of 5: a: y (2), b: x (1)");
         let data = tally.data(Some(5), None);
         assert_eq!(data["types"]["a"], json!({ "done": 2, "failed": 2 }));
-        assert_eq!(
-            (data["batches"].as_u64(), data["backlog_at_start"].as_u64()),
-            (Some(2), Some(5))
-        );
+        assert_eq!((data["batches"].as_u64(), data["backlog_at_start"].as_u64()), (Some(2), Some(5)));
     }
 
     #[test]
@@ -187,22 +154,14 @@ mod tests {
         tally.add(&batch(&[("a", None)]));
         assert_eq!(tally.summary(None), "1 job done, none left");
         tally.add(&batch(&[("a", None)]));
-        assert_eq!(
-            tally.summary(Some("the time is nearly over")),
-            "2 jobs done; the time is nearly over"
-        );
+        assert_eq!(tally.summary(Some("the time is nearly over")), "2 jobs done; the time is nearly over");
     }
 
     #[test]
     fn a_thousand_different_errors_stay_small() {
         let errors: Vec<_> = (0..1000).map(|n| format!("title {n}")).collect();
         let mut tally = Tally::default();
-        tally.add(&batch(
-            &errors
-                .iter()
-                .map(|error| ("a", Some(error.as_str())))
-                .collect::<Vec<_>>(),
-        ));
+        tally.add(&batch(&errors.iter().map(|error| ("a", Some(error.as_str()))).collect::<Vec<_>>()));
         assert_eq!(tally.failures.len(), MAX_KINDS + 1);
         assert_eq!(tally.failures.values().sum::<u64>(), 1000);
         assert!(tally.summary(None).ends_with("… and 48 more kinds"));

@@ -34,8 +34,7 @@ impl Head {
             location: header("location"),
             api_error: header("mediawiki-api-error"),
             retry_after_ms: response.retry_after_ms(now_ms),
-            clock_ahead_ms: date
-                .and_then(|date| i64::try_from(i128::from(date) - i128::from(now_ms)).ok()),
+            clock_ahead_ms: date.and_then(|date| i64::try_from(i128::from(date) - i128::from(now_ms)).ok()),
         }
     }
 }
@@ -44,27 +43,14 @@ impl Head {
 pub fn of_status(head: &Head, body: &str, doing: &str) -> Failure {
     let said = quote(body, QUOTED);
     let failure = match head.status {
-        423 => Failure::snooze(
-            REST_MS,
-            format!("{doing}: the wiki is read-only (423): {said}"),
-        ),
-        408 | 425 | 429 | 500..=599 => {
-            Failure::transient(format!("{doing}: HTTP {}: {said}", head.status))
-        }
+        423 => Failure::snooze(REST_MS, format!("{doing}: the wiki is read-only (423): {said}")),
+        408 | 425 | 429 | 500..=599 => Failure::transient(format!("{doing}: HTTP {}: {said}", head.status)),
         300..=399 => {
-            let to = head
-                .location
-                .as_deref()
-                .unwrap_or("an address it does not give");
-            Failure::permanent(format!(
-                "{doing}: HTTP {} redirects to {to}: give the final address in the config",
-                head.status
-            ))
+            let to = head.location.as_deref().unwrap_or("an address it does not give");
+            Failure::permanent(format!("{doing}: HTTP {} redirects to {to}: give the final address in the config", head.status))
         }
         // Asked for with async=0; whoever answers 202 works on without telling how it ends.
-        202 => Failure::permanent(format!(
-            "{doing}: HTTP 202: the work was accepted but its result is not told: {said}"
-        )),
+        202 => Failure::permanent(format!("{doing}: HTTP 202: the work was accepted but its result is not told: {said}")),
         status => Failure::permanent(format!("{doing}: HTTP {status}: {said}")),
     };
     let failure = failure.extra("status", head.status.to_string());
@@ -91,9 +77,7 @@ pub fn of_signed_status(head: &Head, body: &str, doing: &str, secret: &str) -> F
         "{doing}: the wiki refuses the signature: secret \"{secret}\" must be its $wgSecretKey; {clock}. HTTP 400: {}",
         quote(body, QUOTED)
     );
-    Failure::permanent(message)
-        .extra("status", "400")
-        .extra("secret", secret)
+    Failure::permanent(message).extra("status", "400").extra("secret", secret)
 }
 
 /// The wiki itself has answered, so nothing of this request runs there any more. A proxy's answer does not tell that.
@@ -108,11 +92,7 @@ pub fn ends_the_drain(status: u16, took_ms: u64) -> bool {
 /// A target's words in one line of at most `limit` characters, in quotes.
 pub fn quote(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() {
-        "an empty answer".to_owned()
-    } else {
-        format!("'{}'", cut(&line, limit))
-    }
+    if line.is_empty() { "an empty answer".to_owned() } else { format!("'{}'", cut(&line, limit)) }
 }
 
 pub fn cut(text: &str, limit: usize) -> String {
@@ -129,11 +109,7 @@ mod tests {
     use super::*;
 
     fn head(status: u16) -> Head {
-        Head {
-            status,
-            content_type: "text/html".into(),
-            ..Head::default()
-        }
+        Head { status, content_type: "text/html".into(), ..Head::default() }
     }
 
     #[test]
@@ -150,48 +126,20 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured() {
-        let head = Head {
-            retry_after_ms: Some(5_000),
-            ..head(503)
-        };
+        let head = Head { retry_after_ms: Some(5_000), ..head(503) };
         assert_eq!(of_status(&head, "", "draining").delay_ms(), Some(5_000));
-        let rest = Head {
-            retry_after_ms: Some(90_000),
-            ..Head {
-                status: 423,
-                ..head.clone()
-            }
-        };
+        let rest = Head { retry_after_ms: Some(90_000), ..Head { status: 423, ..head.clone() } };
         assert_eq!(of_status(&rest, "", "draining").delay_ms(), Some(90_000));
-        assert_eq!(
-            of_status(
-                &Head {
-                    status: 423,
-                    ..Head::default()
-                },
-                "",
-                "draining"
-            )
-            .delay_ms(),
-            Some(30_000)
-        );
+        assert_eq!(of_status(&Head { status: 423, ..Head::default() }, "", "draining").delay_ms(), Some(30_000));
     }
 
     #[test]
     fn a_refused_signature_names_the_secret_and_the_clock() {
         let body = "<h1>Invalid or stale signature</h1>";
-        let ahead = Head {
-            clock_ahead_ms: Some(95_000),
-            ..head(400)
-        };
+        let ahead = Head { clock_ahead_ms: Some(95_000), ..head(400) };
         let failure = of_signed_status(&ahead, body, "draining", "wiki-key");
         assert_eq!(failure.class(), Class::Permanent);
-        for words in [
-            "\"wiki-key\"",
-            "$wgSecretKey",
-            "95 s ahead of ours",
-            "Invalid or stale signature",
-        ] {
+        for words in ["\"wiki-key\"", "$wgSecretKey", "95 s ahead of ours", "Invalid or stale signature"] {
             assert!(failure.message().contains(words), "{failure}");
         }
         let other = of_signed_status(&ahead, "Invalid parameters", "draining", "wiki-key");
@@ -208,25 +156,13 @@ mod tests {
 
     #[test]
     fn a_redirect_says_where_to() {
-        let head = Head {
-            location: Some("https://wiki/w/index.php".into()),
-            ..head(301)
-        };
-        assert!(
-            of_status(&head, "", "draining")
-                .message()
-                .contains("https://wiki/w/index.php")
-        );
+        let head = Head { location: Some("https://wiki/w/index.php".into()), ..head(301) };
+        assert!(of_status(&head, "", "draining").message().contains("https://wiki/w/index.php"));
     }
 
     #[test]
     fn only_the_wiki_itself_can_say_that_it_stopped() {
-        for (status, took_ms, ended) in [
-            (200, 1, true),
-            (400, 1, true),
-            (500, 9_000, true),
-            (503, 10, true),
-        ] {
+        for (status, took_ms, ended) in [(200, 1, true), (400, 1, true), (500, 9_000, true), (503, 10, true)] {
             assert_eq!(ends_the_drain(status, took_ms), ended, "{status}");
         }
         for (status, took_ms) in [(202, 1), (502, 1), (504, 1), (503, 5_000)] {

@@ -13,9 +13,7 @@ fn run(work: &Work) -> Result<&'static str, Failure> {
 fn sleep_ms(input: &str) -> Option<u64> {
     let (_, rest) = input.split_once("\"sleep_ms\"")?;
     let value = rest.trim_start().strip_prefix(':')?.trim_start();
-    let end = value
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(value.len());
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     value[..end].parse().ok()
 }
 
@@ -46,8 +44,7 @@ mod tests {
 
     #[test]
     fn the_description_is_json() {
-        let json: windlass_plugin::serde_json::Value =
-            windlass_plugin::serde_json::from_str(describe()).unwrap();
+        let json: windlass_plugin::serde_json::Value = windlass_plugin::serde_json::from_str(describe()).unwrap();
         assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     }
 }

@@ -8,9 +8,7 @@ use crate::bindings::job::windlass::plugin::artifacts;
 pub struct Artifact(artifacts::Artifact);
 
 pub fn create(name: &str, media_type: &str) -> Result<Artifact, Refusal> {
-    artifacts::create(name, media_type)
-        .map(Artifact)
-        .map_err(Into::into)
+    artifacts::create(name, media_type).map(Artifact).map_err(Into::into)
 }
 
 impl Artifact {

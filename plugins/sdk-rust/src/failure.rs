@@ -33,13 +33,7 @@ impl Failure {
     }
 
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self(types::Failure {
-            class,
-            message: message.into(),
-            delay_ms: None,
-            counts: None,
-            extras: Vec::new(),
-        })
+        Self(types::Failure { class, message: message.into(), delay_ms: None, counts: None, extras: Vec::new() })
     }
 
     /// Not before so many milliseconds from now.
@@ -134,25 +128,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_permanent_unless_it_is_a_conflict() {
-        let from = |code: &str| {
-            Failure::from(Refusal {
-                code: code.into(),
-                message: "m".into(),
-            })
-        };
+        let from = |code: &str| Failure::from(Refusal { code: code.into(), message: "m".into() });
         assert_eq!(from("denied").class(), Class::Permanent);
         assert_eq!(from("conflict").class(), Class::Transient);
-        assert_eq!(
-            from("denied").into_contract().extras,
-            [("code".to_owned(), "denied".to_owned())]
-        );
+        assert_eq!(from("denied").into_contract().extras, [("code".to_owned(), "denied".to_owned())]);
     }
 
     #[test]
     fn builders_set_what_they_say() {
-        let failure = Failure::snooze(30_000, "read-only")
-            .context("draining")
-            .extra("code", "423");
+        let failure = Failure::snooze(30_000, "read-only").context("draining").extra("code", "423");
         assert_eq!(failure.message(), "draining: read-only");
         assert_eq!(failure.delay_ms(), Some(30_000));
         assert_eq!(failure.class(), Class::Snooze);

@@ -12,14 +12,7 @@ impl Work {
 
     /// The run's input. What does not fit is a permanent failure that names the key.
     pub fn input<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        decode(
-            "input",
-            if self.input.trim().is_empty() {
-                "null"
-            } else {
-                &self.input
-            },
-        )
+        decode("input", if self.input.trim().is_empty() { "null" } else { &self.input })
     }
 }
 
@@ -34,23 +27,14 @@ fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." {
-            what.to_owned()
-        } else {
-            format!("{what}.{path}")
-        };
+        let field = if path == "." { what.to_owned() } else { format!("{what}.{path}") };
         Failure::permanent(format!("{field}: {}", error.inner())).extra("field", field)
     })
 }
 
 impl Output {
     pub fn new(summary: impl Into<String>) -> Self {
-        Self {
-            summary: summary.into(),
-            data: None,
-            counts: None,
-            extras: Vec::new(),
-        }
+        Self { summary: summary.into(), data: None, counts: None, extras: Vec::new() }
     }
 
     /// JSON for programs, and for the job that runs after this one.
@@ -93,20 +77,13 @@ impl From<()> for Output {
 
 impl From<u64> for Measurement {
     fn from(size: u64) -> Self {
-        Self {
-            size,
-            age_ms: None,
-            extras: Vec::new(),
-        }
+        Self { size, age_ms: None, extras: Vec::new() }
     }
 }
 
 impl Problem {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -132,30 +109,14 @@ mod tests {
     fn a_wrong_value_is_named_by_its_path() {
         let failure = decode::<Config>("config", r#"{"limits":{"batch":"many"}}"#).unwrap_err();
         assert_eq!(failure.class(), crate::Class::Permanent);
-        assert!(
-            failure
-                .message()
-                .starts_with("config.limits.batch: invalid type: string \"many\""),
-            "{failure}"
-        );
+        assert!(failure.message().starts_with("config.limits.batch: invalid type: string \"many\""), "{failure}");
     }
 
     #[test]
     fn an_unknown_key_is_named_by_its_path() {
         let failure = decode::<Config>("config", r#"{"limits":{"batch":1,"bach":2}}"#).unwrap_err();
-        assert!(
-            failure
-                .message()
-                .starts_with("config.limits.bach: unknown field `bach`"),
-            "{failure}"
-        );
-        assert_eq!(
-            decode::<Config>("config", r#"{"limits":{"batch":1}}"#)
-                .unwrap()
-                .limits
-                .batch,
-            1
-        );
+        assert!(failure.message().starts_with("config.limits.bach: unknown field `bach`"), "{failure}");
+        assert_eq!(decode::<Config>("config", r#"{"limits":{"batch":1}}"#).unwrap().limits.batch, 1);
     }
 
     #[test]

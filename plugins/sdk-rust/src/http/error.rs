@@ -17,12 +17,7 @@ pub struct Error {
 
 impl Error {
     pub(super) fn new(code: &str, detail: impl Into<String>, method: &str, url: &str) -> Self {
-        Self {
-            code: code.to_owned(),
-            detail: detail.into(),
-            method: method.to_owned(),
-            url: url.to_owned(),
-        }
+        Self { code: code.to_owned(), detail: detail.into(), method: method.to_owned(), url: url.to_owned() }
     }
 
     pub(super) fn from_code(code: &ErrorCode, method: &str, url: &str) -> Self {
@@ -41,10 +36,7 @@ impl Error {
     pub fn is_refused(&self) -> bool {
         matches!(
             self.code.as_str(),
-            "HttpRequestDenied"
-                | "DestinationIpProhibited"
-                | "HttpRequestUriInvalid"
-                | "HttpRequestMethodInvalid"
+            "HttpRequestDenied" | "DestinationIpProhibited" | "HttpRequestUriInvalid" | "HttpRequestMethodInvalid"
         )
     }
 
@@ -67,25 +59,15 @@ impl Error {
     }
 
     pub(crate) fn to_failure(&self) -> Failure {
-        let failure = if self.is_refused() {
-            Failure::permanent
-        } else {
-            Failure::transient
-        };
-        failure(self.to_string())
-            .extra("code", &self.code)
-            .extra("url", &self.url)
+        let failure = if self.is_refused() { Failure::permanent } else { Failure::transient };
+        failure(self.to_string()).extra("code", &self.code).extra("url", &self.url)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.method, self.url, self.code)?;
-        if self.detail.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.detail)
-        }
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 
@@ -107,10 +89,7 @@ mod tests {
         assert_eq!(denied.to_failure().class(), Class::Permanent);
         assert!(!denied.may_have_been_sent());
         let internal = error(&ErrorCode::InternalError(Some("circuit open".into())));
-        assert_eq!(
-            (internal.code.as_str(), internal.detail.as_str()),
-            ("InternalError", "circuit open")
-        );
+        assert_eq!((internal.code.as_str(), internal.detail.as_str()), ("InternalError", "circuit open"));
     }
 
     #[test]
@@ -118,9 +97,6 @@ mod tests {
         assert!(!error(&ErrorCode::ConnectionRefused).may_have_been_sent());
         assert!(error(&ErrorCode::ConnectionReadTimeout).may_have_been_sent());
         assert!(error(&ErrorCode::HttpResponseTimeout).may_have_been_sent());
-        assert_eq!(
-            error(&ErrorCode::ConnectionRefused).to_failure().class(),
-            Class::Transient
-        );
+        assert_eq!(error(&ErrorCode::ConnectionRefused).to_failure().class(), Class::Transient);
     }
 }

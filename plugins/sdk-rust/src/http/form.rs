@@ -4,9 +4,7 @@ pub fn urlencode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                out.push(char::from(byte))
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
             b' ' => out.push('+'),
             other => out.push_str(&format!("%{other:02X}")),
         }
@@ -15,12 +13,8 @@ pub fn urlencode(text: &str) -> String {
 }
 
 /// `key=value` pairs joined by `&`, in the order given.
-pub fn encode_form<K: AsRef<str>, V: AsRef<str>>(
-    pairs: impl IntoIterator<Item = (K, V)>,
-) -> String {
-    let pairs = pairs
-        .into_iter()
-        .map(|(key, value)| format!("{}={}", urlencode(key.as_ref()), urlencode(value.as_ref())));
+pub fn encode_form<K: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (K, V)>) -> String {
+    let pairs = pairs.into_iter().map(|(key, value)| format!("{}={}", urlencode(key.as_ref()), urlencode(value.as_ref())));
     pairs.collect::<Vec<_>>().join("&")
 }
 
@@ -30,10 +24,7 @@ mod tests {
 
     #[test]
     fn encodes_as_php_does() {
-        assert_eq!(
-            urlencode("a b~c*d-e_f.g+h/ä€"),
-            "a+b%7Ec%2Ad-e_f.g%2Bh%2F%C3%A4%E2%82%AC"
-        );
+        assert_eq!(urlencode("a b~c*d-e_f.g+h/ä€"), "a+b%7Ec%2Ad-e_f.g%2Bh%2F%C3%A4%E2%82%AC");
         assert_eq!(encode_form([("a", "1 2"), ("b", "&=")]), "a=1+2&b=%26%3D");
     }
 }

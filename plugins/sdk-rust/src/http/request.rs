@@ -51,19 +51,13 @@ impl Request {
     }
 
     /// Sets the body and its `Content-Type`.
-    pub fn form<K: AsRef<str>, V: AsRef<str>>(
-        self,
-        pairs: impl IntoIterator<Item = (K, V)>,
-    ) -> Self {
-        self.header("content-type", "application/x-www-form-urlencoded")
-            .body(encode_form(pairs))
+    pub fn form<K: AsRef<str>, V: AsRef<str>>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.header("content-type", "application/x-www-form-urlencoded").body(encode_form(pairs))
     }
 
     /// Sets the body and its `Content-Type`.
     pub fn json(self, value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        Ok(self
-            .header("content-type", "application/json")
-            .body(serde_json::to_vec(value)?))
+        Ok(self.header("content-type", "application/json").body(serde_json::to_vec(value)?))
     }
 
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -84,8 +78,7 @@ impl Request {
 
     /// Sends it and waits for the head of the answer. An answer of any status is `Ok`.
     pub fn send(self) -> Result<Response, Error> {
-        let invalid =
-            |what: &str| Error::new("HttpRequestUriInvalid", what, &self.method, &self.url);
+        let invalid = |what: &str| Error::new("HttpRequestUriInvalid", what, &self.method, &self.url);
         let request = self.outgoing(&invalid)?;
         let body = request.body().map_err(|()| invalid("no body"))?;
         let options = self.options();
@@ -96,50 +89,30 @@ impl Request {
         match answer.get() {
             Some(Ok(Ok(response))) => Response::new(response, &self.method, &self.url),
             Some(Ok(Err(code))) => Err(failed(code)),
-            None | Some(Err(())) => Err(Error::new(
-                "InternalError",
-                "no answer was ready",
-                &self.method,
-                &self.url,
-            )),
+            None | Some(Err(())) => Err(Error::new("InternalError", "no answer was ready", &self.method, &self.url)),
         }
     }
 
     fn outgoing(&self, invalid: &dyn Fn(&str) -> Error) -> Result<OutgoingRequest, Error> {
-        let (scheme, authority, path) =
-            split_url(&self.url).ok_or_else(|| invalid("expected http:// or https://"))?;
+        let (scheme, authority, path) = split_url(&self.url).ok_or_else(|| invalid("expected http:// or https://"))?;
         let headers = Fields::new();
         for (name, value) in &self.headers {
-            headers
-                .append(name, value.as_bytes())
-                .map_err(|error| invalid(&format!("header {name}: {error}")))?;
+            headers.append(name, value.as_bytes()).map_err(|error| invalid(&format!("header {name}: {error}")))?;
         }
         if !self.body.is_empty() {
             let length = self.body.len().to_string().into_bytes();
-            headers
-                .append("content-length", &length)
-                .map_err(|error| invalid(&format!("content-length: {error}")))?;
+            headers.append("content-length", &length).map_err(|error| invalid(&format!("content-length: {error}")))?;
         }
         let request = OutgoingRequest::new(headers);
-        request
-            .set_method(&method(&self.method))
-            .map_err(|()| invalid("method"))?;
-        request
-            .set_scheme(Some(&scheme))
-            .map_err(|()| invalid("scheme"))?;
-        request
-            .set_authority(Some(authority))
-            .map_err(|()| invalid("host"))?;
-        request
-            .set_path_with_query(Some(&path))
-            .map_err(|()| invalid("path"))?;
+        request.set_method(&method(&self.method)).map_err(|()| invalid("method"))?;
+        request.set_scheme(Some(&scheme)).map_err(|()| invalid("scheme"))?;
+        request.set_authority(Some(authority)).map_err(|()| invalid("host"))?;
+        request.set_path_with_query(Some(&path)).map_err(|()| invalid("path"))?;
         Ok(request)
     }
 
     fn options(&self) -> RequestOptions {
-        let nanos = |timeout: Option<Duration>| {
-            timeout.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))
-        };
+        let nanos = |timeout: Option<Duration>| timeout.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
         let options = RequestOptions::new();
         // A host may not know an option; the attempt's time limit holds all the same.
         let _ = options.set_connect_timeout(nanos(self.connect_timeout));
@@ -156,9 +129,7 @@ fn write_body(body: OutgoingBody, bytes: &[u8]) {
     if !bytes.is_empty()
         && let Ok(stream) = body.write()
     {
-        let _ = bytes
-            .chunks(CHUNK)
-            .try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
+        let _ = bytes.chunks(CHUNK).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
     }
     let _ = OutgoingBody::finish(body, None);
 }
@@ -189,11 +160,7 @@ fn split_url(url: &str) -> Option<(Scheme, &str, String)> {
     if authority.is_empty() {
         return None;
     }
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Some((scheme, authority, path))
 }
 

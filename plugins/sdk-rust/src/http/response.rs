@@ -17,9 +17,7 @@ pub struct Response {
 
 impl Response {
     pub(super) fn new(answer: IncomingResponse, method: &str, url: &str) -> Result<Self, Error> {
-        let body = answer
-            .consume()
-            .map_err(|()| Error::new("InternalError", "the body was taken", method, url))?;
+        let body = answer.consume().map_err(|()| Error::new("InternalError", "the body was taken", method, url))?;
         Ok(Self {
             status: answer.status(),
             headers: answer.headers().entries(),
@@ -32,20 +30,14 @@ impl Response {
 
     /// The first header of this name, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(&found.1).ok()
     }
 
     /// `Retry-After` as milliseconds from `now_ms`, whether it was written as seconds or as a date.
     pub fn retry_after_ms(&self, now_ms: u64) -> Option<u64> {
         let value = self.header("retry-after")?.trim();
-        let seconds = value
-            .parse::<u64>()
-            .ok()
-            .map(|seconds| seconds.saturating_mul(1000));
+        let seconds = value.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1000));
         seconds.or_else(|| parse_date(value).map(|at| at.saturating_sub(now_ms)))
     }
 
@@ -54,12 +46,7 @@ impl Response {
         let bytes = self.read(limit.saturating_add(1))?;
         if bytes.len() > limit {
             let detail = format!("more than {limit} bytes");
-            return Err(Error::new(
-                "HttpResponseBodySize",
-                detail,
-                &self.method,
-                &self.url,
-            ));
+            return Err(Error::new("HttpResponseBodySize", detail, &self.method, &self.url));
         }
         Ok(bytes)
     }
@@ -79,10 +66,7 @@ impl Response {
     fn read(&self, limit: usize) -> Result<Vec<u8>, Error> {
         const CHUNK: usize = 64 * 1024;
         let failed = |code: &str, why: String| Error::new(code, why, &self.method, &self.url);
-        let stream = self
-            .body
-            .stream()
-            .map_err(|()| failed("InternalError", "the body was taken".into()))?;
+        let stream = self.body.stream().map_err(|()| failed("InternalError", "the body was taken".into()))?;
         let mut bytes = Vec::new();
         while bytes.len() < limit {
             let want = (limit - bytes.len()).min(CHUNK);
