@@ -21,7 +21,7 @@ macro_rules! job {
             const _: fn($crate::Work) -> $crate::export::Ended =
                 <Job as $crate::bindings::job::exports::windlass::plugin::job::Guest>::run;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::job::export_job!(Job with_types_in $crate::bindings::job);
+    $crate::bindings::job::export_job!(Job with_types_in $crate::bindings::job);
         };
     };
 }
@@ -41,7 +41,7 @@ macro_rules! backlog {
             const _: fn($crate::Target) -> $crate::export::Measured =
                 <Backlog as $crate::bindings::backlog::exports::windlass::plugin::backlog::Guest>::measure;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::backlog::export_backlog!(Backlog with_types_in $crate::bindings::backlog);
+    $crate::bindings::backlog::export_backlog!(Backlog with_types_in $crate::bindings::backlog);
         };
     };
 }
@@ -61,7 +61,7 @@ macro_rules! config_check {
             const _: fn(::std::string::String) -> $crate::export::Checked =
                 <Config as $crate::bindings::config::exports::windlass::plugin::config::Guest>::check;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::config::export_config!(Config with_types_in $crate::bindings::config);
+    $crate::bindings::config::export_config!(Config with_types_in $crate::bindings::config);
         };
     };
 }
@@ -81,7 +81,7 @@ macro_rules! describe {
             const _: fn() -> ::std::string::String =
                 <Describe as $crate::bindings::describe::exports::windlass::plugin::describe::Guest>::describe;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::describe::export_describe!(Describe with_types_in $crate::bindings::describe);
+    $crate::bindings::describe::export_describe!(Describe with_types_in $crate::bindings::describe);
         };
     };
 }
@@ -101,7 +101,7 @@ macro_rules! finish {
             const _: fn($crate::Work, $crate::Totals) -> $crate::export::Ended =
                 <Finish as $crate::bindings::finish::exports::windlass::plugin::finish::Guest>::finish;
             #[cfg(target_family = "wasm")]
-            $crate::bindings::finish::export_finish!(Finish with_types_in $crate::bindings::finish);
+    $crate::bindings::finish::export_finish!(Finish with_types_in $crate::bindings::finish);
         };
     };
 }
@@ -118,11 +118,7 @@ pub fn measure<M: Into<Measurement>>(target: &Target, measure: impl Fn(&Target) 
     measure(target).map(Into::into).map_err(Failure::into_contract)
 }
 
-pub fn finish<O: Into<Output>>(
-    work: &Work,
-    totals: &Totals,
-    finish: impl Fn(&Work, &Totals) -> Result<O, Failure>,
-) -> Ended {
+pub fn finish<O: Into<Output>>(work: &Work, totals: &Totals, finish: impl Fn(&Work, &Totals) -> Result<O, Failure>) -> Ended {
     finish(work, totals).map(Into::into).map_err(Failure::into_contract)
 }
 
