@@ -23,6 +23,8 @@ use super::trap::{Broken, explain, over_time};
 const GLANCE: Duration = Duration::from_millis(100);
 /// A busy guest is stopped by its epoch; the watch over it waits so much longer, for the backtrace that the epoch brings.
 const AFTER: Duration = Duration::from_millis(30);
+/// Bytes of randomness that a guest may ask for at once; the host holds them.
+const RANDOM: u64 = 1024 * 1024;
 
 /// What is called.
 pub enum Ask {
@@ -69,6 +71,7 @@ impl Room {
         let mut wasi = WasiCtx::builder();
         // No files, no environment, no arguments, no sockets, no names: what is not given here does not exist.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        wasi.max_random_size(RANDOM);
         wasi.stdout(streams.0.clone()).stderr(streams.1.clone());
         if let Ask::Program(program) = &ask {
             program.furnish(&mut wasi);

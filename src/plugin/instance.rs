@@ -19,6 +19,10 @@ use crate::domain::span::Size;
 
 /// Bytes of host memory behind one element of a table.
 const TABLE_ELEMENT: usize = 8;
+/// Handles a guest may hold (streams, requests, headers): they take the host's memory, not the guest's.
+const HANDLES: usize = 1_024;
+/// Bytes of one set of headers, as the host holds it.
+const HEADERS: usize = 64 * 1024;
 
 /// What a guest may see and do, for one call of one export.
 pub struct Context {
@@ -121,15 +125,13 @@ impl ResourceLimiter for Memory {
 
 /// A fresh store: nothing in it was there before, nothing of it stays.
 pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: WasiCtx) -> Store<Guest> {
-    let limit = usize::try_from(context.grant.memory.0).unwrap_or(usize::MAX);
-    let guest = Guest {
-        context: Arc::clone(context),
-        outgoing,
-        wasi,
-        http: WasiHttpCtx::new(),
-        table: ResourceTable::new(),
-        memory: Memory { used: 0, limit },
-    };
+    // Apply has checked the one against the other; the ceiling may have been lowered since.
+    let memory = context.grant.memory.min(context.ceiling.memory);
+    let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
+    let (mut table, mut http) = (ResourceTable::new(), WasiHttpCtx::new());
+    table.set_max_capacity(HANDLES);
+    http.set_field_size_limit(HEADERS);
+    let guest = Guest { context: Arc::clone(context), outgoing, wasi, http, table, memory: Memory { used: 0, limit } };
     let mut store = Store::new(&engine.wasm, guest);
     store.limiter(|guest| &mut guest.memory);
     store.set_epoch_deadline(1);

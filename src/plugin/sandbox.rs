@@ -41,26 +41,48 @@ pub struct Sandbox {
     room: Arc<Room>,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
-    /// Apart from the server's: a busy guest would make every timer there late. Taken out when the sandbox is dropped.
-    runtime: Option<tokio::runtime::Runtime>,
-    guests: tokio::runtime::Handle,
+    guests: Threads,
 }
 
-impl Sandbox {
-    pub fn new(settings: Settings) -> Result<Self> {
+/// The guests' runtime, apart from the server's: a busy guest would make every timer there late.
+struct Threads {
+    handle: tokio::runtime::Handle,
+    /// Taken out at the end.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Threads {
+    fn new(count: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.threads.max(1))
+            .worker_threads(count.max(1))
             .thread_name("guest")
             // A guest that yields is queued again at once: without this, timers and sockets are looked at every 61st
             // time only, which is 610 ms.
             .event_interval(1)
             .enable_all()
             .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping a runtime waits, which a thread of another runtime must not.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Sandbox {
+    /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, when a root is no certificate
+    /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let guests = Threads::new(settings.threads)?;
         let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
         let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
-        let guests = runtime.handle().clone();
-        let catalog = Catalog::new(Arc::clone(&room), guests.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
-        Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, runtime: Some(runtime), guests })
+        let catalog = Catalog::new(Arc::clone(&room), guests.handle.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
+        Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
     }
 
     pub fn catalog(&self) -> &Arc<Catalog> {
@@ -97,7 +119,7 @@ impl Sandbox {
             stall_limit: work.stall_limit,
             deadline,
         };
-        let guests = self.guests.clone();
+        let guests = self.guests.handle.clone();
         Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, limit).await }).await })
     }
 }
@@ -167,15 +189,6 @@ impl Executor for Sandbox {
 
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Dropping a runtime waits, which a thread of another runtime must not.
-            runtime.shutdown_background();
-        }
     }
 }
 

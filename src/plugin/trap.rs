@@ -1,6 +1,6 @@
 //! How a guest broke, in words: from wasmtime's error, the guest's backtrace and the end of its standard error.
 
-use wasmtime::{FrameInfo, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::instance::Halt;
@@ -57,8 +57,13 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return Broken::Exit(exit.0);
     }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Broken::Host { message: "this node has no room for another guest of this size now".to_owned() };
+    }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        return Broken::Trapped { message: format!("the guest broke: {}{}", one_line(&format!("{error:#}")), place(frames)) };
+        return Broken::Trapped {
+            message: format!("the guest broke: {}{}", one_line(&error.root_cause().to_string()), place(frames)),
+        };
     };
     let message = match trap {
         Trap::StackOverflow => "stack overflow".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -72,8 +72,8 @@ impl Drop for Driver {
 }
 
 /// An answer's body: limited in size and in the time between two pieces.
-pub struct Answer {
-    incoming: Incoming,
+pub struct Answer<B> {
+    incoming: B,
     entry: Entry,
     received: u64,
     limit: u64,
@@ -82,14 +82,14 @@ pub struct Answer {
     _driver: Driver,
 }
 
-impl Answer {
-    pub fn new(incoming: Incoming, entry: Entry, driver: Driver, limit: u64, between: Duration) -> Self {
+impl<B> Answer<B> {
+    pub fn new(incoming: B, entry: Entry, driver: Driver, limit: u64, between: Duration) -> Self {
         let quiet = Box::pin(tokio::time::sleep(between));
         Self { incoming, entry, received: 0, limit, between, quiet, _driver: driver }
     }
 }
 
-impl Body for Answer {
+impl<B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin> Body for Answer<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -128,5 +128,55 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Full;
+
+    use super::super::calls::Calls;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::plugin::Journal;
+
+    /// Never sends anything.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    async fn read<B: Body<Data = Bytes, Error = Infallible> + Unpin>(body: B, limit: u64) -> (Option<Error>, Option<String>) {
+        let journal = Arc::new(Journal::default());
+        let calls = Calls::new(journal.clone(), Arc::new(ManualClock::default()), Arc::default());
+        let entry = calls.begin("GET", "http://a/", Arc::default());
+        entry.answered(200);
+        let answer = Answer::new(body, entry, Driver(tokio::spawn(async {})), limit, Duration::from_millis(20));
+        let wrong = answer.collect().await.err();
+        (wrong, journal.take().calls.remove(0).error)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_cut_off_when_it_is_too_large_or_too_slow() {
+        assert!(matches!(read(Full::from("0123456789"), 10).await, (None, None)));
+        let (wrong, listed) = read(Full::from("0123456789"), 9).await;
+        assert!(matches!(wrong, Some(Error::HttpResponseBodySize(Some(9)))) && listed.unwrap().contains("larger than 9 bytes"));
+        let (wrong, listed) = read(Silent, 9).await;
+        assert!(matches!(wrong, Some(Error::ConnectionReadTimeout)) && listed.unwrap().contains("20ms"));
+    }
+
+    #[tokio::test]
+    async fn a_request_is_cut_off_when_it_is_too_large() {
+        let body = Full::from("0123456789").map_err(|never: Infallible| match never {}).boxed_unsync();
+        let wrong = Drain::new(body, Arc::default(), 9).collect().await.unwrap_err();
+        assert!(matches!(wrong, Error::HttpRequestBodySize(Some(9))));
     }
 }
