@@ -1,1 +1,3 @@
-//! (to come)
+//! Pages. The only room with axum and askama.
+
+pub mod show;
