@@ -1,3 +1,7 @@
 //! Pages. The only room with axum and askama.
 
-pub mod show;
+mod address;
+pub(crate) mod assets;
+mod dashboard;
+mod fragment;
+mod show;

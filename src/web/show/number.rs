@@ -17,6 +17,29 @@ pub fn commas(n: u64) -> String {
     text
 }
 
+/// [`commas`] for templates.
+#[derive(Debug, Clone, Copy)]
+pub struct Commas<N: Copy + Into<u64>>(pub N);
+
+impl<N: Copy + Into<u64>> fmt::Display for Commas<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&commas(self.0.into()))
+    }
+}
+
+impl<N: Copy + Into<u64>> HtmlSafe for Commas<N> {}
+
+/// [`plural`] for templates.
+pub struct Plural(pub u64, pub &'static str, pub &'static str);
+
+impl fmt::Display for Plural {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(plural(self.0, self.1, self.2))
+    }
+}
+
+impl HtmlSafe for Plural {}
+
 /// A number in a table: a zero is quiet, so that those that matter stand out.
 #[derive(Debug, Clone, Copy)]
 pub struct Num(pub u64);
