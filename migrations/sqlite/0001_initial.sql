@@ -101,10 +101,10 @@ CREATE INDEX done_print ON done (tenant, print, id) WHERE state = 1;
 
 CREATE TABLE attempt (                            -- attempts before the last
   tenant BIGINT NOT NULL, run BIGINT NOT NULL, attempt BIGINT NOT NULL, node BIGINT NOT NULL, started_at BIGINT NOT NULL,
-  ended_at BIGINT NOT NULL, outcome TEXT NOT NULL, class TEXT, message TEXT, delay_ms BIGINT, PRIMARY KEY (tenant, run, attempt)
+  ended_at BIGINT NOT NULL, outcome TEXT NOT NULL, message TEXT, delay_ms BIGINT, PRIMARY KEY (tenant, run, attempt)
 ) WITHOUT ROWID;
 CREATE TABLE payload (                            -- a row only for runs with input, output, parent or details
-  tenant BIGINT NOT NULL, run BIGINT NOT NULL, input TEXT, output TEXT, summary TEXT, details TEXT, parent BIGINT,
+  tenant BIGINT NOT NULL, run BIGINT NOT NULL, input TEXT, output TEXT, details TEXT, parent BIGINT,
   requested_by TEXT, PRIMARY KEY (tenant, run)
 ) WITHOUT ROWID;
 CREATE TABLE live (                               -- "one live run": made by enqueue, gone with the end
@@ -115,7 +115,9 @@ CREATE TABLE dedupe (
   job BIGINT NOT NULL, key TEXT NOT NULL, request_hash TEXT NOT NULL, run BIGINT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (job, key)
 ) WITHOUT ROWID;
 CREATE INDEX dedupe_expires ON dedupe (expires_at);
-CREATE TABLE discard (tenant BIGINT NOT NULL, run BIGINT NOT NULL, at BIGINT NOT NULL, by TEXT NOT NULL, PRIMARY KEY (tenant, run)) WITHOUT ROWID;
+CREATE TABLE settled (                            -- dead runs that need nobody any more: run again (as `rerun`) or discarded
+  tenant BIGINT NOT NULL, run BIGINT NOT NULL, at BIGINT NOT NULL, by TEXT NOT NULL, rerun BIGINT, PRIMARY KEY (tenant, run)
+) WITHOUT ROWID;
 CREATE TABLE cancel (run BIGINT NOT NULL PRIMARY KEY, tenant BIGINT NOT NULL, at BIGINT NOT NULL, by TEXT NOT NULL); -- asked of running runs
 
 CREATE TABLE progress (

@@ -5,6 +5,8 @@ pub mod backlog;
 pub mod grant;
 pub mod health;
 pub mod job;
+pub mod log;
+pub mod member;
 pub mod plugin;
 pub mod retry;
 pub mod run;

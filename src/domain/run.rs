@@ -201,7 +201,6 @@ impl Run {
 pub struct Payload {
     pub input: Option<String>,
     pub output: Option<String>,
-    pub summary: Option<String>,
     pub details: Option<String>,
     pub parent: Option<Id>,
     pub requested_by: Option<String>,

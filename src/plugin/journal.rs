@@ -2,9 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
-use crate::clock::Timestamp;
+pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
 
 /// Bytes of log that one attempt may keep; what comes after is counted and dropped.
@@ -15,40 +13,6 @@ pub const LINES_LIMIT: u64 = 20_000;
 pub const LINE_LIMIT: usize = 16 * 1024;
 /// HTTP calls of one attempt that are listed.
 pub const CALLS_LIMIT: u64 = 1_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-/// One line of a run's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    pub at: Timestamp,
-    pub level: Level,
-    pub message: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<(String, String)>,
-}
-
-/// One request a guest made, allowed or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Call {
-    pub at: Timestamp,
-    pub method: String,
-    pub url: String,
-    pub status: Option<u16>,
-    pub sent_bytes: u64,
-    pub received_bytes: u64,
-    pub duration_ms: u64,
-    /// Why there is no answer: denied, refused, timed out.
-    pub error: Option<String>,
-}
 
 #[derive(Debug, Default)]
 pub struct Journal(Mutex<Kept>);

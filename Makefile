@@ -1,0 +1,42 @@
+# `make help` says what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
+STAGES ?= test browser mediawiki demo
+
+.PHONY: help setup build demo test test-mediawiki test-browser bench lint clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 18
+
+setup: ## add the target that plugins are compiled for
+	@[[ -d "$$(rustc --print target-libdir --target wasm32-wasip2)" ]] || rustup target add wasm32-wasip2
+
+build: setup ## the one file a user needs: target/release/windlass, plugins inside
+	cargo build --release --locked
+
+demo: build ## four small wikis, their backlogs and the dashboard; ARGS="--listen 127.0.0.1:8080"
+	@$(BINARY) demo $(ARGS)
+
+test: setup ## everything: unit, integration, hostile guests, browser, real wikis, demo; STAGES="test demo" for some
+	@tests/run $(STAGES)
+
+test-mediawiki: setup ## the proofs against real wikis alone
+	@tests/run mediawiki
+
+test-browser: setup ## the pages in a real Chromium alone
+	@tests/run browser
+
+bench: build ## measure, write bench/latest.json, print a table
+	@$(BINARY) bench --json >bench/latest.json
+	@bench/table bench/latest.json
+
+lint: setup ## formatting, clippy, dependencies' licences and sources
+	@tests/run lint
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf plugins/target tests/guests/target

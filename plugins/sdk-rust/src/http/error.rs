@@ -1,0 +1,102 @@
+use std::fmt;
+
+use wasip2::http::types::ErrorCode;
+
+use crate::Failure;
+
+/// Why a request got no answer, or not all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The case of `wasi:http`'s `error-code`, as in `HttpRequestDenied` or `ConnectionRefused`.
+    pub code: String,
+    /// What the host says beyond the code; often empty.
+    pub detail: String,
+    pub method: String,
+    pub url: String,
+}
+
+impl Error {
+    pub(super) fn new(code: &str, detail: impl Into<String>, method: &str, url: &str) -> Self {
+        Self { code: code.to_owned(), detail: detail.into(), method: method.to_owned(), url: url.to_owned() }
+    }
+
+    pub(super) fn from_code(code: &ErrorCode, method: &str, url: &str) -> Self {
+        // The generated type has no names but those of its Debug form: `ErrorCode::InternalError(Some("…"))`.
+        let text = format!("{code:?}");
+        let text = text.strip_prefix("ErrorCode::").unwrap_or(&text);
+        let (name, rest) = text.split_once('(').unwrap_or((text, ""));
+        let detail = match code {
+            ErrorCode::InternalError(Some(why)) => why.clone(),
+            _ => rest.strip_suffix(')').unwrap_or(rest).to_owned(),
+        };
+        Self::new(name, detail, method, url)
+    }
+
+    /// The request was refused for what it is, so trying again cannot help.
+    pub fn is_refused(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "HttpRequestDenied" | "DestinationIpProhibited" | "HttpRequestUriInvalid" | "HttpRequestMethodInvalid"
+        )
+    }
+
+    /// The target may have got the request and may be working on it. False only when it certainly was not sent.
+    pub fn may_have_been_sent(&self) -> bool {
+        let never_sent = [
+            "ConnectionLimitReached",
+            "ConnectionRefused",
+            "ConnectionTimeout",
+            "DestinationIpUnroutable",
+            "DestinationNotFound",
+            "DestinationUnavailable",
+            "DnsError",
+            "DnsTimeout",
+            "TlsAlertReceived",
+            "TlsCertificateError",
+            "TlsProtocolError",
+        ];
+        !self.is_refused() && !never_sent.contains(&self.code.as_str())
+    }
+
+    pub(crate) fn to_failure(&self) -> Failure {
+        let failure = if self.is_refused() { Failure::permanent } else { Failure::transient };
+        failure(self.to_string()).extra("code", &self.code).extra("url", &self.url)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.method, self.url, self.code)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Class;
+
+    fn error(code: &ErrorCode) -> Error {
+        Error::from_code(code, "GET", "http://target/")
+    }
+
+    #[test]
+    fn the_code_is_kept() {
+        let denied = error(&ErrorCode::HttpRequestDenied);
+        assert_eq!(denied.to_string(), "GET http://target/: HttpRequestDenied");
+        assert_eq!(denied.to_failure().class(), Class::Permanent);
+        assert!(!denied.may_have_been_sent());
+        let internal = error(&ErrorCode::InternalError(Some("circuit open".into())));
+        assert_eq!((internal.code.as_str(), internal.detail.as_str()), ("InternalError", "circuit open"));
+    }
+
+    #[test]
+    fn only_a_failed_connection_was_certainly_not_sent() {
+        assert!(!error(&ErrorCode::ConnectionRefused).may_have_been_sent());
+        assert!(error(&ErrorCode::ConnectionReadTimeout).may_have_been_sent());
+        assert!(error(&ErrorCode::HttpResponseTimeout).may_have_been_sent());
+        assert_eq!(error(&ErrorCode::ConnectionRefused).to_failure().class(), Class::Transient);
+    }
+}

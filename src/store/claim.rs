@@ -1,0 +1,113 @@
+//! The right of a node to runs: rows move from `ready` to `lease`, with the next attempt number and fence.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::sql::{Row, Sql, args};
+use super::tx::{Tx, expect_rows};
+use crate::clock::Timestamp;
+use crate::domain::run::{Run, State};
+use crate::domain::trigger::Cause;
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// Jobs to claim from, each with how many runs at most; in the order of the ring.
+#[derive(Debug, Clone, Default)]
+pub struct Want {
+    pub lanes: Vec<(Id, u32)>,
+}
+
+/// A run this node now has the right to, with its input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    pub run: Run,
+    pub input: Option<String>,
+}
+
+/// Lanes that one statement seeks; fewer are filled up with a job that does not exist.
+const ARMS: usize = 16;
+const NO_JOB: i64 = -1;
+
+/// One seek along the primary key of `ready` for each lane.
+static CLAIM: LazyLock<Sql> = LazyLock::new(|| {
+    let arm = "SELECT * FROM (SELECT * FROM ready WHERE job = $1 ORDER BY job, id LIMIT $2) x";
+    let text = format!(
+        "INSERT INTO lease (node, started_at, id, job, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, \
+         first_started_at, start_by) SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), id, job, tenant, revision, created_at, cause, payload, \
+         attempt + 1, fence + 1, failed, lost, snoozed, COALESCE(first_started_at, CAST($3 AS BIGINT)), start_by FROM ({}) y WHERE true \
+         RETURNING id, job, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+         node, started_at",
+        vec![arm; ARMS].join(" UNION ALL ")
+    );
+    Sql::new(text.leak())
+});
+static TAKE: Sql = Sql::new("DELETE FROM ready WHERE (job, id) IN (VALUES {2})");
+static INPUTS: Sql = Sql::new("SELECT run, input FROM payload WHERE (tenant, run) IN (VALUES {2})");
+
+impl Tx {
+    /// Answers want by want.
+    pub async fn claim(&mut self, wants: &[Want], now: Timestamp) -> Result<Vec<Vec<Claimed>>> {
+        let mut answers = Vec::with_capacity(wants.len());
+        for want in wants {
+            let mut claimed = Vec::new();
+            for lanes in want.lanes.chunks(ARMS) {
+                claimed.extend(self.claim_lanes(lanes, now).await?);
+            }
+            answers.push(claimed);
+        }
+        Ok(answers)
+    }
+
+    async fn claim_lanes(&mut self, lanes: &[(Id, u32)], now: Timestamp) -> Result<Vec<Claimed>> {
+        let mut args = args![self.node, now, now];
+        for n in 0..ARMS {
+            let (job, limit) = lanes.get(n).copied().unwrap_or((Id(NO_JOB), 0));
+            args.extend(args![job, limit]);
+        }
+        let rows = self.rows_text(CLAIM.for_rows(1), args).await?;
+        let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
+        let taken = self.exec_rows(&TAKE, runs.iter().map(|run| args![run.job, run.id]).collect()).await?;
+        expect_rows(taken, runs.len(), "claim")?;
+        let mut inputs = self.inputs(&runs).await?;
+        Ok(runs.into_iter().map(|run| Claimed { input: inputs.remove(&run.id).flatten(), run }).collect())
+    }
+
+    async fn inputs(&mut self, runs: &[Run]) -> Result<HashMap<Id, Option<String>>> {
+        let keys = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
+        self.rows_for(&INPUTS, keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
+    }
+}
+
+/// A row of `lease` as a run.
+pub(super) fn leased(row: &Row) -> Result<Run> {
+    Ok(Run { state: State::Running { node: row.int("node")?, started_at: row.time("started_at")?, stopping: false }, ..unfinished(row)? })
+}
+
+/// The columns that `ready`, `later` and `lease` share; the state is for the caller to set.
+pub(super) fn unfinished(row: &Row) -> Result<Run> {
+    Ok(Run {
+        id: row.id("id")?,
+        tenant: row.id("tenant")?,
+        job: row.id("job")?,
+        revision: row.id("revision")?,
+        cause: cause(row)?,
+        payload: row.int("payload")? != 0,
+        attempt: row.small("attempt")?,
+        fence: row.int("fence")?,
+        failed: row.small("failed")?,
+        lost: row.small("lost")?,
+        snoozed: row.small("snoozed")?,
+        created_at: row.time("created_at")?,
+        first_started_at: row.opt_time("first_started_at")?,
+        start_by: row.opt_time("start_by")?,
+        state: State::Waiting { due_at: row.time("created_at")?, why: None },
+        counts: None,
+        message: None,
+        print: None,
+    })
+}
+
+pub(super) fn cause(row: &Row) -> Result<Cause> {
+    let code = row.int("cause")?;
+    Cause::from_code(code).ok_or_else(|| Error::Internal(anyhow::anyhow!("column cause: {code} is no trigger kind")))
+}

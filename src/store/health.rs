@@ -1,0 +1,84 @@
+//! What the watchdog last said of each job, and what it needs to know of the last ends.
+
+use std::collections::HashMap;
+
+use super::sql::{Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::domain::health::Health;
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// The health of a job as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobHealth {
+    pub job: Id,
+    pub tenant: Id,
+    pub health: Health,
+    pub why: String,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+static ALL: Sql = Sql::new("SELECT job, tenant, health, why, since FROM health");
+static PUT: Sql = Sql::new(
+    "INSERT INTO health (job, tenant, health, why, since, failed_in_a_row) VALUES {6} ON CONFLICT (job) DO UPDATE SET health = excluded.health, \
+     why = excluded.why, since = excluded.since",
+);
+static LAST: Sql = Sql::new("SELECT id, state, message, ended_at FROM done WHERE job = $1 ORDER BY id DESC LIMIT 20");
+static WAITING: Sql = Sql::new("SELECT job, why FROM later WHERE failed > 0 OR snoozed > 0 ORDER BY due_at LIMIT 1000");
+
+/// The last ends of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LastEnds {
+    /// Dead ones since the last that was not, at most 20.
+    pub dead_in_a_row: u32,
+    pub last_error: Option<String>,
+    pub last_success_at: Option<Timestamp>,
+}
+
+impl Tx {
+    pub async fn healths(&mut self) -> Result<HashMap<Id, JobHealth>> {
+        let rows = self.rows(&ALL, args![]).await?;
+        rows.iter()
+            .map(|row| {
+                let word = row.text("health")?;
+                let health = Health::parse(&word).ok_or_else(|| Error::Internal(anyhow::anyhow!("column health: {word:?}")))?;
+                let job = row.id("job")?;
+                Ok((job, JobHealth { job, tenant: row.id("tenant")?, health, why: row.text("why")?, since: row.time("since")? }))
+            })
+            .collect()
+    }
+
+    pub async fn put_healths(&mut self, healths: &[JobHealth]) -> Result<()> {
+        let rows = healths.iter().map(|h| args![h.job, h.tenant, h.health.word(), &h.why, h.since, 0_i64]).collect();
+        self.exec_rows(&PUT, rows).await?;
+        Ok(())
+    }
+
+    pub async fn last_ends(&mut self, job: Id) -> Result<LastEnds> {
+        let mut ends = LastEnds::default();
+        let mut in_a_row = true;
+        for row in self.rows(&LAST, args![job]).await? {
+            match row.int("state")? {
+                super::record::DEAD if in_a_row => {
+                    ends.dead_in_a_row += 1;
+                    if ends.last_error.is_none() {
+                        ends.last_error = row.opt_text("message")?;
+                    }
+                }
+                super::record::SUCCEEDED => {
+                    in_a_row = false;
+                    ends.last_success_at = ends.last_success_at.max(Some(row.time("ended_at")?));
+                }
+                _ => {}
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Jobs with a run that waits after a failure or a snooze, with why.
+    pub async fn retrying(&mut self) -> Result<HashMap<Id, String>> {
+        self.rows(&WAITING, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.text("why")?))).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! Jobs and their revisions. A job's row points at its current revision; a run names the one it was made from.
+
+use super::sql::{Row, Sql, args};
+use super::tx::{Tx, expect_rows};
+use crate::clock::Timestamp;
+use crate::domain::grant::Grant;
+use crate::domain::job::{Job, JobSpec};
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+static OF_TENANT: Sql = Sql::new(
+    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+     JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.removed_at IS NULL ORDER BY j.name",
+);
+static ALL: Sql = Sql::new(
+    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+     JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.removed_at IS NULL AND t.removed_at IS NULL ORDER BY t.name, j.name",
+);
+static ONE: Sql = Sql::new(
+    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+     JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.name = $2 AND j.removed_at IS NULL",
+);
+static REVISION: Sql = Sql::new("SELECT job, spec, digest FROM job_revision WHERE id = $1");
+static PUT: Sql = Sql::new(
+    "INSERT INTO job (id, tenant, name, revision, class, priority, max_live, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+     ON CONFLICT (tenant, name) DO UPDATE SET revision = excluded.revision, class = excluded.class, priority = excluded.priority, \
+     max_live = excluded.max_live, updated_at = excluded.updated_at, removed_at = NULL",
+);
+static PUT_REVISION: Sql =
+    Sql::new("INSERT INTO job_revision (id, job, tenant, spec, digest, created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)");
+static PUT_GRANT: Sql = Sql::new(
+    "INSERT INTO job_grant (job, tenant, spec, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job) DO UPDATE SET \
+     spec = excluded.spec, granted_by = excluded.granted_by, granted_at = excluded.granted_at",
+);
+static GRANT: Sql = Sql::new("SELECT spec FROM job_grant WHERE job = $1");
+static REMOVE: Sql = Sql::new("UPDATE job SET removed_at = $1, updated_at = $1 WHERE id = $2 AND removed_at IS NULL");
+static PAUSE: Sql = Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, updated_at = $3 WHERE tenant = $4 AND id = $5");
+static NAMES: Sql = Sql::new("SELECT j.id, j.name, t.name AS tenant_name FROM job j JOIN tenant t ON t.id = j.tenant");
+
+/// What a run was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    pub job: Id,
+    pub spec: JobSpec,
+    pub digest: String,
+}
+
+impl Tx {
+    pub async fn jobs_of(&mut self, tenant: Id) -> Result<Vec<Job>> {
+        self.rows(&OF_TENANT, args![tenant]).await?.iter().map(job).collect()
+    }
+
+    /// All jobs of all tenants, by names.
+    pub async fn jobs(&mut self) -> Result<Vec<Job>> {
+        self.rows(&ALL, args![]).await?.iter().map(job).collect()
+    }
+
+    pub async fn job(&mut self, tenant: Id, name: &str) -> Result<Option<Job>> {
+        self.row(&ONE, args![tenant, name]).await?.as_ref().map(job).transpose()
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn need_job(&mut self, tenant: Id, name: &str) -> Result<Job> {
+        self.job(tenant, name).await?.ok_or_else(|| Error::not_found(format!("job {name}")))
+    }
+
+    /// Names of all jobs, removed ones too: history names them. (job, tenant's name, job's name)
+    pub async fn job_names(&mut self) -> Result<Vec<(Id, String, String)>> {
+        self.rows(&NAMES, args![]).await?.iter().map(|row| Ok((row.id("id")?, row.text("tenant_name")?, row.text("name")?))).collect()
+    }
+
+    pub async fn revision(&mut self, id: Id) -> Result<Option<Revision>> {
+        let row = self.row(&REVISION, args![id]).await?;
+        row.map(|row| Ok(Revision { job: row.id("job")?, spec: row.json("spec")?, digest: row.text("digest")? })).transpose()
+    }
+
+    /// Makes the job, or gives the one of that name its next revision; answers it as stored.
+    pub async fn put_job(&mut self, tenant: Id, spec: &JobSpec, digest: &str, by: &str, now: Timestamp) -> Result<Job> {
+        let id = self.job(tenant, &spec.name).await?.map_or_else(|| self.new_id(), |job| job.id);
+        let revision = self.new_id();
+        let args = args![id, tenant, &spec.name, revision, &spec.class, spec.priority, spec.max_live, now, now];
+        self.exec(&PUT, args).await?;
+        // A job that was removed keeps its id: read it back.
+        let id = self.row(&ONE, args![tenant, &spec.name]).await?.map_or(Ok(id), |row| row.id("id"))?;
+        self.exec(&PUT_REVISION, args![revision, id, tenant, serde_json::to_string(spec)?, digest, now, by]).await?;
+        self.exec(&PUT_GRANT, args![id, tenant, serde_json::to_string(&spec.grant)?, by, now]).await?;
+        self.redefine();
+        self.need_job(tenant, &spec.name).await
+    }
+
+    /// The grant that holds now.
+    pub async fn grant_of(&mut self, job: Id) -> Result<Grant> {
+        self.row(&GRANT, args![job]).await?.map_or_else(|| Ok(Grant::default()), |row| row.json("spec"))
+    }
+
+    /// Takes the job out of service; its history stays.
+    pub async fn remove_job(&mut self, job: Id, now: Timestamp) -> Result<()> {
+        let removed = self.exec(&REMOVE, args![now, job]).await?;
+        self.remove_triggers(job).await?;
+        self.redefine();
+        expect_rows(removed, 1, "remove job")
+    }
+
+    /// Pauses (`at` is set) or resumes it.
+    pub async fn pause_job(&mut self, tenant: Id, job: Id, at: Option<Timestamp>, by: &str, now: Timestamp) -> Result<()> {
+        let changed = self.exec(&PAUSE, args![at, at.map(|_| by), now, tenant, job]).await?;
+        self.wake(tenant, job);
+        self.redefine();
+        expect_rows(changed, 1, "pause job")
+    }
+}
+
+fn job(row: &Row) -> Result<Job> {
+    Ok(Job {
+        id: row.id("id")?,
+        tenant: row.id("tenant")?,
+        tenant_name: row.text("tenant_name")?,
+        revision: row.id("revision")?,
+        spec: row.json("spec")?,
+        digest: row.text("digest")?,
+        paused_at: row.opt_time("paused_at")?,
+        paused_by: row.opt_text("paused_by")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}

@@ -1,0 +1,57 @@
+//! What grows is cut: history and what hangs on it, samples, occurrences. Unfinished work is never touched.
+
+use super::sql::{Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::id::Id;
+
+/// Runs a chunk: the writer waits while one is cut.
+pub const CHUNK: u32 = 1_000;
+
+static OLD: Sql = Sql::new("SELECT id FROM done WHERE tenant = $1 AND id < $2 AND ended_at < $3 ORDER BY id LIMIT $4");
+static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
+static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
+static CUT_PAYLOAD: Sql = Sql::new("DELETE FROM payload WHERE (tenant, run) IN (VALUES {2})");
+static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN (VALUES {2})");
+static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
+static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
+static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
+static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
+static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
+static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
+static CUT_DEDUPE: Sql = Sql::new("DELETE FROM dedupe WHERE expires_at < $1");
+static ANALYZE: Sql = Sql::new("ANALYZE");
+
+impl Tx {
+    /// Cuts a tenant's runs that ended before `cut`, at most [`CHUNK`]; answers how many.
+    pub async fn prune_runs(&mut self, tenant: Id, cut: Timestamp) -> Result<usize> {
+        // Ids are made before runs end: no run with a later id can have ended before.
+        let first_id = Id(cut.0 << 21);
+        let rows = self.rows(&OLD, args![tenant, first_id, cut, CHUNK]).await?;
+        let ids: Vec<Id> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
+        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
+            self.exec_rows(sql, ids.iter().map(|id| args![tenant, *id]).collect()).await?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Cuts samples and occurrences of a job.
+    pub async fn prune_job(&mut self, job: Id, cut: Timestamp) -> Result<()> {
+        self.exec(&CUT_SAMPLES, args![job, cut]).await?;
+        self.exec(&CUT_OCCURRENCES, args![job, cut]).await?;
+        Ok(())
+    }
+
+    pub async fn prune_expired(&mut self, now: Timestamp) -> Result<()> {
+        self.exec(&CUT_SESSIONS, args![now]).await?;
+        self.exec(&CUT_DEDUPE, args![now]).await?;
+        Ok(())
+    }
+
+    /// Without statistics SQLite ignores the index of failures.
+    pub async fn analyze(&mut self) -> Result<()> {
+        self.exec(&ANALYZE, args![]).await?;
+        Ok(())
+    }
+}

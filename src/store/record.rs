@@ -1,0 +1,209 @@
+//! What attempts came to: leases end, history grows, retries wait. A lease that stands no more changes nothing.
+
+use std::collections::HashSet;
+
+use super::enqueue::Waiting;
+use super::log::LogChunk;
+use super::sql::{Arg, Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::domain::attempt::Counts;
+use crate::domain::retry::{Budget, Decision};
+use crate::domain::run::{Final, Progress, Reason, Run, State};
+use crate::error::Result;
+use crate::id::Id;
+
+/// An attempt that ended, with all that history keeps: nothing is read back to record it.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// As it was claimed.
+    pub run: Run,
+    pub decision: Decision,
+    /// [`crate::domain::attempt::Outcome::word`].
+    pub outcome: &'static str,
+    /// The summary of a success, the error of a failure.
+    pub message: String,
+    pub counts: Option<Counts>,
+    /// Of the cause of death.
+    pub print: Option<i64>,
+    /// JSON of a success.
+    pub output: Option<String>,
+    /// JSON object of what a failure says beside its message.
+    pub details: Option<String>,
+    /// The last lines of the log and the last progress, in the same commit as the end.
+    pub log: Option<LogChunk>,
+    pub progress: Option<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    Yes,
+    /// The lease was not this one's any more: nothing has changed.
+    Late,
+}
+
+static FINISH: Sql = Sql::new("DELETE FROM lease WHERE (id, fence) IN (VALUES {2})");
+static STANDING: Sql = Sql::new("SELECT id, fence FROM lease WHERE (id, fence) IN (VALUES {2})");
+static DONE: Sql = Sql::new(
+    "INSERT INTO done (tenant, id, job, revision, state, reason, cause, payload, attempt, failed, lost, snoozed, node, created_at, started_at, \
+     ended_at, taken, done, undone, remain, print, message) VALUES {22}",
+);
+static ATTEMPT: Sql =
+    Sql::new("INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms) VALUES {9}");
+static NOT_LIVE: Sql = Sql::new("DELETE FROM live WHERE (run) IN (VALUES {1})");
+static NO_CANCEL: Sql = Sql::new("DELETE FROM cancel WHERE (run) IN (VALUES {1})");
+static OUTPUT: Sql = Sql::new(
+    "INSERT INTO payload (tenant, run, output, details) VALUES {4} ON CONFLICT (tenant, run) DO UPDATE SET output = excluded.output, details = excluded.details",
+);
+
+impl Tx {
+    /// Records lists of ends; answers list by list, in order. Must be the first of its transaction: a late end rolls
+    /// nothing back but itself.
+    pub async fn record(&mut self, lists: &[Vec<Finished>], now: Timestamp) -> Result<Vec<Vec<Recorded>>> {
+        let all: Vec<&Finished> = lists.iter().flatten().collect();
+        if all.is_empty() {
+            return Ok(lists.iter().map(|_| Vec::new()).collect());
+        }
+        let keys = |ended: &[&Finished]| ended.iter().map(|f| args![f.run.id, f.run.fence]).collect::<Vec<_>>();
+        // Almost always every lease stands. Looking costs a statement, so it is done only where the counts differ.
+        self.control("SAVEPOINT finish").await?;
+        let ended = self.exec_rows(&FINISH, keys(&all)).await?;
+        let mut standing: Option<HashSet<(Id, i64)>> = None;
+        if ended != all.len() as u64 {
+            self.control("ROLLBACK TO finish").await?;
+            let found = self.rows_for(&STANDING, keys(&all)).await?;
+            standing = Some(found.iter().map(|row| Ok((row.id("id")?, row.int("fence")?))).collect::<Result<_>>()?);
+            self.exec_rows(&FINISH, keys(&all)).await?;
+        }
+        self.control("RELEASE finish").await?;
+        // One run reported twice in a batch counts once.
+        let mut seen = HashSet::new();
+        let mut stands = |f: &Finished| {
+            let key = (f.run.id, f.run.fence);
+            standing.as_ref().is_none_or(|standing| standing.contains(&key)) && seen.insert(key)
+        };
+        let mut kept = Vec::with_capacity(all.len());
+        let answers = lists
+            .iter()
+            .map(|list| {
+                list.iter()
+                    .map(|f| {
+                        if stands(f) {
+                            kept.push(f);
+                            Recorded::Yes
+                        } else {
+                            Recorded::Late
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
+        self.settle(&kept, now).await?;
+        Ok(answers)
+    }
+
+    /// Writes history, attempts, retries and counters of ends whose lease stood.
+    async fn settle(&mut self, ended: &[&Finished], now: Timestamp) -> Result<()> {
+        let (mut done, mut attempts, mut waiting, mut output) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut final_ids, mut logs, mut progress) = (Vec::new(), Vec::new(), Vec::new());
+        for f in ended {
+            let started_at = started(&f.run).unwrap_or(now);
+            self.tally_ended(f, now.since(started_at));
+            match &f.decision {
+                Decision::End(end) => {
+                    let payload = f.run.payload || f.output.is_some() || f.details.is_some();
+                    done.push(done_row(f, *end, payload, self.node, now));
+                    final_ids.push(args![f.run.id]);
+                    if f.output.is_some() || f.details.is_some() {
+                        output.push(args![f.run.tenant, f.run.id, f.output.clone(), f.details.clone()]);
+                    }
+                }
+                Decision::Again { due_at, why, spent } => {
+                    let delay = i64::try_from(due_at.since(now).as_millis()).unwrap_or(i64::MAX);
+                    attempts.push(args![
+                        f.run.tenant, f.run.id, f.run.attempt, self.node, started_at, now, f.outcome, Some(f.message.as_str()), Some(delay)
+                    ]);
+                    waiting.push(again(&f.run, *due_at, why, *spent));
+                }
+            }
+            logs.extend(f.log.clone());
+            progress.extend(f.progress.as_ref().map(|p| (f.run.tenant, f.run.id, p.clone())));
+        }
+        self.exec_rows(&DONE, done).await?;
+        self.exec_rows(&NOT_LIVE, final_ids.clone()).await?;
+        self.exec_rows(&NO_CANCEL, final_ids).await?;
+        self.exec_rows(&OUTPUT, output).await?;
+        self.exec_rows(&ATTEMPT, attempts).await?;
+        self.insert_waiting(waiting, now).await?;
+        self.append_logs(&logs).await?;
+        self.put_progress(&progress).await?;
+        self.flush_tally(now).await
+    }
+
+    /// Ends a run that no node has: cancelled while it waited.
+    pub(super) async fn end_waiting(&mut self, run: &Run, message: &str, now: Timestamp) -> Result<()> {
+        let f = Finished {
+            run: run.clone(),
+            decision: Decision::End(Final::Cancelled),
+            outcome: "cancelled",
+            message: message.to_owned(),
+            counts: None,
+            print: None,
+            output: None,
+            details: None,
+            log: None,
+            progress: None,
+        };
+        self.settle(&[&f], now).await
+    }
+}
+
+fn started(run: &Run) -> Option<Timestamp> {
+    match run.state {
+        State::Running { started_at, .. } => Some(started_at),
+        _ => None,
+    }
+}
+
+fn again(run: &Run, due_at: Timestamp, why: &str, spent: Budget) -> Waiting {
+    let one = |budget| u32::from(spent == budget);
+    Waiting {
+        job: run.job,
+        id: run.id,
+        tenant: run.tenant,
+        revision: run.revision,
+        created_at: run.created_at,
+        cause: run.cause.code(),
+        payload: run.payload,
+        attempt: run.attempt,
+        fence: run.fence,
+        failed: run.failed + one(Budget::Failed),
+        lost: run.lost + one(Budget::Lost),
+        snoozed: run.snoozed + one(Budget::Snoozed),
+        first_started_at: run.first_started_at,
+        start_by: None,
+        due_at,
+        why: why.to_owned(),
+    }
+}
+
+/// State codes of `done`: 0 succeeded, 1 dead, 2 cancelled.
+pub(super) const SUCCEEDED: i64 = 0;
+pub(super) const DEAD: i64 = 1;
+pub(super) const CANCELLED: i64 = 2;
+
+fn done_row(f: &Finished, end: Final, payload: bool, node: i64, now: Timestamp) -> Vec<Arg> {
+    let (state, reason) = match end {
+        Final::Succeeded => (SUCCEEDED, 0),
+        Final::Dead(reason) => (DEAD, Reason::code(reason)),
+        Final::Cancelled => (CANCELLED, 0),
+    };
+    let failed = f.run.failed + u32::from(matches!(end, Final::Dead(Reason::AttemptsSpent | Reason::TotalLimit | Reason::Permanent | Reason::ItemsFailed)));
+    let lost = f.run.lost + u32::from(end == Final::Dead(Reason::LostTooOften));
+    let message = (!f.message.is_empty()).then_some(f.message.as_str());
+    args![
+        f.run.tenant, f.run.id, f.run.job, f.run.revision, state, reason, f.run.cause.code(), payload, f.run.attempt, failed, lost, f.run.snoozed,
+        started(&f.run).map(|_| node), f.run.created_at, started(&f.run), now, f.counts.map(|c| c.taken), f.counts.map(|c| c.done),
+        f.counts.map(|c| c.failed), f.counts.and_then(|c| c.left), f.print, message
+    ]
+}

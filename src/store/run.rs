@@ -1,0 +1,266 @@
+//! Reading runs: whichever table a run stands in, it is one [`Run`] with a state.
+
+use super::claim::{cause, leased, unfinished};
+use super::record::{CANCELLED, DEAD, SUCCEEDED};
+use super::sql::{Row, Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Counts};
+use crate::domain::run::{Payload, Reason, Run, State, StateFilter};
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// Counts on pages stop here and show "10,000+".
+pub const COUNT_CAP: u64 = 10_000;
+
+/// Which runs a list shows, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunQuery {
+    pub job: Option<Id>,
+    pub state: Option<StateFilter>,
+    /// Only runs older than this one: the keyset of the page before.
+    pub before: Option<Id>,
+    pub limit: u32,
+}
+
+/// Runs by state; each capped at [`COUNT_CAP`] + 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct StateCounts {
+    pub waiting: u64,
+    pub running: u64,
+    /// Of the waiting, those that failed before.
+    pub retrying: u64,
+    /// That still need a person: neither run again nor discarded.
+    pub dead: u64,
+}
+
+impl std::iter::Sum for StateCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, one| Self {
+            waiting: sum.waiting + one.waiting,
+            running: sum.running + one.running,
+            retrying: sum.retrying + one.retrying,
+            dead: sum.dead + one.dead,
+        })
+    }
+}
+
+static DONE_ONE: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND id = $2");
+static LEASE_ONE: Sql =
+    Sql::new("SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.id = $1 AND l.tenant = $2");
+static LATER_ONE: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id = $2");
+static READY_ONE: Sql = Sql::new("SELECT * FROM ready WHERE job IN (SELECT id FROM job WHERE tenant = $1) AND id = $2");
+static JOBS: Sql = Sql::new("SELECT id FROM job WHERE tenant = $1");
+static DONE_TENANT: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_STATE: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+static DONE_JOB: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_JOB_STATE: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+static LEASE_TENANT: Sql = Sql::new(
+    "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
+);
+static LATER_TENANT: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static READY_JOB: Sql = Sql::new("SELECT * FROM ready WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
+static ATTEMPTS: Sql =
+    Sql::new("SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC");
+static COUNT_READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
+static COUNT_RETRIED: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 AND failed > 0 LIMIT 10001) x");
+static COUNT_LATER: Sql = Sql::new(
+    "SELECT count(*) AS n, CAST(coalesce(sum(retried), 0) AS BIGINT) AS retried FROM \
+     (SELECT CASE WHEN failed > 0 THEN 1 ELSE 0 END AS retried FROM later WHERE tenant = $1 LIMIT 10001) x",
+);
+static COUNT_LEASES: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
+static COUNT_DEAD: Sql = Sql::new(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND NOT EXISTS \
+     (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
+);
+static RERUN_OF: Sql = Sql::new("SELECT rerun, at, by FROM settled WHERE tenant = $1 AND run = $2");
+
+impl Tx {
+    pub async fn run(&mut self, tenant: Id, id: Id) -> Result<Option<Run>> {
+        if let Some(row) = self.row(&LEASE_ONE, args![id, tenant]).await? {
+            return running(&row).map(Some);
+        }
+        if let Some(row) = self.row(&READY_ONE, args![tenant, id]).await? {
+            return unfinished(&row).map(Some);
+        }
+        if let Some(row) = self.row(&LATER_ONE, args![tenant, id]).await? {
+            return later(&row).map(Some);
+        }
+        self.row(&DONE_ONE, args![tenant, id]).await?.as_ref().map(done).transpose()
+    }
+
+    /// # Errors
+    /// `NotFound`, also when the run is another tenant's.
+    pub async fn need_run(&mut self, tenant: Id, id: Id) -> Result<Run> {
+        self.run(tenant, id).await?.ok_or_else(|| Error::not_found(format!("run {id}")))
+    }
+
+    /// Runs of a tenant, newest first.
+    pub async fn runs(&mut self, tenant: Id, query: &RunQuery) -> Result<Vec<Run>> {
+        let (before, limit) = (query.before.unwrap_or(Id(i64::MAX)), query.limit);
+        let wants = |state| query.state.is_none_or(|wanted| wanted == state);
+        let mut found = Vec::new();
+        if wants(StateFilter::Waiting) {
+            let jobs = match query.job {
+                Some(job) => vec![job],
+                None => self.rows(&JOBS, args![tenant]).await?.iter().map(|row| row.id("id")).collect::<Result<_>>()?,
+            };
+            for job in jobs {
+                let rows = self.rows(&READY_JOB, args![job, before, limit]).await?;
+                found.extend(rows.iter().map(unfinished).collect::<Result<Vec<_>>>()?);
+            }
+            let rows = self.rows(&LATER_TENANT, args![tenant, before, limit]).await?;
+            found.extend(rows.iter().map(later).collect::<Result<Vec<_>>>()?);
+        }
+        if wants(StateFilter::Running) {
+            let rows = self.rows(&LEASE_TENANT, args![tenant, before, limit]).await?;
+            found.extend(rows.iter().map(running).collect::<Result<Vec<_>>>()?);
+        }
+        let ended = match query.state {
+            None => Some(None),
+            Some(StateFilter::Succeeded) => Some(Some(SUCCEEDED)),
+            Some(StateFilter::Dead) => Some(Some(DEAD)),
+            Some(StateFilter::Cancelled) => Some(Some(CANCELLED)),
+            Some(StateFilter::Waiting | StateFilter::Running) => None,
+        };
+        if let Some(state) = ended {
+            let rows = match (query.job, state) {
+                (None, None) => self.rows(&DONE_TENANT, args![tenant, before, limit]).await?,
+                (None, Some(state)) => self.rows(&DONE_STATE, args![tenant, state, before, limit]).await?,
+                (Some(job), None) => self.rows(&DONE_JOB, args![job, before, limit]).await?,
+                (Some(job), Some(state)) => self.rows(&DONE_JOB_STATE, args![job, state, before, limit]).await?,
+            };
+            found.extend(rows.iter().map(done).collect::<Result<Vec<_>>>()?);
+        }
+        found.retain(|run| run.tenant == tenant && query.job.is_none_or(|job| run.job == job));
+        found.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    pub async fn payload(&mut self, tenant: Id, run: Id) -> Result<Payload> {
+        let Some(row) = self.row(&PAYLOAD, args![tenant, run]).await? else { return Ok(Payload::default()) };
+        Ok(Payload {
+            input: row.opt_text("input")?,
+            output: row.opt_text("output")?,
+            details: row.opt_text("details")?,
+            parent: row.opt_int("parent")?.map(Id),
+            requested_by: row.opt_text("requested_by")?,
+        })
+    }
+
+    /// Attempts of a run, newest first, the last one (which stands in the run's own row) included.
+    pub async fn attempts_of(&mut self, run: &Run) -> Result<Vec<Attempt>> {
+        let rows = self.rows(&ATTEMPTS, args![run.tenant, run.id]).await?;
+        let mut attempts = rows.iter().map(attempt).collect::<Result<Vec<_>>>()?;
+        let last = |started_at: Timestamp, ended_at: Option<Timestamp>, node: i64, outcome: &str| Attempt {
+            attempt: run.attempt,
+            node,
+            started_at,
+            ended_at,
+            outcome: outcome.to_owned(),
+            message: run.message.clone(),
+            delay_ms: None,
+        };
+        match &run.state {
+            State::Running { node, started_at, .. } => attempts.insert(0, last(*started_at, None, *node, "running")),
+            State::Succeeded { started_at, ended_at } => attempts.insert(0, last(*started_at, Some(*ended_at), 0, "succeeded")),
+            State::Dead { started_at: Some(at), ended_at, .. } => attempts.insert(0, last(*at, Some(*ended_at), 0, "failed")),
+            State::Cancelled { started_at: Some(at), ended_at } => attempts.insert(0, last(*at, Some(*ended_at), 0, "cancelled")),
+            _ => {}
+        }
+        Ok(attempts)
+    }
+
+    pub async fn state_counts(&mut self, tenant: Id) -> Result<StateCounts> {
+        let mut counts = StateCounts::default();
+        let jobs: Vec<Id> = self.rows(&JOBS, args![tenant]).await?.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
+        for job in jobs {
+            counts.waiting += self.count(&COUNT_READY, job).await?;
+            counts.retrying += self.count(&COUNT_RETRIED, job).await?;
+        }
+        if let Some(row) = self.row(&COUNT_LATER, args![tenant]).await? {
+            counts.waiting += row.count("n")?;
+            counts.retrying += row.count("retried")?;
+        }
+        counts.running = self.count(&COUNT_LEASES, tenant).await?;
+        counts.dead = self.count(&COUNT_DEAD, tenant).await?;
+        Ok(counts)
+    }
+
+    async fn count(&mut self, sql: &'static Sql, of: Id) -> Result<u64> {
+        self.row(sql, args![of]).await?.map_or(Ok(0), |row| row.count("n"))
+    }
+
+    /// What became of a dead run: (the run that runs it again, when, by whom); no run when it was discarded.
+    pub async fn settled(&mut self, tenant: Id, run: Id) -> Result<Option<(Option<Id>, Timestamp, String)>> {
+        let row = self.row(&RERUN_OF, args![tenant, run]).await?;
+        row.map(|row| Ok((row.opt_int("rerun")?.map(Id), row.time("at")?, row.text("by")?))).transpose()
+    }
+}
+
+fn running(row: &Row) -> Result<Run> {
+    let mut run = leased(row)?;
+    if let State::Running { stopping, .. } = &mut run.state {
+        *stopping = row.opt_int("cancelled_at")?.is_some();
+    }
+    Ok(run)
+}
+
+fn later(row: &Row) -> Result<Run> {
+    let why = row.text("why")?;
+    Ok(Run { state: State::Waiting { due_at: row.time("due_at")?, why: (!why.is_empty()).then_some(why) }, ..unfinished(row)? })
+}
+
+pub(super) fn done(row: &Row) -> Result<Run> {
+    let (started_at, ended_at) = (row.opt_time("started_at")?, row.time("ended_at")?);
+    let state = match row.int("state")? {
+        SUCCEEDED => State::Succeeded { started_at: started_at.unwrap_or(ended_at), ended_at },
+        DEAD => {
+            let code = row.int("reason")?;
+            let reason = Reason::from_code(code).ok_or_else(|| Error::Internal(anyhow::anyhow!("column reason: {code} is no reason")))?;
+            State::Dead { started_at, ended_at, reason }
+        }
+        CANCELLED => State::Cancelled { started_at, ended_at },
+        code => return Err(Error::Internal(anyhow::anyhow!("column state: {code} is no state"))),
+    };
+    let counts = match row.opt_count("taken")? {
+        Some(taken) => {
+            Some(Counts { taken, done: row.opt_count("done")?.unwrap_or(0), failed: row.opt_count("undone")?.unwrap_or(0), left: row.opt_count("remain")? })
+        }
+        None => None,
+    };
+    Ok(Run {
+        id: row.id("id")?,
+        tenant: row.id("tenant")?,
+        job: row.id("job")?,
+        revision: row.id("revision")?,
+        cause: cause(row)?,
+        payload: row.int("payload")? != 0,
+        attempt: row.small("attempt")?,
+        fence: 0,
+        failed: row.small("failed")?,
+        lost: row.small("lost")?,
+        snoozed: row.small("snoozed")?,
+        created_at: row.time("created_at")?,
+        first_started_at: started_at,
+        start_by: None,
+        state,
+        counts,
+        message: row.opt_text("message")?,
+        print: row.opt_int("print")?,
+    })
+}
+
+fn attempt(row: &Row) -> Result<Attempt> {
+    Ok(Attempt {
+        attempt: row.small("attempt")?,
+        node: row.int("node")?,
+        started_at: row.time("started_at")?,
+        ended_at: Some(row.time("ended_at")?),
+        outcome: row.text("outcome")?,
+        message: row.opt_text("message")?,
+        delay_ms: row.opt_int("delay_ms")?,
+    })
+}

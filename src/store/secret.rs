@@ -1,0 +1,55 @@
+//! Secrets, sealed: this room sees no value.
+
+use super::sql::{Row, Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::id::Id;
+
+/// A secret as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub name: String,
+    pub nonce: Vec<u8>,
+    pub sealed: Vec<u8>,
+    pub version: u64,
+    pub updated_at: Timestamp,
+    pub used_at: Option<Timestamp>,
+}
+
+static OF_TENANT: Sql = Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
+static PUT: Sql = Sql::new(
+    "INSERT INTO secret (tenant, name, nonce, sealed, version, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, $5, $5) \
+     ON CONFLICT (tenant, name) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed, version = secret.version + 1, \
+     updated_at = excluded.updated_at",
+);
+static USED: Sql = Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
+
+impl Tx {
+    pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {
+        self.rows(&OF_TENANT, args![tenant]).await?.iter().map(secret).collect()
+    }
+
+    pub async fn put_secret(&mut self, tenant: Id, name: &str, nonce: Vec<u8>, sealed: Vec<u8>, now: Timestamp) -> Result<()> {
+        self.exec(&PUT, args![tenant, name, nonce, sealed, now]).await?;
+        self.redefine();
+        Ok(())
+    }
+
+    /// Notes a use, to the minute: more would be a write a run.
+    pub async fn secret_used(&mut self, tenant: Id, name: &str, now: Timestamp) -> Result<()> {
+        self.exec(&USED, args![now, tenant, name, now.0 - 60_000]).await?;
+        Ok(())
+    }
+}
+
+fn secret(row: &Row) -> Result<Sealed> {
+    Ok(Sealed {
+        name: row.text("name")?,
+        nonce: row.bytes("nonce")?,
+        sealed: row.bytes("sealed")?,
+        version: row.count("version")?,
+        updated_at: row.time("updated_at")?,
+        used_at: row.opt_time("used_at")?,
+    })
+}

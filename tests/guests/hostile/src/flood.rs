@@ -1,0 +1,72 @@
+//! Too much of everything that leaves the sandbox.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use serde_json::json;
+use windlass_plugin::{Output, http, log, state};
+
+use crate::Input;
+
+fn lines(input: &Input) -> u64 {
+    input.n.unwrap_or(100_000)
+}
+
+fn line() -> String {
+    "x".repeat(1_000)
+}
+
+pub fn log(input: &Input) -> Output {
+    let line = line();
+    for _ in 0..lines(input) {
+        log::write(log::Level::Info, &line, &[]);
+    }
+    Output::new("flooded")
+}
+
+pub fn stdout(input: &Input) -> Output {
+    pour(&mut std::io::stdout(), lines(input))
+}
+
+pub fn stderr(input: &Input) -> Output {
+    pour(&mut std::io::stderr(), lines(input))
+}
+
+fn pour(to: &mut impl Write, lines: u64) -> Output {
+    let line = line();
+    let refused = (0..lines).filter(|_| writeln!(to, "{line}").is_err()).count();
+    Output::new(format!("flooded, {refused} writes refused"))
+}
+
+pub fn big_output(input: &Input) -> Output {
+    let bytes = usize::try_from(input.bytes.unwrap_or(32_000_000)).unwrap_or(usize::MAX);
+    Output::new("x".repeat(bytes))
+}
+
+pub fn state(input: &Input) -> Output {
+    let value = vec![b'x'; usize::try_from(input.bytes.unwrap_or(64 * 1024)).unwrap_or(usize::MAX)];
+    let mut kept = 0u64;
+    let mut code = None;
+    for n in 0..input.n.unwrap_or(10_000) {
+        match state::set(&format!("flood/{n}"), &value, None) {
+            Ok(_) => kept += 1,
+            Err(refusal) => {
+                code = Some(refusal.code);
+                break;
+            }
+        }
+    }
+    Output::new(format!("{kept} values kept")).data(json!({ "kept": kept, "code": code }))
+}
+
+pub fn http(input: &Input) -> Output {
+    let mut answered = 0u64;
+    let mut codes = BTreeMap::<String, u64>::new();
+    for _ in 0..input.n.unwrap_or(100) {
+        match http::get(&input.url).send() {
+            Ok(_) => answered += 1,
+            Err(error) => *codes.entry(error.code).or_default() += 1,
+        }
+    }
+    Output::new(format!("{answered} answered")).data(json!({ "answered": answered, "codes": codes }))
+}

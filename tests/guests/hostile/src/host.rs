@@ -1,0 +1,103 @@
+//! Uses what the host offers, granted or not, and tells what came of it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windlass_plugin::items::{Ending, Item, Status};
+use windlass_plugin::{Failure, Output, artifacts, http, items, progress, secrets, sign, state};
+
+use crate::Input;
+
+pub fn progress(input: &Input) -> Output {
+    let reports = input.n.unwrap_or(10).max(1);
+    for done in 1..=reports {
+        std::thread::sleep(Duration::from_millis(input.ms.unwrap_or(1_000) / reports));
+        progress::report(done, reports, "on its way");
+    }
+    Output::new("done")
+}
+
+pub fn sign(input: &Input) -> Output {
+    let secret = input.secret.as_deref().unwrap_or("not-granted");
+    let algorithm = input.algorithm.as_deref().unwrap_or("hmac-sha256");
+    let text = input.text.as_deref().unwrap_or("text");
+    match sign::sign_hex(secret, algorithm, text.as_bytes()) {
+        Ok(signature) => Output::new("signed").data(json!({ "signature": signature })),
+        Err(refusal) => Output::new("refused").data(json!({ "code": refusal.code, "message": refusal.message })),
+    }
+}
+
+pub fn http(input: &Input) -> Result<Output, Failure> {
+    let mut request =
+        http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
+    if let Some(header) = &input.header {
+        let value = match &input.secret {
+            Some(secret) => secrets::stand_in(secret)?,
+            None => input.text.clone().unwrap_or_default(),
+        };
+        request = request.header(header, value);
+    }
+    Ok(match request.send() {
+        Ok(response) => {
+            let status = response.status;
+            let beginning = response.beginning(2_000);
+            Output::new(format!("HTTP {status}")).data(json!({ "status": status, "body": beginning }))
+        }
+        Err(error) => {
+            let data = json!({ "code": error.code, "detail": error.detail, "sent": error.may_have_been_sent() });
+            Output::new(error.to_string()).data(data)
+        }
+    })
+}
+
+pub fn state_count() -> Result<Output, Failure> {
+    const KEY: &str = "count";
+    loop {
+        let entry = state::get(KEY)?;
+        let version = entry.as_ref().map_or(0, |entry| entry.version);
+        let text = entry.map_or_else(String::new, |entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let count = text.parse::<u64>().unwrap_or(0) + 1;
+        match state::set(KEY, count.to_string().as_bytes(), Some(version)) {
+            Ok(_) => return Ok(Output::new(count.to_string()).data(count)),
+            Err(refusal) if refusal.is_conflict() => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+}
+
+pub fn artifact(input: &Input) -> Result<Output, Failure> {
+    let artifact = artifacts::create("a.bin", "application/octet-stream")?;
+    let mut left = usize::try_from(input.bytes.unwrap_or(1_000)).unwrap_or(usize::MAX);
+    let chunk = vec![b'a'; 64 * 1024];
+    while left > 0 {
+        let size = left.min(chunk.len());
+        artifact.write(&chunk[..size])?;
+        left -= size;
+    }
+    Ok(Output::new(format!("{} bytes", artifact.finish()?)))
+}
+
+/// The first `fail` items fail, the last `leave` stay undone. A retry finds only what is open.
+pub fn items(input: &Input) -> Result<Output, Failure> {
+    let n = input.n.unwrap_or(20);
+    let name = |at: u64| format!("item-{at:04}");
+    let all: Vec<_> = (0..n).map(|at| Item { name: name(at), input: at.to_string() }).collect();
+    let open = items::declare(&all)?;
+    let mut ended = 0;
+    while ended < open.saturating_sub(input.leave) {
+        let max = u32::try_from(open - input.leave - ended).unwrap_or(u32::MAX).min(5);
+        let next = items::next(max)?;
+        if next.is_empty() {
+            break;
+        }
+        let endings: Vec<_> = next.into_iter().map(|item| ending(item, input.fail)).collect();
+        ended += items::finish(&endings)?;
+    }
+    Ok(Output::new(format!("{ended} of {open} open items ended")))
+}
+
+fn ending(item: Item, fail: u64) -> Ending {
+    let failed = item.input.parse::<u64>().is_ok_and(|at| at < fail);
+    let (status, message) = if failed { (Status::Failed, "as asked") } else { (Status::Done, "") };
+    Ending { name: item.name, status, message: message.to_owned(), output: None }
+}
