@@ -19,15 +19,15 @@ pub fn commas(n: u64) -> String {
 
 /// [`commas`] for templates.
 #[derive(Debug, Clone, Copy)]
-pub struct Commas<N: Copy + Into<u64>>(pub N);
+pub struct Commas(pub u64);
 
-impl<N: Copy + Into<u64>> fmt::Display for Commas<N> {
+impl fmt::Display for Commas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&commas(self.0.into()))
+        f.write_str(&commas(self.0))
     }
 }
 
-impl<N: Copy + Into<u64>> HtmlSafe for Commas<N> {}
+impl HtmlSafe for Commas {}
 
 /// [`plural`] for templates.
 pub struct Plural(pub u64, pub &'static str, pub &'static str);

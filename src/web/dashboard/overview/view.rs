@@ -39,6 +39,12 @@ pub struct Overview {
 
 crate::web::fragment::fragments!(Overview: totals => as_totals, needs => as_needs, tenants => as_tenants);
 
+impl Overview {
+    fn shown(&self) -> Commas {
+        Commas(self.rows.len() as u64)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     pub backlog: u64,
