@@ -1,1 +1,77 @@
-//! (to come)
+//! The use cases, one file a noun: the only door through which pages, the API and the command line change anything.
+//! Each checks who may, does it in one transaction with its audit entry, and answers what happened.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Settings;
+use crate::domain::member::Role;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::plugin::Executor;
+use crate::store::Store;
+
+pub mod enqueue;
+pub mod failure;
+pub mod job;
+pub mod member;
+pub mod secret;
+
+/// Everything the use cases need. One a process; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub store: Store,
+    pub executor: Arc<dyn Executor>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Arc<Settings>,
+    pub vault: Arc<secret::Vault>,
+}
+
+impl App {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    pub name: String,
+    pub role: Role,
+    /// `None`: the whole server. Another tenant's things are not there for whoever has one.
+    pub tenant: Option<Id>,
+}
+
+impl Who {
+    /// The server itself: `windlass demo`, the first start.
+    pub fn server() -> Self {
+        Self { name: "windlass".into(), role: Role::Admin, tenant: None }
+    }
+
+    /// # Errors
+    /// `NotFound` for another tenant, `Forbidden` for too small a role.
+    pub fn may(&self, role: Role, tenant: Id, doing: &str) -> Result<()> {
+        if self.tenant.is_some_and(|own| own != tenant) {
+            return Err(Error::not_found("what you ask for"));
+        }
+        self.has(role, doing)
+    }
+
+    /// For what belongs to the whole server.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn may_all(&self, role: Role, doing: &str) -> Result<()> {
+        if self.tenant.is_some() {
+            return Err(Error::Forbidden(format!("{doing} belongs to the whole server, and {} to one tenant", self.name)));
+        }
+        self.has(role, doing)
+    }
+
+    fn has(&self, role: Role, doing: &str) -> Result<()> {
+        if self.role < role {
+            return Err(Error::Forbidden(format!("{doing} needs the role {}, and {} is {}", role.word(), self.name, self.role.word())));
+        }
+        Ok(())
+    }
+}

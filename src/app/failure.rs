@@ -1,0 +1,118 @@
+//! Dead runs run again; unfinished ones cancelled.
+
+use super::{App, Who};
+use crate::domain::job::Job;
+use crate::domain::member::Role;
+use crate::domain::run::{Enqueued, NewRun, Run, State};
+use crate::domain::trigger::Cause;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::Tx;
+use crate::store::failure::Cancelled;
+
+/// Runs of one cause that one press runs again; more wait for the next.
+pub const RERUN_LIMIT: u32 = 1_000;
+
+/// What re-running a cause came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Rerun {
+    /// New runs.
+    pub started: u32,
+    /// Joined a live run of their job, because it may have no more.
+    pub merged: u32,
+}
+
+impl App {
+    /// Makes a new run with the input of a final one. A dead one then needs nobody any more.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is not over, or was run again before.
+    pub async fn rerun(&self, tenant: &str, run: Id, who: &Who) -> Result<Enqueued> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let tenant = tx.need_tenant(tenant).await?;
+        who.may(Role::Operator, tenant.id, "re-running")?;
+        let old = tx.need_run(tenant.id, run).await?;
+        if !old.state.is_final() {
+            return Err(Error::Conflict(format!("run {run} is {}: it is not over yet", old.state.word())));
+        }
+        if let Some((Some(again), _, by)) = tx.settled(tenant.id, run).await? {
+            return Err(Error::Conflict(format!("run {run} was run again by {by} already, as {again}")));
+        }
+        let job = self.job_of(&mut tx, &old).await?;
+        let answer = again(&mut tx, &job, &old, now, who).await?;
+        tx.audit(tenant.id, &who.name, "run.rerun", &run.to_string(), Some(&answer.id().to_string()), now).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// Runs all dead runs of one cause again, at most [`RERUN_LIMIT`].
+    pub async fn rerun_cause(&self, tenant: &str, print: i64, who: &Who) -> Result<Rerun> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let tenant = tx.need_tenant(tenant).await?;
+        who.may(Role::Operator, tenant.id, "re-running")?;
+        let dead = tx.failures_of(tenant.id, print, RERUN_LIMIT).await?;
+        let Some(first) = dead.first() else { return Err(Error::not_found("a dead run of this cause")) };
+        let job = self.job_of(&mut tx, first).await?;
+        let mut done = Rerun::default();
+        for old in &dead {
+            match again(&mut tx, &job, old, now, who).await? {
+                Enqueued::New(_) => done.started += 1,
+                Enqueued::Merged(_) | Enqueued::Repeated(_) => done.merged += 1,
+            }
+        }
+        let detail = format!("{} started, {} merged", done.started, done.merged);
+        tx.audit(tenant.id, &who.name, "cause.rerun", &print.to_string(), Some(&detail), now).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Ends a waiting run; asks a running one to stop.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is over.
+    pub async fn cancel(&self, tenant: &str, run: Id, who: &Who) -> Result<Cancelled> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let tenant = tx.need_tenant(tenant).await?;
+        who.may(Role::Operator, tenant.id, "cancelling")?;
+        let answer = tx.cancel(tenant.id, run, &who.name, now).await?;
+        tx.audit(tenant.id, &who.name, "run.cancel", &run.to_string(), None, now).await?;
+        tx.commit().await?;
+        self.store.signals().wake();
+        Ok(answer)
+    }
+
+    async fn job_of(&self, tx: &mut Tx, run: &Run) -> Result<Job> {
+        let jobs = tx.jobs_of(run.tenant).await?;
+        let job = jobs.into_iter().find(|job| job.id == run.job);
+        job.ok_or_else(|| Error::Conflict("its job was removed; apply it again, then re-run".into()))
+    }
+}
+
+async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, who: &Who) -> Result<Enqueued> {
+    let input = match tx.payload(old.tenant, old.id).await?.input {
+        Some(text) => Some(serde_json::from_str(&text)?),
+        None => None,
+    };
+    let new = NewRun {
+        tenant: old.tenant,
+        job: old.job,
+        revision: job.revision,
+        cause: Cause::Rerun,
+        input,
+        due_at: None,
+        start_by: None,
+        parent: Some(old.id),
+        requested_by: Some(who.name.clone()),
+        max_live: job.spec.max_live,
+        idempotency: None,
+    };
+    let answers = tx.enqueue(&[vec![new]], now).await?;
+    let answer = answers.into_iter().flatten().next().unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
+    if matches!(old.state, State::Dead { .. }) {
+        tx.settle_rerun(&[(old.tenant, old.id, answer.id())], &who.name, now).await?;
+    }
+    Ok(answer)
+}
