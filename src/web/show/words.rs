@@ -129,6 +129,14 @@ pub fn first_line(message: &str) -> &str {
     message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
 }
 
+/// "sha256:b1946ac9…2611184"
+pub fn short_digest(digest: &str) -> String {
+    match (digest.get(..15), digest.len().checked_sub(7).and_then(|from| digest.get(from..))) {
+        (Some(head), Some(tail)) if digest.len() > 24 => format!("{head}…{tail}"),
+        _ => digest.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
