@@ -1,17 +1,15 @@
 //! One folder a page: its template, its plain data, its handler. Every button is a resource of its own.
 
 use axum::Router;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chrono_tz::Tz;
 
 use super::board::Board;
-use super::fragment::{self, FRAGMENT, Page};
+
 use super::session::Session;
 use super::show::moment::Lens;
-use super::show::number::Capped;
-use super::{Web, fragment as parts};
+use super::Web;
 use crate::error::Result;
 use shell::{Member, Notice, Place, Shell};
 
