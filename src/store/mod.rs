@@ -24,6 +24,7 @@ pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod page_board;
 pub mod plugin;
 pub mod prune;
 pub mod reap;
