@@ -238,7 +238,7 @@ async fn pruning_cuts_what_ended_long_ago_and_nothing_else() {
     let fresh = world.enqueue(&job).await;
     let cut = world.clock.now().minus(Duration::from_secs(7 * 24 * 3600));
     let mut tx = world.store.begin().await.unwrap();
-    assert_eq!(tx.prune_runs(job.tenant, cut).await.unwrap(), 1);
+    assert_eq!(tx.prune_runs(job.tenant, cut, cut).await.unwrap(), 1);
     tx.commit().await.unwrap();
     let mut tx = world.store.read().await.unwrap();
     assert!(tx.run(job.tenant, old).await.unwrap().is_none());
