@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", BASE),
     ("id", BASE),
     ("clock", BASE),
+    ("span", BASE),
     ("config", BASE),
     ("domain", BASE),
     ("store", &["domain"]),
@@ -21,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `serve` is where the parts are put together.
     ("cli", &["domain", "store", "plugin", "runner", "app", "web"]),
 ];
-const BASE: &[&str] = &["error", "id", "clock", "config"];
+const BASE: &[&str] = &["error", "id", "clock", "span", "config"];
 
 /// A technology, and the only rooms that may name it.
 const TECHNOLOGIES: &[(&str, &[&str])] = &[

@@ -34,10 +34,11 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|wrong| serde::de::Error::custom(format!("{text:?} is no duration ({wrong}); write it as \"250ms\", \"15s\", \"2h 30m\" or \"7d\"")))
+        deserializer.deserialize_str(Written(DURATION, |text| {
+            let span = humantime::parse_duration(text).map_err(|wrong| format!("{text:?} is no duration ({wrong}); write {DURATION}"))?;
+            // Milliseconds are what is stored; a finer span would not come back as it went.
+            Ok(Self(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))))
+        }))
     }
 }
 
@@ -69,9 +70,27 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse::<ByteSize>()
-            .map(|size| Self(size.0))
-            .map_err(|_| serde::de::Error::custom(format!("{text:?} is no size; write it as \"0\", \"64 KiB\" or \"256 MiB\"")))
+        deserializer.deserialize_str(Written(SIZE, |text| match text.parse::<ByteSize>() {
+            Ok(size) => Ok(Self(size.0)),
+            Err(_) => Err(format!("{text:?} is no size; write {SIZE}")),
+        }))
+    }
+}
+
+const DURATION: &str = "a duration in quotes, as in \"250ms\", \"15s\", \"2h 30m\" or \"7d\"";
+const SIZE: &str = "a size in quotes, as in \"0\", \"64 KiB\" or \"256 MiB\"";
+
+/// Text in a notation of its own: what is expected, and how it is read.
+struct Written<T>(&'static str, fn(&str) -> Result<T, String>);
+
+impl<T> serde::de::Visitor<'_> for Written<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).map_err(E::custom)
     }
 }
