@@ -64,10 +64,8 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Runs that succeeded or were cancelled.
+    /// Runs that are over, with their attempts and logs.
     pub succeeded: Span,
-    pub dead: Span,
-    pub logs: Span,
 }
 
 impl Default for Settings {
@@ -92,8 +90,7 @@ impl Default for Worker {
 
 impl Default for Retention {
     fn default() -> Self {
-        let week = Span::secs(7 * 24 * 3600);
-        Self { succeeded: week, dead: week, logs: week }
+        Self { succeeded: Span::secs(7 * 24 * 3600) }
     }
 }
 
@@ -132,7 +129,7 @@ impl Settings {
     }
 
     /// The file of the database.
-    pub fn database_file(&self) -> PathBuf {
+    pub fn database(&self) -> PathBuf {
         self.data_dir.join(self.database_url.trim_start_matches("sqlite:").trim_start_matches("//"))
     }
 
@@ -171,11 +168,8 @@ impl Settings {
                 refuse(&format!("network.extra_ca[{n}]"), format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()));
             }
         }
-        let Retention { succeeded, dead, logs } = self.retention;
-        for (key, span) in [("succeeded", succeeded), ("dead", dead), ("logs", logs)] {
-            if span < Span::secs(60) {
-                refuse(&format!("retention.{key}"), format!("{span} is not possible; write at least \"1m\", as in \"7d\""));
-            }
+        if self.retention.succeeded < Span::secs(60) {
+            refuse("retention.succeeded", format!("{} is not possible; write at least \"1m\", as in \"7d\"", self.retention.succeeded));
         }
         problems
     }

@@ -12,6 +12,7 @@ pub mod id;
 pub mod clock;
 pub mod span;
 pub mod config;
+pub mod vault;
 
 pub mod domain;
 

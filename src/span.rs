@@ -62,9 +62,14 @@ impl fmt::Display for Size {
     }
 }
 
+/// Exact, where Display rounds: what is stored must come back as it went.
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(bits, _)| self.0 != 0 && self.0 % (1 << bits) == 0);
+        match unit {
+            Some((bits, name)) => serializer.collect_str(&format_args!("{} {name}", self.0 >> bits)),
+            None => serializer.collect_str(&format_args!("{} B", self.0)),
+        }
     }
 }
 
@@ -92,5 +97,26 @@ impl<T> serde::de::Visitor<'_> for Written<T> {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
         (self.1)(text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_come_back_as_they_went() {
+        for (written, bytes, kept) in [("0", 0, "0 B"), ("64 MiB", 64 << 20, "64 MiB"), ("100 MB", 100_000_000, "100000000 B"), ("1.5 KiB", 1536, "1536 B")] {
+            let size: Size = serde_json::from_value(written.into()).unwrap();
+            assert_eq!(size.0, bytes);
+            let text = serde_json::to_value(size).unwrap();
+            assert_eq!(text, kept);
+            assert_eq!(serde_json::from_value::<Size>(text).unwrap(), size);
+        }
+        for (written, ms) in [("250ms", 250), ("2h 30m", 9_000_000), ("1s 5us", 1_000)] {
+            let span: Span = serde_json::from_value(written.into()).unwrap();
+            assert_eq!(span.ms(), ms);
+            assert_eq!(serde_json::from_value::<Span>(serde_json::to_value(span).unwrap()).unwrap(), span);
+        }
     }
 }

@@ -21,10 +21,10 @@ fn refused(text: &str, env: &[(&str, &str)]) -> String {
 fn nothing_given_is_the_defaults() {
     let settings = Settings::load(None, std::iter::empty()).unwrap();
     assert_eq!(settings, Settings::default());
-    assert_eq!(settings.database_file(), Path::new("windlass-data/windlass.db"));
+    assert_eq!(settings.database(), Path::new("windlass-data/windlass.db"));
     let printed = serde_json::to_value(&settings).unwrap();
     assert_eq!(printed["listen"], "127.0.0.1:7171");
-    assert_eq!(printed["retention"]["dead"], "7days");
+    assert_eq!(printed["retention"]["succeeded"], "7days");
     assert_eq!(serde_json::from_value::<Settings>(printed).unwrap(), settings, "what is printed can be given again");
 }
 
@@ -34,7 +34,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
     let env = [
         ("WINDLASS_WORKER__GUEST_THREADS", "4"),
         ("WINDLASS_NETWORK__ALLOW", "[\"10.0.0.0/8\"]"),
-        ("WINDLASS_RETENTION__DEAD", "30d"),
+        ("WINDLASS_RETENTION__SUCCEEDED", "30d"),
         ("WINDLASS_PUBLIC_URL", "https://jobs.example.org/"),
         ("WINDLASS_TOKEN", "not a setting"),
         ("WINDLASS_SERVICE_HOST", "10.1.1.1"),
@@ -43,7 +43,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
     let settings = load(text, &env).unwrap();
     assert_eq!(settings.worker, Worker { runs_in_flight: 8, guest_threads: 4 });
     assert_eq!(settings.network.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
-    assert_eq!(settings.retention.dead, Span::secs(30 * 86_400));
+    assert_eq!(settings.retention.succeeded, Span::secs(30 * 86_400));
     assert_eq!(settings.public_url.as_deref(), Some("https://jobs.example.org"));
     assert!(settings.data_dir.is_absolute(), "relative to the file: {:?}", settings.data_dir);
     let numeric = load("", &[("WINDLASS_DATA_DIR", "2026")]).unwrap();
@@ -52,12 +52,12 @@ fn the_environment_goes_over_the_file_key_by_key() {
 
 #[test]
 fn everything_wrong_is_named_with_line_key_and_what_is_right() {
-    let text = "listn = \"127.0.0.1:7171\"\n[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n[retention]\ndead = 7\n";
+    let text = "listn = \"127.0.0.1:7171\"\n[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n[retention]\nsucceeded = 7\n";
     let wrong = refused(text, &[]);
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(lines[0], "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, network, retention");
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
-    assert_eq!(lines[2], "windlass.toml:6: retention.dead: is the integer 7; write a duration in quotes, as in \"250ms\", \"15s\", \"2h 30m\" or \"7d\"");
+    assert_eq!(lines[2], "windlass.toml:6: retention.succeeded: is the integer 7; write a duration in quotes, as in \"250ms\", \"15s\", \"2h 30m\" or \"7d\"");
     assert_eq!(lines[3], "windlass.toml:4: worker.runs_in_flight: 0 is not possible; write 1 to 100000");
 }
 
