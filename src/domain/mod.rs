@@ -11,6 +11,8 @@ pub mod plugin;
 pub mod retry;
 pub mod run;
 pub mod schedule;
-pub mod span;
 pub mod tenant;
 pub mod trigger;
+pub mod zone;
+
+pub use crate::span;
