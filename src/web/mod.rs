@@ -1,1 +1,3 @@
-//! (to come)
+//! The only room with axum and askama.
+
+pub mod api;
