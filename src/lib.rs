@@ -11,6 +11,7 @@ pub mod error;
 pub mod id;
 pub mod clock;
 pub mod config;
+pub mod vault;
 
 pub mod domain;
 

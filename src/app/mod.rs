@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::Executor;
 use crate::store::Store;
+use crate::vault::Vault;
 
 pub mod enqueue;
 pub mod failure;
@@ -24,7 +25,7 @@ pub struct App {
     pub executor: Arc<dyn Executor>,
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
-    pub vault: Arc<secret::Vault>,
+    pub vault: Arc<Vault>,
 }
 
 impl App {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attempt::Counts;
 use super::trigger::BacklogSpec;
 use crate::clock::Timestamp;
 use crate::id::Id;
@@ -80,8 +81,9 @@ impl Probe {
             (self.fruitless, self.stuck_size) = (0, None);
             return 0;
         }
-        // More than the stuck rest is fresh work: try at once (W7: it is still seen within the promise).
-        let fresh = self.stuck_size.is_some_and(|stuck| found.size > stuck);
+        // Another size than the stuck rest is fresh work: try at once (W7: it is still seen within the promise). Smaller
+        // counts too: a target may answer from a cache, and what it said before the rest was old.
+        let fresh = self.stuck_size.is_some_and(|stuck| found.size != stuck);
         if now < self.next_run_at && !fresh {
             return 0;
         }
@@ -97,20 +99,23 @@ impl Probe {
     }
 
     /// Takes in a run that ended: whether it moved anything, and whether the target had nothing left.
-    pub fn run_ended(&mut self, taken: Option<u64>, left: Option<u64>, ended_well: bool, now: Timestamp) {
-        if left == Some(0) {
+    pub fn run_ended(&mut self, counts: Option<Counts>, now: Timestamp) {
+        let Some(counts) = counts else { return };
+        if counts.left == Some(0) {
             self.clear_at = Some(now);
         }
-        match taken {
-            Some(0) if ended_well => {
-                self.fruitless += 1;
-                self.stuck_size = self.size;
-                if self.fruitless >= FRUITLESS_LIMIT {
-                    self.next_run_at = now.plus(STUCK_PAUSE);
-                }
+        if counts.taken == 0 {
+            self.fruitless += 1;
+            self.stuck_size = self.size;
+            if self.fruitless >= FRUITLESS_LIMIT {
+                self.next_run_at = now.plus(STUCK_PAUSE);
             }
-            Some(_) => (self.fruitless, self.stuck_size) = (0, None),
-            None => {}
+            return;
+        }
+        (self.fruitless, self.stuck_size) = (0, None);
+        if counts.left != Some(0) {
+            // It stopped for want of time: what is left is worth a look at once.
+            self.next_at = now;
         }
     }
 }
@@ -143,6 +148,10 @@ mod tests {
         Measurement { size, age_ms: None }
     }
 
+    fn counts(taken: u64) -> Option<Counts> {
+        Some(Counts { taken, done: taken, failed: 0, left: Some(0) })
+    }
+
     #[test]
     fn wants_a_run_for_every_share_up_to_the_limit() {
         for (size, runs) in [(0, 0), (1, 1), (500, 1), (501, 2), (1_000_000, 4)] {
@@ -156,17 +165,17 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(probe.measured(found(5), &spec, now, 0.5), 1);
             now = now.plus(Duration::from_secs(1));
-            probe.run_ended(Some(0), Some(0), true, now);
+            probe.run_ended(counts(0), now);
         }
         assert!(probe.is_stuck());
         let stuck_since = now;
         assert_eq!(probe.measured(found(5), &spec, now.plus(Duration::from_secs(299)), 0.5), 0);
         assert_eq!(probe.measured(found(6), &spec, now.plus(Duration::from_secs(15)), 0.5), 1, "fresh work");
-        probe.run_ended(Some(1), Some(0), true, now);
+        probe.run_ended(counts(1), now);
         assert!(!probe.is_stuck(), "it moved");
         for _ in 0..3 {
             probe.measured(found(5), &spec, now, 0.5);
-            probe.run_ended(Some(0), Some(0), true, now);
+            probe.run_ended(counts(0), now);
         }
         assert_eq!(probe.measured(found(5), &spec, stuck_since.plus(STUCK_PAUSE), 0.5), 1, "tries again");
     }

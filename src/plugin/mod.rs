@@ -13,9 +13,28 @@ use crate::domain::grant::{Ceiling, Grant};
 use crate::error::Problem;
 use crate::id::Id;
 
+pub mod catalog;
+pub mod embedded;
 pub mod journal;
 
+mod bindings;
+mod call;
+mod command;
+mod compiled;
+mod engine;
+mod host;
+mod inspect;
+mod instance;
+mod loaded;
+mod outcome;
+mod sandbox;
+mod stdio;
+mod trap;
+
+pub use catalog::{Catalog, Described};
+pub use embedded::{EMBEDDED, Embedded};
 pub use journal::Journal;
+pub use sandbox::{Sandbox, Settings};
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -91,9 +110,18 @@ pub struct StateCall {
 pub enum StateAsk {
     Get(String),
     /// `expected`: the version that must stand there; 0 for none.
-    Set { key: String, value: Vec<u8>, expected: Option<u64> },
-    Delete { key: String, expected: Option<u64> },
-    Keys { prefix: String },
+    Set {
+        key: String,
+        value: Vec<u8>,
+        expected: Option<u64>,
+    },
+    Delete {
+        key: String,
+        expected: Option<u64>,
+    },
+    Keys {
+        prefix: String,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -1,1 +1,137 @@
-//! (to come)
+//! Moves runs: one duty, one file, one `tick`. The loop here sleeps, wakes on a signal, stops and logs; a tick reads the
+//! truth, does what is due, and says how long it may rest. A lost signal costs time, never a run.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::plugin::Executor;
+use crate::store::Store;
+use crate::vault::Vault;
+
+pub mod attempt;
+pub mod definitions;
+pub mod live;
+pub mod prober;
+pub mod promoter;
+pub mod pruner;
+pub mod reaper;
+pub mod ring;
+pub mod scheduler;
+pub mod scribe;
+pub mod watchdog;
+pub mod worker;
+
+use definitions::Definitions;
+use live::LiveRuns;
+
+/// What the duties share.
+pub struct Context {
+    pub store: Store,
+    pub executor: Arc<dyn Executor>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Arc<Settings>,
+    pub vault: Arc<Vault>,
+    pub definitions: Definitions,
+    pub live: LiveRuns,
+}
+
+impl Context {
+    pub fn new(store: Store, executor: Arc<dyn Executor>, clock: Arc<dyn Clock>, settings: Arc<Settings>, vault: Arc<Vault>) -> Arc<Self> {
+        Arc::new(Self { store, executor, clock, settings, vault, definitions: Definitions::default(), live: LiveRuns::default() })
+    }
+}
+
+/// How long running guests have, after the node was told to stop, to come to an end of their own.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// The running duties of one node.
+pub struct Runner {
+    context: Arc<Context>,
+    stop: CancellationToken,
+    duties: JoinSet<()>,
+}
+
+impl Runner {
+    /// Takes back what an earlier process of this file left running, then starts all duties.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start(context: Arc<Context>) -> Result<Self> {
+        context.definitions.refresh(&context.store).await?;
+        let lost = reaper::take_back(&context).await?;
+        if lost > 0 {
+            tracing::info!(runs = lost, "runs of a process that died are back in the queue");
+        }
+        let stop = CancellationToken::new();
+        let mut duties = JoinSet::new();
+        let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
+        let definitions = || context.store.signals().definitions();
+        start("scheduler", definitions(), tick(scheduler::tick));
+        start("watchdog", definitions(), tick(watchdog::tick));
+        start("pruner", definitions(), tick(pruner::tick));
+        start("scribe", definitions(), tick(scribe::tick));
+        start("canceller", definitions(), tick(reaper::stop_cancelled));
+        duties.spawn(promoter::run(context.clone(), stop.clone()));
+        duties.spawn(prober::run(context.clone(), stop.clone()));
+        duties.spawn(worker::run(context.clone(), stop.clone()));
+        Ok(Self { context, stop, duties })
+    }
+
+    /// No new claims; running guests get a grace, then their runs go back to the queue without spending an attempt.
+    pub async fn drain(mut self) {
+        self.stop.cancel();
+        self.context.live.drain();
+        let clock = self.context.clock.clone();
+        let ended = async { while self.duties.join_next().await.is_some() {} };
+        tokio::pin!(ended);
+        tokio::select! {
+            () = &mut ended => return,
+            () = clock.sleep(DRAIN_GRACE) => self.context.live.stop_now(),
+        }
+        ended.await;
+    }
+}
+
+type Tick = Box<dyn Fn(Arc<Context>) -> std::pin::Pin<Box<dyn Future<Output = Result<Duration>> + Send>> + Send>;
+
+fn tick<F>(of: impl Fn(Arc<Context>) -> F + Send + 'static) -> Tick
+where
+    F: Future<Output = Result<Duration>> + Send + 'static,
+{
+    Box::new(move |context| Box::pin(of(context)))
+}
+
+/// The pause after a tick that failed: long enough not to flood the log, short enough to be back soon.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// The loop of a duty: tick, rest as long as it says or until woken, again.
+async fn every(name: &'static str, context: Arc<Context>, stop: CancellationToken, mut wake: watch::Receiver<u64>, tick: Tick) {
+    loop {
+        wake.mark_unchanged();
+        let rest = match tick(context.clone()).await {
+            Ok(rest) => rest,
+            Err(wrong) => {
+                tracing::error!(duty = name, error = %wrong, "a duty failed; it tries again");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = wake.changed() => {}
+            () = context.clock.sleep(rest) => {}
+        }
+    }
+}
+
+/// From 0 to 1, for jitter.
+fn random() -> f64 {
+    rand::random()
+}

@@ -158,6 +158,7 @@ impl Tx {
         }
         let (ready, expected) = (due.iter().map(Waiting::args).collect::<Vec<_>>(), due.len());
         expect_rows(self.exec_rows(&READY, ready).await?, expected, "enqueue")?;
+        self.later = self.later.into_iter().chain(later.iter().map(|run| run.due_at)).min();
         let rows: Vec<_> = later
             .iter()
             .map(|run| {

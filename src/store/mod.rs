@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
@@ -25,6 +25,7 @@ pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod page_board;
 pub mod plugin;
 pub mod prune;
 pub mod reap;
@@ -68,7 +69,7 @@ impl Store {
         sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
             Error::Internal(anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())))
         })?;
-        let (node, high_water) = writer::enter(&mut conn).await?;
+        let (node, high_water) = writer::enter(&mut conn, clock.now()).await?;
         let ids = Ids::new(clock.clone(), node, high_water);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -100,7 +101,7 @@ impl Store {
     }
 
     fn tx(&self, conn: Conn) -> Tx {
-        Tx { conn, ids: self.ids.clone(), node: self.node, signals: self.signals.clone(), woken: BTreeSet::new(), redefined: false, tallies: tally::Tallies::new() }
+        Tx { conn, ids: self.ids.clone(), node: self.node, signals: self.signals.clone(), woken: BTreeSet::new(), redefined: false, later: None, tallies: tally::Tallies::new() }
     }
 
     pub fn node(&self) -> i64 {
@@ -159,6 +160,8 @@ pub struct Signals {
     work: Arc<tokio::sync::Notify>,
     changes: Arc<watch::Sender<u64>>,
     definitions: Arc<watch::Sender<u64>>,
+    /// When the earliest run of `later` is due, as far as commits told.
+    later: Arc<watch::Sender<Timestamp>>,
 }
 
 impl Default for Signals {
@@ -168,12 +171,16 @@ impl Default for Signals {
             work: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
             definitions: Arc::new(watch::Sender::new(0)),
+            later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
         }
     }
 }
 
 impl Signals {
-    fn publish(&self, woken: BTreeSet<(Id, Id)>, redefined: bool) {
+    fn publish(&self, woken: BTreeSet<(Id, Id)>, redefined: bool, later: Option<Timestamp>) {
+        if let Some(at) = later {
+            self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
+        }
         if !woken.is_empty() {
             self.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(woken);
             self.work.notify_one();
@@ -197,6 +204,19 @@ impl Signals {
     /// Wakes the claimer for another reason: a slot has become free.
     pub fn wake(&self) {
         self.work.notify_one();
+    }
+
+    /// Moves when a run was put off to an earlier time than all before.
+    pub fn later(&self) -> watch::Receiver<Timestamp> {
+        self.later.subscribe()
+    }
+
+    /// Nothing is put off before `at`: the promoter has looked.
+    pub fn later_is(&self, at: Timestamp) {
+        self.later.send_if_modified(|earliest| {
+            *earliest = at;
+            false
+        });
     }
 
     /// Grows with each commit.

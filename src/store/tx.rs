@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::tally::Tallies;
 use super::sql::{Arg, Row, Sql, chunks, sqlite_arguments};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
@@ -23,6 +24,8 @@ pub struct Tx {
     pub(super) woken: BTreeSet<(Id, Id)>,
     /// Definitions changed: told after the commit.
     pub(super) redefined: bool,
+    /// The earliest time to which this transaction put a run off.
+    pub(super) later: Option<Timestamp>,
     /// Counters of this transaction, added before its end.
     pub(super) tallies: Tallies,
 }
@@ -132,7 +135,7 @@ impl Tx {
     }
 
     pub(super) fn publish(&mut self) {
-        self.signals.publish(std::mem::take(&mut self.woken), std::mem::take(&mut self.redefined));
+        self.signals.publish(std::mem::take(&mut self.woken), std::mem::take(&mut self.redefined), self.later.take());
     }
 
     /// A job has rows to claim once this is committed.

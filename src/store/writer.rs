@@ -12,7 +12,7 @@ use super::record::{Finished, Recorded};
 use super::tally::Tallies;
 use super::tx::{Conn, Returned, Tx};
 use super::{Signals, Store, closed};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::domain::run::{Enqueued, NewRun};
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
@@ -54,12 +54,15 @@ impl Store {
 }
 
 /// Counts this process in: its number, one above the last, and the highest id ever given.
-pub(super) async fn enter(conn: &mut SqliteConnection) -> Result<(i64, Id)> {
+pub(super) async fn enter(conn: &mut SqliteConnection, now: Timestamp) -> Result<(i64, Id)> {
     let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
     let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
                 UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
     let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
-    Ok((1, Id(high.unwrap_or(0))))
+    let high = Id(high.unwrap_or(0));
+    // The high water is noted once a minute: where the clock has gone back behind it, leave room for what came after.
+    let room = if now < high.created_at() { 2 * 60_000 << 21 } else { 0 };
+    Ok((1, Id(high.0 + room)))
 }
 
 struct Writer {
@@ -82,7 +85,7 @@ impl Batch {
 }
 
 pub(super) async fn run(conn: SqliteConnection, mut inbox: mpsc::Receiver<Op>, ids: Ids, node: i64, signals: Signals, clock: Arc<dyn Clock>) {
-    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, woken: BTreeSet::new(), redefined: false, tallies: Tallies::new() };
+    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, woken: BTreeSet::new(), redefined: false, later: None, tallies: Tallies::new() };
     let mut writer = Writer { tx, clock };
     let mut waiting = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut waiting, BATCH).await > 0 {
@@ -150,6 +153,7 @@ impl Writer {
             let _ = self.tx.control("ROLLBACK").await;
             self.tx.woken.clear();
             self.tx.tallies.clear();
+            self.tx.later = None;
         } else {
             self.tx.publish();
         }

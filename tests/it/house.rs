@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("id", BASE),
     ("clock", BASE),
     ("config", BASE),
+    ("vault", BASE),
     ("domain", BASE),
     ("store", &["domain"]),
     ("plugin", &["domain"]),
@@ -21,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `serve` is where the parts are put together.
     ("cli", &["domain", "store", "plugin", "runner", "app", "web"]),
 ];
-const BASE: &[&str] = &["error", "id", "clock", "config"];
+const BASE: &[&str] = &["error", "id", "clock", "config", "vault"];
 
 /// A technology, and the only rooms that may name it.
 const TECHNOLOGIES: &[(&str, &[&str])] = &[

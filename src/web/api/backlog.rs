@@ -8,7 +8,7 @@ use axum::extract::State;
 
 use super::Paged;
 use super::job::health_of;
-use super::problem::{Answer, Asked, At, Caller};
+use super::extract::{Asked, At, Caller};
 use super::read;
 use super::shape::{BacklogJson, List};
 use crate::app::App;
@@ -29,7 +29,7 @@ pub async fn of_tenant(
     Caller(who): Caller,
     At(tenant): At<String>,
     Asked(paged): Asked<Paged>,
-) -> Answer<Json<List<BacklogJson>>> {
+) -> Result<Json<List<BacklogJson>>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let jobs = tx.jobs_of(tenant.id).await?;
@@ -37,7 +37,7 @@ pub async fn of_tenant(
 }
 
 /// Of all tenants that the caller may see.
-pub async fn all(State(app): State<App>, Caller(who): Caller, Asked(paged): Asked<Paged>) -> Answer<Json<List<BacklogJson>>> {
+pub async fn all(State(app): State<App>, Caller(who): Caller, Asked(paged): Asked<Paged>) -> Result<Json<List<BacklogJson>>> {
     let mut tx = app.store.read().await?;
     let jobs = match who.tenant {
         Some(own) => tx.jobs_of(own).await?,

@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::Paged;
-use super::problem::{Answer, Asked, At, Body, Caller};
+use super::extract::{Asked, At, Body, Caller};
 use super::read;
 use super::shape::{JobJson, List, NewRunJson, PluginOfJob, TriggerOfJob};
 use crate::app::enqueue::Request;
@@ -29,7 +29,7 @@ pub async fn list(
     Caller(who): Caller,
     At(tenant): At<String>,
     Asked(paged): Asked<Paged>,
-) -> Answer<Json<List<JobJson>>> {
+) -> Result<Json<List<JobJson>>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let limit = super::limit(paged.limit)? as usize;
@@ -42,7 +42,7 @@ pub async fn list(
     Ok(Json(List { items, next, count }))
 }
 
-pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Answer<Json<JobJson>> {
+pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 
@@ -108,7 +108,7 @@ pub async fn start(
     At((tenant, job)): At<(String, String)>,
     headers: HeaderMap,
     Body(body): Body<NewRunJson>,
-) -> Answer<Response> {
+) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
     let request = Request { input: body.input, idempotency_key: key(&headers)? };
     let answer = app.run_now(&tenant, &job, request, Cause::Api, &who).await?;
@@ -123,13 +123,13 @@ fn key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-pub async fn pause(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Answer<Json<JobJson>> {
+pub async fn pause(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.pause(&tenant, &job, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 
-pub async fn resume(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Answer<Json<JobJson>> {
+pub async fn resume(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.resume(&tenant, &job, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))

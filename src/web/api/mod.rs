@@ -8,9 +8,10 @@ use crate::app::App;
 use crate::error::{Error, Result};
 
 mod backlog;
+mod extract;
 mod job;
 mod plugin;
-mod problem;
+
 mod read;
 mod run;
 mod secret;
@@ -21,7 +22,7 @@ mod token;
 /// Bytes of a plugin's component.
 pub const PLUGIN_LIMIT: usize = 32 * 1024 * 1024;
 /// Bytes of any other body: an input, a secret.
-const BODY_LIMIT: usize = 1024 * 1024;
+pub const BODY_LIMIT: usize = 1024 * 1024;
 
 /// All of `/api/v1`, for the server to merge.
 pub fn router(app: App) -> Router {
@@ -49,8 +50,7 @@ pub fn router(app: App) -> Router {
         .route("/tokens/{id}", delete(token::revoke))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(large)
-        .route("/{*rest}", any(problem::no_route))
-        .method_not_allowed_fallback(problem::no_method);
+        .route("/{*rest}", any(extract::no_route));
     Router::new().nest("/api/v1", routes).with_state(app)
 }
 

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use axum::Json;
 use axum::extract::State;
 
-use super::problem::{Answer, Caller};
+use super::extract::Caller;
 use super::shape::{List, PluginJson};
 use crate::app::App;
 use crate::domain::plugin::Plugin;
+use crate::error::Result;
 use crate::id::Id;
 
 /// The server's, and those of the tenants that the caller may see.
-pub async fn list(State(app): State<App>, Caller(who): Caller) -> Answer<Json<List<PluginJson>>> {
+pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<PluginJson>>> {
     let mut tx = app.store.read().await?;
     let names: HashMap<Id, String> = tx.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
     let mut plugins = tx.plugins().await?;

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::problem::{Answer, Asked, At, Caller};
+use super::extract::{Asked, At, Caller};
 use super::read;
 use super::shape::{Count, List, LogJson, LogLine, RunId, RunJson, Started};
 use crate::app::{App, Who};
@@ -32,7 +32,7 @@ pub async fn list(
     Caller(who): Caller,
     At(tenant): At<String>,
     Asked(which): Asked<Which>,
-) -> Answer<Json<List<RunJson>>> {
+) -> Result<Json<List<RunJson>>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let limit = super::limit(which.limit)?;
@@ -72,7 +72,7 @@ fn state_filter(word: &str) -> Result<StateFilter> {
     })
 }
 
-pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Answer<Json<RunJson>> {
+pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Result<Json<RunJson>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     Ok(Json(read::run(&mut tx, &tenant, run).await?))
@@ -83,14 +83,14 @@ pub async fn rerun(
     Caller(who): Caller,
     At((tenant, run)): At<(String, Id)>,
     headers: HeaderMap,
-) -> Answer<Response> {
+) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
     let answer = app.rerun(&tenant, run, &who).await?;
     Ok(started(&app, &who, &tenant, answer, &headers).await?)
 }
 
 /// 200 when it is over, 202 when it has been asked to stop.
-pub async fn cancel(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Answer<Response> {
+pub async fn cancel(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
     let status = match app.cancel(&tenant, run, &who).await? {
         Cancelled::Now => StatusCode::OK,
@@ -146,10 +146,10 @@ pub async fn logs(
     Caller(who): Caller,
     At((tenant, run)): At<(String, Id)>,
     Asked(lines): Asked<Lines>,
-) -> Answer<Json<LogJson>> {
+) -> Result<Json<LogJson>> {
     let limit = lines.limit.unwrap_or(LINES);
     if !(1..=LINES_LIMIT).contains(&limit) {
-        return Err(Error::invalid("limit", format!("{limit} is not from 1 to {LINES_LIMIT}")).into());
+        return Err(Error::invalid("limit", format!("{limit} is not from 1 to {LINES_LIMIT}")));
     }
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;

@@ -3,19 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::problem::{Answer, At, Caller, Raw};
+use super::extract::{At, Caller, Raw};
 use super::read;
 use super::shape::{List, SecretJson};
 use crate::app::secret::Listed;
 use crate::app::{App, Who};
 use crate::error::{Error, Result};
 
-pub async fn list(State(app): State<App>, Caller(who): Caller, At(tenant): At<String>) -> Answer<Json<List<SecretJson>>> {
+pub async fn list(State(app): State<App>, Caller(who): Caller, At(tenant): At<String>) -> Result<Json<List<SecretJson>>> {
     read::within(&app, &who, &tenant).await?;
     Ok(Json(List::whole(app.list_secrets(&tenant, &who).await?.into_iter().map(shape).collect())))
 }
 
-pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, name)): At<(String, String)>) -> Answer<Json<SecretJson>> {
+pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, name)): At<(String, String)>) -> Result<Json<SecretJson>> {
     Ok(Json(one(&app, &who, &tenant, &name).await?))
 }
 
@@ -25,7 +25,7 @@ pub async fn set(
     Caller(who): Caller,
     At((tenant, name)): At<(String, String)>,
     Raw(value): Raw,
-) -> Answer<Json<SecretJson>> {
+) -> Result<Json<SecretJson>> {
     read::within(&app, &who, &tenant).await?;
     app.set_secret(&tenant, &name, &value, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &name).await?))

@@ -378,13 +378,10 @@ pub struct SourceJson {
     pub text: String,
 }
 
-/// RFC 9457.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// RFC 9457; `web::error` writes it.
+#[derive(Debug, Clone, Deserialize)]
 pub struct ProblemJson {
-    #[serde(rename = "type")]
-    pub kind: String,
     pub title: String,
-    pub status: u16,
     pub detail: String,
     #[serde(default)]
     pub errors: Vec<crate::error::Problem>,

@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use super::Paged;
 use super::job::health_of;
-use super::problem::{Answer, Asked, At, Caller};
+use super::extract::{Asked, At, Caller};
 use super::read;
 use super::shape::{LimitsJson, List, RunCounts, TenantJson};
 use crate::app::App;
@@ -18,7 +18,7 @@ use crate::id::Id;
 use crate::store::Tx;
 use crate::store::health::JobHealth;
 
-pub async fn list(State(app): State<App>, Caller(who): Caller, Asked(paged): Asked<Paged>) -> Answer<Json<List<TenantJson>>> {
+pub async fn list(State(app): State<App>, Caller(who): Caller, Asked(paged): Asked<Paged>) -> Result<Json<List<TenantJson>>> {
     let mut tx = app.store.read().await?;
     let limit = super::limit(paged.limit)? as usize;
     let mut tenants = tx.tenants().await?;
@@ -32,7 +32,7 @@ pub async fn list(State(app): State<App>, Caller(who): Caller, Asked(paged): Ask
     Ok(Json(List { items, next, count }))
 }
 
-pub async fn show(State(app): State<App>, Caller(who): Caller, At(name): At<String>) -> Answer<Json<TenantJson>> {
+pub async fn show(State(app): State<App>, Caller(who): Caller, At(name): At<String>) -> Result<Json<TenantJson>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &name).await?;
     let ceiling = serde_json::to_value(&tenant.ceiling)?;

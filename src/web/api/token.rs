@@ -7,16 +7,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::problem::{Answer, At, Body, Caller};
+use super::extract::{At, Body, Caller};
 use super::read;
 use super::shape::{List, NewTokenJson, TokenJson};
 use crate::app::App;
 use crate::domain::member::Role;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::member::Token;
 
-pub async fn list(State(app): State<App>, Caller(who): Caller) -> Answer<Json<List<TokenJson>>> {
+pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<TokenJson>>> {
     let tokens = app.list_tokens(&who).await?;
     let tenants = app.store.read().await?.tenants().await?;
     let names: HashMap<Id, String> = tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
@@ -31,21 +31,21 @@ pub async fn issue(
     State(app): State<App>,
     Caller(who): Caller,
     Body(new): Body<NewTokenJson>,
-) -> Answer<(StatusCode, Json<TokenJson>)> {
+) -> Result<(StatusCode, Json<TokenJson>)> {
     if let Some(tenant) = &new.tenant {
         read::within(&app, &who, tenant).await?;
     }
     let role = Role::parse(&new.role)
         .ok_or_else(|| Error::invalid("role", format!("{:?} is no role; there are viewer, operator, admin", new.role)))?;
     if new.name.is_empty() || new.name.len() > 63 {
-        return Err(Error::invalid("name", "1 to 63 characters, to know it by").into());
+        return Err(Error::invalid("name", "1 to 63 characters, to know it by"));
     }
     let lasts = new.lasts_ms.map(Duration::from_millis);
     let (token, secret) = app.issue_token(&new.name, role, new.tenant.as_deref(), lasts, &who).await?;
     Ok((StatusCode::CREATED, Json(TokenJson { token: Some(secret), ..shape(token, new.tenant) })))
 }
 
-pub async fn revoke(State(app): State<App>, Caller(who): Caller, At(id): At<Id>) -> Answer<StatusCode> {
+pub async fn revoke(State(app): State<App>, Caller(who): Caller, At(id): At<Id>) -> Result<StatusCode> {
     app.revoke_token(id, &who).await?;
     Ok(StatusCode::NO_CONTENT)
 }

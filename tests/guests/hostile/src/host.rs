@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+#[cfg(feature = "later")]
 use windlass_plugin::items::{Ending, Item, Status};
-use windlass_plugin::{Failure, Output, artifacts, http, items, progress, secrets, sign, state};
+use windlass_plugin::{Failure, Output, http, progress, sign, state};
+#[cfg(feature = "later")]
+use windlass_plugin::{artifacts, items, secrets};
 
 use crate::Input;
 
@@ -32,8 +35,9 @@ pub fn http(input: &Input) -> Result<Output, Failure> {
         http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
     if let Some(header) = &input.header {
         let value = match &input.secret {
+            #[cfg(feature = "later")]
             Some(secret) => secrets::stand_in(secret)?,
-            None => input.text.clone().unwrap_or_default(),
+            _ => input.text.clone().unwrap_or_default(),
         };
         request = request.header(header, value);
     }
@@ -65,6 +69,7 @@ pub fn state_count() -> Result<Output, Failure> {
     }
 }
 
+#[cfg(feature = "later")]
 pub fn artifact(input: &Input) -> Result<Output, Failure> {
     let artifact = artifacts::create("a.bin", "application/octet-stream")?;
     let mut left = usize::try_from(input.bytes.unwrap_or(1_000)).unwrap_or(usize::MAX);
@@ -77,6 +82,7 @@ pub fn artifact(input: &Input) -> Result<Output, Failure> {
     Ok(Output::new(format!("{} bytes", artifact.finish()?)))
 }
 
+#[cfg(feature = "later")]
 /// The first `fail` items fail, the last `leave` stay undone. A retry finds only what is open.
 pub fn items(input: &Input) -> Result<Output, Failure> {
     let n = input.n.unwrap_or(20);
@@ -96,6 +102,7 @@ pub fn items(input: &Input) -> Result<Output, Failure> {
     Ok(Output::new(format!("{ended} of {open} open items ended")))
 }
 
+#[cfg(feature = "later")]
 fn ending(item: Item, fail: u64) -> Ending {
     let failed = item.input.parse::<u64>().is_ok_and(|at| at < fail);
     let (status, message) = if failed { (Status::Failed, "as asked") } else { (Status::Done, "") };

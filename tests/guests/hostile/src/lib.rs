@@ -56,7 +56,9 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "sign" => Ok(host::sign(&input)),
         "http" => host::http(&input),
         "state_count" => host::state_count(),
+        #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
+        #[cfg(feature = "later")]
         "items" => host::items(&input),
         "files" => Ok(world::files()),
         "socket" => Ok(world::socket(&input)),

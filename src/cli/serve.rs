@@ -1,0 +1,188 @@
+//! Puts the parts together: data folder, store, sandbox, runner, pages. `windlass demo` and the tests start the same server.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Who};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::domain::member::Role;
+use crate::error::{Error, Result};
+use crate::plugin::sandbox::{self, Sandbox};
+use crate::runner::{Context, Runner};
+use crate::store::Store;
+use crate::vault::Vault;
+use crate::web;
+
+/// A running server.
+pub struct Server {
+    pub app: App,
+    pub address: SocketAddr,
+    runner: Runner,
+    stop: CancellationToken,
+    pages: JoinHandle<std::io::Result<()>>,
+    /// Held until the end: one process owns a data folder.
+    _lock: File,
+}
+
+/// What the command line on the same machine needs; in the data folder, for its owner only.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Access {
+    pub server: String,
+    pub token: String,
+}
+
+impl Access {
+    pub fn file(data_dir: &Path) -> PathBuf {
+        data_dir.join("admin.json")
+    }
+}
+
+impl Server {
+    /// # Errors
+    /// When the data folder is another process's, or something in it cannot be read or made; names it.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        make_private(&settings.data_dir)?;
+        let lock = lock(&settings.data_dir)?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|wrong| Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen)))?;
+        let address = listener.local_addr()?;
+        note_owner(&lock, address)?;
+        let store = Store::open(&settings.database(), clock.clone()).await?;
+        let sandbox = Arc::new(Sandbox::new(sandbox::Settings {
+            threads: settings.worker.guest_threads,
+            runs: settings.worker.runs_in_flight,
+            data_dir: settings.data_dir.clone(),
+            own: vec![address],
+            extra_roots: settings.extra_roots()?,
+            clock: clock.clone(),
+        })?);
+        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), std::env::var("WINDLASS_SECRET_KEY").ok().as_deref())?);
+        let settings = Arc::new(settings);
+        let app = App {
+            store: store.clone(),
+            executor: sandbox.clone(),
+            catalog: sandbox.catalog().clone(),
+            clock: clock.clone(),
+            settings: settings.clone(),
+            vault: vault.clone(),
+        };
+        app.push_embedded().await?;
+        app.load_plugins().await?;
+        write_access(&app, &settings.data_dir, address).await?;
+        let runner = Runner::start(Context::new(store, sandbox, clock, settings, vault)).await?;
+        let stop = CancellationToken::new();
+        let pages = tokio::spawn(web::serve(listener, app.clone(), stop.clone()));
+        tracing::info!(listen = %address, "windlass is up");
+        Ok(Self { app, address, runner, stop, pages, _lock: lock })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets running work end or hands it back, then closes everything.
+    pub async fn stop(self) {
+        let Self { app, runner, stop, pages, _lock, .. } = self;
+        runner.drain().await;
+        stop.cancel();
+        // Pages that stream are cut after a moment.
+        if tokio::time::timeout(Duration::from_secs(3), pages).await.is_err() {
+            tracing::debug!("a page was still open at the end");
+        }
+        app.store.close().await;
+        tracing::info!("windlass has stopped");
+    }
+}
+
+/// `windlass serve`: until SIGINT or SIGTERM.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let server = Server::start(settings).await?;
+        if server.app.is_first_start().await? {
+            tracing::info!("nobody can log in yet: open {} and set a password with the code {}", server.url(), server.app.setup_code().await?);
+        }
+        stop_signal().await?;
+        tracing::info!("stopping: running work has {} s to end", crate::runner::DRAIN_GRACE.as_secs());
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// Pages, API and the loops; guests have threads of their own.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub async fn stop_signal() -> std::io::Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = term.recv() => Ok(()),
+    }
+}
+
+fn make_private(data_dir: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|wrong| {
+        Error::Unavailable(format!("cannot make the data folder {}: {wrong}; --data-dir chooses another", data_dir.display()))
+    })
+}
+
+fn lock(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join("windlass.lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|wrong| Error::Unavailable(format!("cannot open {}: {wrong}", path.display())))?;
+    if file.try_lock().is_err() {
+        let mut owner = String::new();
+        file.read_to_string(&mut owner)?;
+        return Err(Error::Unavailable(format!(
+            "the data folder {} belongs to a running Windlass ({}); stop it, or choose another with --data-dir",
+            data_dir.display(),
+            owner.trim()
+        )));
+    }
+    Ok(file)
+}
+
+fn note_owner(mut lock: &File, address: SocketAddr) -> Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "process {} on http://{address}", std::process::id())?;
+    Ok(())
+}
+
+/// Keeps the token that is there while it works; a new one otherwise.
+async fn write_access(app: &App, data_dir: &Path, address: SocketAddr) -> Result<()> {
+    let file = Access::file(data_dir);
+    let standing = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str::<Access>(&text).ok());
+    let token = match standing {
+        Some(access) if app.who_has_token(&access.token).await.is_ok() => access.token,
+        _ => app.issue_token("command line on this machine", Role::Admin, None, None, &Who::server()).await?.1,
+    };
+    let text = serde_json::to_string_pretty(&Access { server: format!("http://{address}"), token })?;
+    let fresh = file.with_extension("new");
+    // Another run may have left one that nobody renamed.
+    let _ = fs::remove_file(&fresh);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?.write_all(text.as_bytes())?;
+    fs::rename(fresh, file)?;
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The contract as Rust, made from `plugins/wit` at compile time: one world with all that this version offers and asks
+//! for. Which of the exports a guest has is found by `inspect`; the indices are used one by one.
+
+#![allow(clippy::all, clippy::pedantic, reason = "generated")]
+
+wasmtime::component::bindgen!({
+    path: "plugins/wit",
+    inline: "
+        package windlass:host@1.0.0;
+        world room {
+            import windlass:plugin/log@1.0.0;
+            import windlass:plugin/progress@1.0.0;
+            import windlass:plugin/control@1.0.0;
+            import windlass:plugin/state@1.0.0;
+            import windlass:plugin/sign@1.0.0;
+            export windlass:plugin/job@1.0.0;
+            export windlass:plugin/backlog@1.0.0;
+            export windlass:plugin/config@1.0.0;
+            export windlass:plugin/describe@1.0.0;
+        }
+    ",
+    world: "windlass:host/room",
+    imports: {
+        "windlass:plugin/state.get": async,
+        "windlass:plugin/state.set": async,
+        "windlass:plugin/state.delete": async,
+        "windlass:plugin/state.keys": async,
+    },
+    exports: { default: async },
+});

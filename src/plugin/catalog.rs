@@ -1,0 +1,239 @@
+//! The plugins that are ready here, by digest. A plugin is checked, compiled, linked and asked what it is when it is
+//! added; a run finds it ready or is not claimed.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+
+use super::call::{Ask, Room, Told};
+use super::compiled::Folder;
+use super::instance::Context;
+use super::loaded::Loaded;
+use super::{Journal, Stop, inspect};
+use crate::clock::Clock;
+use crate::domain::grant::{Ceiling, Grant};
+use crate::error::{Error, Result};
+
+/// Bytes of a component. A Python program with its interpreter has 18 MB.
+pub const SIZE_LIMIT: usize = 32 * 1024 * 1024;
+/// What `describe` and `config.check` get: they compute, they have nothing to wait for.
+const ASIDE: Duration = Duration::from_secs(5);
+/// How long an upload waits for the compiler. 20 MB take 11 s of CPU; a hostile 1.2 MB took 76 s.
+const COMPILE_LIMIT: Duration = Duration::from_mins(2);
+
+/// A plugin that was added, and what it says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// `sha256:…`
+    pub digest: String,
+    pub bytes: u64,
+    /// `0.0.0` when it has no `describe`.
+    pub version: String,
+    pub summary: String,
+    /// JSON Schema of a job's configuration; `null` when there is none.
+    pub config: Value,
+    /// All of what `describe` answered, a JSON object.
+    pub description: Value,
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
+    pub has_backlog: bool,
+    /// A WASI program without `job`.
+    pub is_command: bool,
+}
+
+pub struct Catalog {
+    room: Arc<Room>,
+    guests: tokio::runtime::Handle,
+    clock: Arc<dyn Clock>,
+    folder: Arc<Folder>,
+    loaded: RwLock<HashMap<String, Arc<Loaded>>>,
+    /// One at a time: the compiler takes every core it gets, and runs want some.
+    compiling: Arc<Semaphore>,
+}
+
+/// `sha256:` and the hash of the bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::from("sha256:"), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Catalog {
+    pub fn new(room: Arc<Room>, guests: tokio::runtime::Handle, clock: Arc<dyn Clock>, data_dir: &Path) -> Result<Self> {
+        let folder = Arc::new(Folder::open(data_dir, &room.engine.wasm)?);
+        Ok(Self { room, guests, clock, folder, loaded: RwLock::default(), compiling: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Checks a file, compiles it and makes it ready. [`Error::Invalid`] says everything that stands against it.
+    pub async fn add(&self, bytes: Vec<u8>) -> Result<Described> {
+        let size = bytes.len();
+        if size > SIZE_LIMIT {
+            return refused(format!(
+                "the file has {size} bytes, the limit is {SIZE_LIMIT}: build with opt-level \"s\" and without debug information"
+            ));
+        }
+        if let Err(wrong) = inspect::is_component(&bytes) {
+            return refused(wrong);
+        }
+        let digest = digest(&bytes);
+        let plugin = match self.get(&digest) {
+            Some(plugin) => plugin,
+            None => self.make(&digest, bytes).await?,
+        };
+        let description = if plugin.found.describe { self.describe(&plugin).await? } else { json!({}) };
+        let text = |key: &str| description.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let found = &plugin.found;
+        let described = Described {
+            bytes: size as u64,
+            version: Some(text("version")).filter(|version| !version.is_empty()).unwrap_or_else(|| "0.0.0".into()),
+            summary: text("summary"),
+            config: description.get("config").cloned().unwrap_or(Value::Null),
+            exports: found.exports.clone(),
+            imports: found.imports.clone(),
+            has_backlog: found.backlog,
+            is_command: plugin.command.is_some(),
+            description,
+            digest: digest.clone(),
+        };
+        self.keep(&digest, plugin);
+        Ok(described)
+    }
+
+    /// Makes a plugin ready that was added before, here or on another node: from compiled code if there is any.
+    pub async fn load(&self, digest: &str, bytes: Vec<u8>) -> Result<()> {
+        if self.has(digest) || self.load_compiled(digest).await? {
+            return Ok(());
+        }
+        let found = self::digest(&bytes);
+        if found != digest {
+            return Err(Error::Conflict(format!(
+                "the bytes of plugin {digest} are damaged: they have the digest {found}; push it again"
+            )));
+        }
+        let plugin = self.make(digest, bytes).await?;
+        self.keep(digest, plugin);
+        Ok(())
+    }
+
+    /// Makes a plugin ready without its bytes; false when no compiled code is here.
+    pub async fn load_compiled(&self, digest: &str) -> Result<bool> {
+        let (room, folder, name) = (Arc::clone(&self.room), Arc::clone(&self.folder), digest.to_owned());
+        let read = blocking(move || {
+            Ok(folder.read(&name, &room.engine.wasm).and_then(|component| Loaded::link(&room.engine, &component).ok()))
+        })
+        .await?;
+        let Some(plugin) = read else { return Ok(false) };
+        self.keep(digest, Arc::new(plugin));
+        Ok(true)
+    }
+
+    /// Forgets a plugin; running guests of it run on.
+    pub fn unload(&self, digest: &str) {
+        self.loaded.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    pub fn has(&self, digest: &str) -> bool {
+        self.get(digest).is_some()
+    }
+
+    /// All that are ready here.
+    pub fn digests(&self) -> Vec<String> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    pub(super) fn get(&self, digest: &str) -> Option<Arc<Loaded>> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    fn keep(&self, digest: &str, plugin: Arc<Loaded>) {
+        self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), plugin);
+    }
+
+    /// Compiles, checks and links; what was compiled is written down for the next start.
+    async fn make(&self, digest: &str, bytes: Vec<u8>) -> Result<Arc<Loaded>> {
+        let turn = Arc::clone(&self.compiling)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Unavailable("nothing more is compiled".into()))?;
+        if let Some(plugin) = self.get(digest) {
+            return Ok(plugin);
+        }
+        let (room, folder, name) = (Arc::clone(&self.room), Arc::clone(&self.folder), digest.to_owned());
+        let made = blocking(move || {
+            // The compiler cannot be stopped: whoever gave up waiting leaves it its turn until it is done.
+            let _turn = turn;
+            let component = match Component::new(&room.engine.wasm, &bytes) {
+                Ok(component) => component,
+                Err(wrong) => return refused(inspect::unreadable(&wrong)),
+            };
+            let found = inspect::inspect(&component.component_type(), &room.engine.wasm);
+            let objections = inspect::objections(&found);
+            if !objections.is_empty() {
+                return Err(Error::Invalid(
+                    objections.into_iter().map(|why| crate::error::Problem::new("plugin", why)).collect(),
+                ));
+            }
+            let plugin = match Loaded::link(&room.engine, &component) {
+                Ok(plugin) => plugin,
+                Err(wrong) => return refused(format!("it does not fit the contract windlass:plugin@1.0.0: {wrong:#}")),
+            };
+            folder.write(&name, &component)?;
+            Ok(Arc::new(plugin))
+        });
+        match tokio::time::timeout(COMPILE_LIMIT, made).await {
+            Ok(made) => made,
+            Err(_) => {
+                refused(format!("compiling it takes more than {} s: build it from smaller functions", COMPILE_LIMIT.as_secs()))
+            }
+        }
+    }
+
+    async fn describe(&self, plugin: &Arc<Loaded>) -> Result<Value> {
+        let text = match self.aside(plugin, Ask::Describe).await {
+            Ok(Told::Described(text)) => text,
+            Ok(_) => return refused("its describe did not answer a description"),
+            Err(broken) => return refused(format!("its describe broke: {broken}")),
+        };
+        match serde_json::from_str(&text) {
+            Ok(description @ Value::Object(_)) => Ok(description),
+            Ok(other) => refused(format!("its describe must answer a JSON object, not {other}")),
+            Err(wrong) => refused(format!("its describe must answer a JSON object: {wrong}")),
+        }
+    }
+
+    /// A call outside a run: nothing granted, default memory, [`ASIDE`] of time.
+    pub(super) async fn aside(&self, plugin: &Arc<Loaded>, ask: Ask) -> Result<Told, super::trap::Broken> {
+        let (room, plugin, clock) = (Arc::clone(&self.room), Arc::clone(plugin), Arc::clone(&self.clock));
+        let context = move |deadline| Context {
+            clock,
+            journal: Arc::new(Journal::default()),
+            stop: Arc::new(Stop::default()),
+            grant: Arc::new(Grant::default()),
+            ceiling: Arc::new(Ceiling::default()),
+            secrets: Arc::default(),
+            state: None,
+            time_limit: ASIDE,
+            grace: Duration::ZERO,
+            stall_limit: None,
+            deadline,
+        };
+        super::sandbox::on_guests(&self.guests, async move { room.call(&plugin, context, ask, ASIDE).await }).await
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T> {
+    Err(Error::invalid("plugin", why))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|wrong| Error::Internal(wrong.into()))?
+}

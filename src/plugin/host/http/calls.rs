@@ -1,0 +1,135 @@
+//! The list of a run's requests, allowed or not.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::clock::Clock;
+use crate::plugin::Secret;
+use crate::plugin::journal::{Call, Journal};
+use crate::plugin::outcome::cut;
+
+/// Characters of a URL that are listed.
+const URL: usize = 2_048;
+
+/// The requests under way; each reaches the journal once, when it ends or when the run does.
+pub struct Calls {
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    secrets: Arc<HashMap<String, Secret>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    calls: HashMap<u64, Pending>,
+}
+
+struct Pending {
+    call: Call,
+    started: Instant,
+    sent: Arc<AtomicU64>,
+}
+
+/// A request under way. Dropping it ends it.
+pub struct Entry {
+    calls: Arc<Calls>,
+    number: u64,
+    pub sent: Arc<AtomicU64>,
+}
+
+impl Calls {
+    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>, secrets: Arc<HashMap<String, Secret>>) -> Arc<Self> {
+        Arc::new(Self { journal, clock, secrets, open: Mutex::default() })
+    }
+
+    /// `None` when so many are under way already.
+    pub fn begin(self: &Arc<Self>, method: &str, url: &str, sent: Arc<AtomicU64>) -> Entry {
+        let call = Call {
+            at: self.clock.now(),
+            method: method.to_owned(),
+            url: cut(self.scrubbed(url), URL),
+            status: None,
+            sent_bytes: 0,
+            received_bytes: 0,
+            duration_ms: 0,
+            error: None,
+        };
+        let mut open = self.lock();
+        let number = open.next;
+        open.next += 1;
+        open.calls.insert(number, Pending { call, started: Instant::now(), sent: Arc::clone(&sent) });
+        Entry { calls: Arc::clone(self), number, sent }
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.lock().calls.len()
+    }
+
+    /// The run has ended: what is still under way will not be answered.
+    pub fn close(&self) {
+        let rest: Vec<Pending> = self.lock().calls.drain().map(|(_, pending)| pending).collect();
+        for mut pending in rest {
+            if pending.call.status.is_none() {
+                pending.call.error = Some("the run ended before the answer came".into());
+            }
+            self.list(pending);
+        }
+    }
+
+    fn list(&self, mut pending: Pending) {
+        pending.call.duration_ms = u64::try_from(pending.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        pending.call.sent_bytes = pending.sent.load(Relaxed);
+        self.journal.call(pending.call);
+    }
+
+    /// A guest never sees a secret; but a job's configuration may hold the same value.
+    fn scrubbed(&self, url: &str) -> String {
+        let mut url = url.to_owned();
+        for secret in self.secrets.values() {
+            if let Some(value) = std::str::from_utf8(&secret.0).ok().filter(|value| value.len() >= 4) {
+                url = url.replace(value, "…");
+            }
+        }
+        url
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    pub fn answered(&self, status: u16) {
+        self.change(|call| call.status = Some(status));
+    }
+
+    pub fn received(&self, bytes: u64) {
+        self.change(|call| call.received_bytes += bytes);
+    }
+
+    pub fn failed(&self, why: impl Into<String>) {
+        let why = why.into();
+        self.change(|call| call.error = Some(why));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Call)) {
+        if let Some(pending) = self.calls.lock().calls.get_mut(&self.number) {
+            change(&mut pending.call);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let ended = self.calls.lock().calls.remove(&self.number);
+        if let Some(mut pending) = ended {
+            if pending.call.status.is_none() && pending.call.error.is_none() {
+                pending.call.error = Some("given up before the answer came".into());
+            }
+            self.calls.list(pending);
+        }
+    }
+}

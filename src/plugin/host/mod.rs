@@ -1,0 +1,12 @@
+//! What the host offers to guests, one capability a file.
+
+pub mod http;
+
+mod control;
+mod log;
+mod progress;
+mod sign;
+mod state;
+
+/// The contract's shared words; it has no functions.
+impl crate::plugin::bindings::windlass::plugin::types::Host for crate::plugin::instance::Guest {}

@@ -1,0 +1,166 @@
+//! One guest: what its store holds, how much memory it may have, and when it is interrupted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::engine::Engine;
+use super::host::http::Outgoing;
+use super::{Journal, Secret, StatePort, Stop};
+use crate::clock::Clock;
+use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::span::Size;
+
+/// Bytes of host memory behind one element of a table.
+const TABLE_ELEMENT: usize = 8;
+/// Handles a guest may hold (streams, requests, headers): they take the host's memory, not the guest's.
+const HANDLES: usize = 1_024;
+/// Bytes of one set of headers, as the host holds it.
+const HEADERS: usize = 64 * 1024;
+
+/// What a guest may see and do, for one call of one export.
+pub struct Context {
+    pub clock: Arc<dyn Clock>,
+    pub journal: Arc<Journal>,
+    pub stop: Arc<Stop>,
+    pub grant: Arc<Grant>,
+    pub ceiling: Arc<Ceiling>,
+    pub secrets: Arc<HashMap<String, Secret>>,
+    /// `None` for the calls outside a run, which have no state.
+    pub state: Option<StatePort>,
+    pub time_limit: Duration,
+    pub grace: Duration,
+    pub stall_limit: Option<Duration>,
+    /// The hard stop.
+    pub deadline: Instant,
+}
+
+impl Context {
+    /// Until the hard stop; zero after it.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Until `should-stop` turns true because of the time limit.
+    pub fn until_asked(&self) -> Duration {
+        self.remaining().saturating_sub(self.grace)
+    }
+
+    pub fn is_cut_off(&self) -> bool {
+        self.stop.now.load(Relaxed)
+    }
+}
+
+/// Why the host stopped a guest, as an error inside wasmtime; found again by its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    #[error("the time limit is reached")]
+    TimedOut,
+    #[error("stopped from outside")]
+    Cancelled,
+    #[error("out of memory: wanted {wanted}, the limit is {limit}")]
+    OutOfMemory { wanted: Size, limit: Size },
+}
+
+/// What a store holds.
+pub struct Guest {
+    pub context: Arc<Context>,
+    pub outgoing: Outgoing,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    memory: Memory,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
+    }
+}
+
+/// Counts linear memories and tables of the whole instance together.
+struct Memory {
+    used: usize,
+    limit: usize,
+}
+
+impl Memory {
+    fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
+        let wanted = self.used.saturating_add(desired.saturating_sub(current));
+        if wanted > self.limit {
+            // Not `Ok(false)`: the guest would abort somewhere else, and the numbers would be lost.
+            let size = |bytes: usize| Size(bytes as u64);
+            return Err(Halt::OutOfMemory { wanted: size(wanted), limit: size(self.limit) }.into());
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // Beyond what the guest itself declared: its own error, as the language has it.
+        if maximum.is_some_and(|most| desired > most) { Ok(false) } else { self.grow(current, desired) }
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|most| desired > most) {
+            return Ok(false);
+        }
+        self.grow(current.saturating_mul(TABLE_ELEMENT), desired.saturating_mul(TABLE_ELEMENT))
+    }
+}
+
+/// A fresh store: nothing in it was there before, nothing of it stays.
+pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: WasiCtx) -> Store<Guest> {
+    // Apply has checked the one against the other; the ceiling may have been lowered since.
+    let memory = context.grant.memory.min(context.ceiling.memory);
+    let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
+    let (mut table, mut http) = (ResourceTable::new(), WasiHttpCtx::new());
+    table.set_max_capacity(HANDLES);
+    http.set_field_size_limit(HEADERS);
+    let guest = Guest { context: Arc::clone(context), outgoing, wasi, http, table, memory: Memory { used: 0, limit } };
+    let mut store = Store::new(&engine.wasm, guest);
+    store.limiter(|guest| &mut guest.memory);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        let context = &store.data().context;
+        if context.is_cut_off() {
+            return Err(Halt::Cancelled.into());
+        }
+        if Instant::now() >= context.deadline {
+            return Err(Halt::TimedOut.into());
+        }
+        // To the back of the runtime's queue: a busy guest shares its thread with the others.
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_share_one_limit() {
+        let mut memory = Memory { used: 0, limit: 1000 };
+        assert!(memory.memory_growing(0, 600, None).unwrap());
+        assert!(memory.table_growing(0, 40, None).unwrap());
+        assert!(!memory.memory_growing(600, 640, Some(620)).unwrap(), "its own maximum");
+        let wrong = memory.memory_growing(600, 700, None).unwrap_err();
+        let halt = wrong.downcast_ref::<Halt>().unwrap();
+        assert_eq!(*halt, Halt::OutOfMemory { wanted: Size(1020), limit: Size(1000) });
+    }
+}

@@ -1,0 +1,266 @@
+//! One attempt of one run, from the claim to the record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::definitions::{Known, Made};
+use super::live::{Live, Why};
+use super::{Context, prober, random};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Class, Outcome};
+use crate::domain::log::{Level, Line};
+use crate::domain::retry::{Decision, decide};
+use crate::domain::run::{Final, Reason, Run, fingerprint};
+use crate::error::{Error, Result};
+use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal, Work};
+use crate::store::claim::Claimed;
+use crate::store::record::{Finished, Recorded};
+
+/// Keys a job may keep, bytes of one value, bytes of all.
+const STATE_KEYS: u64 = 1_000;
+const STATE_VALUE: usize = 64 * 1024;
+const STATE_BYTES: u64 = 1024 * 1024;
+/// Characters of an error that stand in its run's row; the log has the whole.
+const MESSAGE: usize = 4_096;
+/// How long a record is tried when the store is away: the lease stands, nobody else has the run.
+const RECORD_TRIES: u32 = 30;
+
+/// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
+pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
+    let Claimed { run, input } = claimed;
+    let live = Arc::new(Live::new(run));
+    context.live.add(live.clone());
+    if context.live.is_draining() {
+        live.ask(Why::Drained, context.clock.now());
+    }
+    let made = context.definitions.revision(&context.store, live.run.revision).await;
+    let (outcome, made) = match made {
+        Ok(made) => (execute(context, &live, &made, input).await, Some(made)),
+        Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
+    };
+    let outcome = settle(outcome, live.why());
+    let finished = finish(context, &live, outcome, made.as_ref());
+    context.live.remove(live.run.id);
+    record(context, finished).await;
+}
+
+/// A guest that ended because it was told to has not failed.
+fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
+    match (outcome, why) {
+        (Outcome::Succeeded { summary, data, counts }, _) => Outcome::Succeeded { summary, data, counts },
+        (_, Some(Why::Cancelled)) => Outcome::Cancelled,
+        (Outcome::Cancelled, Some(Why::Drained)) => Outcome::Drained,
+        (outcome, _) => outcome,
+    }
+}
+
+async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: Option<String>) -> Outcome {
+    let run = &live.run;
+    if run.attempt == 1 && run.start_by.is_some_and(|by| by < context.clock.now()) {
+        return Outcome::failed(Class::Permanent, START_DEADLINE);
+    }
+    let Some(known) = context.definitions.job(run.job) else {
+        return Outcome::failed(Class::Permanent, "its job was removed");
+    };
+    let secrets = match secrets(context, &known).await {
+        Ok(secrets) => secrets,
+        Err(wrong) => return Outcome::failed(Class::Permanent, wrong.to_string()),
+    };
+    let (state, calls) = mpsc::channel(16);
+    let work = Work {
+        tenant: known.job.tenant_name.clone(),
+        job: known.job.spec.name.clone(),
+        run: run.id,
+        attempt: run.attempt,
+        trigger: run.cause.word(),
+        config: made.config.to_string(),
+        input: input.unwrap_or_else(|| "{}".into()),
+        digest: made.digest.to_string(),
+        time_limit: time_limit(context, run, made),
+        grace: made.spec.grace().0,
+        stall_limit: made.spec.stall_limit.map(|limit| limit.0),
+        grant: known.grant.clone(),
+        ceiling: known.ceiling.clone(),
+        secrets: Arc::new(secrets),
+        journal: live.journal.clone(),
+        stop: live.stop.clone(),
+        state,
+    };
+    let outcome = context.executor.execute(work);
+    tokio::select! {
+        outcome = outcome => outcome,
+        never = serve_state(context, &known, calls) => match never {},
+    }
+}
+
+/// Of this attempt: the job's, or what the total limit leaves.
+fn time_limit(context: &Context, run: &Run, made: &Made) -> Duration {
+    let limit = made.spec.time_limit.0;
+    let Some(total) = made.spec.total_limit else { return limit };
+    let used = run.first_started_at.map_or(Duration::ZERO, |first| context.clock.now().since(first));
+    limit.min(total.0.saturating_sub(used).max(Duration::from_millis(1)))
+}
+
+/// Values of the secrets that the job was granted.
+pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<String, Secret>> {
+    if known.grant.secrets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (tenant, mut values) = (known.job.tenant, HashMap::new());
+    for sealed in context.store.read().await?.secrets(tenant).await? {
+        if known.grant.secret(&sealed.name).is_some() {
+            let value = context.vault.unseal(tenant, &sealed.name, &sealed.nonce, &sealed.sealed)?;
+            values.insert(sealed.name, Secret(Arc::from(value)));
+        }
+    }
+    Ok(values)
+}
+
+/// Answers a guest's calls of `state` from the store, until the guest has ended.
+pub(super) async fn serve_state(context: &Context, known: &Known, mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
+    while let Some(StateCall { ask, answer }) = calls.recv().await {
+        let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
+            tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
+            Err(StateRefusal { code: "unavailable", message: "the store did not answer; try again".into() })
+        });
+        let _ = answer.send(answered);
+    }
+    std::future::pending().await
+}
+
+async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, StateRefusal>> {
+    let (job, now) = (known.job.id, context.clock.now());
+    match ask {
+        StateAsk::Get(key) => Ok(Ok(StateAnswer::Entry(context.store.read().await?.state_get(job, &key).await?))),
+        StateAsk::Keys { prefix } => Ok(Ok(StateAnswer::Keys(context.store.read().await?.state_keys(job, &prefix).await?))),
+        StateAsk::Set { key, value, expected } => {
+            let mut tx = context.store.begin().await?;
+            let standing = tx.state_get(job, &key).await?;
+            if let Some(refusal) = moved(&key, standing.as_ref().map(|(_, version)| *version), expected) {
+                return Ok(Err(refusal));
+            }
+            let (keys, bytes) = tx.state_used(job).await?;
+            let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
+            if let Some(refusal) = over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64) {
+                return Ok(Err(refusal));
+            }
+            let version = standing.map_or(0, |(_, version)| version) + 1;
+            tx.state_put(job, &key, value, version, now).await?;
+            tx.commit().await?;
+            Ok(Ok(StateAnswer::Version(version)))
+        }
+        StateAsk::Delete { key, expected } => {
+            let mut tx = context.store.begin().await?;
+            let standing = tx.state_get(job, &key).await?.map(|(_, version)| version);
+            if let Some(refusal) = moved(&key, standing, expected) {
+                return Ok(Err(refusal));
+            }
+            tx.state_delete(job, &key).await?;
+            tx.commit().await?;
+            Ok(Ok(StateAnswer::Done))
+        }
+    }
+}
+
+fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<StateRefusal> {
+    let (standing, expected) = (standing.unwrap_or(0), expected?);
+    (standing != expected).then(|| StateRefusal {
+        code: "conflict",
+        message: format!("{key:?} is at version {standing}, not {expected}: read it again"),
+    })
+}
+
+fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRefusal> {
+    let message = if value.len() > STATE_VALUE {
+        format!("{} bytes under {key:?}; a value has at most {STATE_VALUE}", value.len())
+    } else if keys > STATE_KEYS {
+        format!("{keys} keys; a job has at most {STATE_KEYS}")
+    } else if bytes > STATE_BYTES {
+        format!("{bytes} bytes in all; a job has at most {STATE_BYTES}")
+    } else {
+        return None;
+    };
+    Some(StateRefusal { code: "quota", message })
+}
+
+const START_DEADLINE: &str = "it did not start before its start deadline";
+
+fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> Finished {
+    let (run, now) = (live.run.clone(), context.clock.now());
+    let message = message_of(&outcome, live, now);
+    let decision = match made {
+        _ if message == START_DEADLINE => Decision::End(Final::Dead(Reason::StartDeadline)),
+        Some(made) => decide(&outcome, &run, &made.spec, now, random()),
+        None => Decision::End(Final::Dead(Reason::Undecodable)),
+    };
+    let print = match decision {
+        Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
+        _ => None,
+    };
+    let (log, progress) = live.take();
+    let (output, details) = match &outcome {
+        Outcome::Succeeded { data, .. } => (data.clone(), None),
+        Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),
+        _ => (None, None),
+    };
+    Finished { outcome: outcome.word(), counts: outcome.counts(), run, decision, message, print, output, details, log, progress }
+}
+
+/// For the run's row: cut where it is long, with the whole in the log.
+fn message_of(outcome: &Outcome, live: &Live, now: Timestamp) -> String {
+    let mut message = outcome.message();
+    if message.len() > MESSAGE {
+        let cut = message.floor_char_boundary(MESSAGE);
+        let all = message.len();
+        live.journal.log(Line { at: now, level: Level::Error, message: message.clone(), fields: Vec::new() });
+        message.truncate(cut);
+        message.push_str(&format!("… truncated, {all} bytes in the log"));
+    }
+    message
+}
+
+fn pairs(details: &[(String, String)]) -> String {
+    let object: serde_json::Map<_, _> = details.iter().map(|(k, v)| (k.clone(), serde_json::Value::from(v.as_str()))).collect();
+    serde_json::Value::Object(object).to_string()
+}
+
+/// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
+async fn record(context: &Arc<Context>, finished: Finished) {
+    let (run, counts) = (finished.run.clone(), finished.counts);
+    tell(context, &finished);
+    for attempt in 1..=RECORD_TRIES {
+        match context.store.record(vec![finished.clone()]).await {
+            Ok(recorded) if recorded.first() == Some(&Recorded::Late) => {
+                tracing::warn!(run.id = %run.id, attempt = run.attempt, "late: the lease has passed to another, nothing was recorded");
+                return;
+            }
+            Ok(_) => {
+                prober::run_ended(context, &run, counts).await;
+                return;
+            }
+            Err(Error::Unavailable(wrong)) if attempt == RECORD_TRIES => {
+                tracing::error!(run.id = %run.id, error = wrong, "an end could not be recorded; the run is taken back at the next start");
+                return;
+            }
+            Err(wrong) => {
+                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet");
+                context.clock.sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn tell(context: &Context, finished: &Finished) {
+    if let Decision::End(Final::Dead(reason)) = finished.decision {
+        let known = context.definitions.job(finished.run.job);
+        let (tenant, job) = known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
+        let message: String = finished.message.lines().next().unwrap_or_default().chars().take(300).collect();
+        tracing::warn!(
+            tenant.name = tenant, job.name = job, run.id = %finished.run.id, attempt = finished.run.attempt, reason = reason.word(), error = message,
+            "a run is dead: it needs a person"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Tenants, jobs and revisions in memory, read again when a commit changed them: the hot path asks no database.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::job::{Job, JobSpec};
+use crate::domain::tenant::Tenant;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::Store;
+
+/// A job with all that running it needs.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub job: Job,
+    /// That holds now, whatever the revision said.
+    pub grant: Arc<Grant>,
+    pub ceiling: Arc<Ceiling>,
+}
+
+/// What a run was made from.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub spec: Arc<JobSpec>,
+    pub digest: Arc<str>,
+    /// `spec.config` as the guest gets it.
+    pub config: Arc<str>,
+}
+
+#[derive(Default)]
+pub struct Definitions {
+    inner: RwLock<Inner>,
+    /// Wakes the prober: a probe has ended, or a run whose target is worth another look.
+    pub(super) probe_soon: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    tenants: HashMap<Id, Arc<Tenant>>,
+    jobs: HashMap<Id, Arc<Known>>,
+    revisions: HashMap<Id, Made>,
+}
+
+/// Revisions kept in memory; beyond it all are dropped and read again as they are needed.
+const REVISIONS: usize = 50_000;
+
+impl Definitions {
+    pub async fn refresh(&self, store: &Store) -> Result<()> {
+        let mut tx = store.read().await?;
+        let (tenants, jobs) = (tx.tenants().await?, tx.jobs().await?);
+        let mut known = HashMap::with_capacity(jobs.len());
+        let tenants: HashMap<Id, Arc<Tenant>> = tenants.into_iter().map(|tenant| (tenant.id, Arc::new(tenant))).collect();
+        for job in jobs {
+            let ceiling = tenants.get(&job.tenant).map(|tenant| tenant.ceiling.clone()).unwrap_or_default();
+            let grant = tx.grant_of(job.id).await?;
+            known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling: Arc::new(ceiling) }));
+        }
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.tenants = tenants;
+        inner.jobs = known;
+        if inner.revisions.len() > REVISIONS {
+            inner.revisions.clear();
+        }
+        Ok(())
+    }
+
+    pub fn job(&self, job: Id) -> Option<Arc<Known>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).jobs.get(&job).cloned()
+    }
+
+    pub fn tenant(&self, tenant: Id) -> Option<Arc<Tenant>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).tenants.get(&tenant).cloned()
+    }
+
+    pub fn jobs(&self) -> Vec<Arc<Known>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).jobs.values().cloned().collect()
+    }
+
+    /// # Errors
+    /// When it is gone or cannot be read.
+    pub async fn revision(&self, store: &Store, id: Id) -> Result<Made> {
+        if let Some(made) = self.inner.read().unwrap_or_else(PoisonError::into_inner).revisions.get(&id) {
+            return Ok(made.clone());
+        }
+        let found = store.read().await?.revision(id).await?;
+        let revision = found.ok_or_else(|| Error::not_found(format!("revision {id}")))?;
+        let config = serde_json::to_string(&revision.spec.config)?;
+        let made = Made { spec: Arc::new(revision.spec), digest: revision.digest.into(), config: config.into() };
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).revisions.insert(id, made.clone());
+        Ok(made)
+    }
+}

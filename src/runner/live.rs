@@ -1,0 +1,133 @@
+//! The runs this node executes now: their journals, and how to stop them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Timestamp;
+use crate::domain::run::{Progress, Run};
+use crate::id::Id;
+use crate::plugin::{Journal, Stop};
+use crate::store::log::LogChunk;
+
+/// Why a run is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Cancelled = 1,
+    Drained = 2,
+}
+
+/// One running run.
+pub struct Live {
+    pub run: Run,
+    pub journal: Arc<Journal>,
+    pub stop: Arc<Stop>,
+    why: AtomicU8,
+    /// When it was asked to stop; the hard stop follows.
+    asked_at: Mutex<Option<Timestamp>>,
+    written: Mutex<Written>,
+}
+
+/// How much of the journal has been taken.
+#[derive(Default)]
+struct Written {
+    chunks: u32,
+    lines: u64,
+    dropped: u64,
+}
+
+impl Live {
+    pub fn new(run: Run) -> Self {
+        Self { run, journal: Arc::default(), stop: Arc::default(), why: AtomicU8::new(0), asked_at: Mutex::default(), written: Mutex::default() }
+    }
+
+    pub fn why(&self) -> Option<Why> {
+        [Why::Cancelled, Why::Drained].into_iter().find(|why| *why as u8 == self.why.load(Ordering::Acquire))
+    }
+
+    /// Asks it to stop; the first reason stands.
+    pub fn ask(&self, why: Why, now: Timestamp) {
+        if self.why.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            *lock(&self.asked_at) = Some(now);
+            self.stop.asked.store(true, Ordering::Release);
+        }
+    }
+
+    pub fn asked_at(&self) -> Option<Timestamp> {
+        *lock(&self.asked_at)
+    }
+
+    /// What its journal gathered, as a chunk to store, and its last progress.
+    pub fn take(&self) -> (Option<LogChunk>, Option<Progress>) {
+        let mut written = lock(&self.written);
+        let taken = self.journal.take();
+        if taken.lines.is_empty() && taken.calls.is_empty() && taken.dropped == written.dropped {
+            return (None, taken.progress);
+        }
+        let chunk = LogChunk {
+            tenant: self.run.tenant,
+            run: self.run.id,
+            attempt: self.run.attempt,
+            seq: written.chunks,
+            first_line: written.lines + 1,
+            dropped: taken.dropped,
+            lines: taken.lines,
+            calls: taken.calls,
+        };
+        written.chunks += 1;
+        written.lines += chunk.lines.len() as u64;
+        written.dropped = taken.dropped;
+        (Some(chunk), taken.progress)
+    }
+}
+
+#[derive(Default)]
+pub struct LiveRuns {
+    runs: Mutex<HashMap<Id, Arc<Live>>>,
+    draining: AtomicBool,
+}
+
+impl LiveRuns {
+    pub fn add(&self, live: Arc<Live>) {
+        lock(&self.runs).insert(live.run.id, live);
+    }
+
+    pub fn remove(&self, run: Id) {
+        lock(&self.runs).remove(&run);
+    }
+
+    pub fn get(&self, run: Id) -> Option<Arc<Live>> {
+        lock(&self.runs).get(&run).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.runs).values().cloned().collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        lock(&self.runs).is_empty()
+    }
+
+    /// Tells all guests that the node is going.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for live in self.all() {
+            live.ask(Why::Drained, Timestamp(0));
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Stops all guests without asking.
+    pub fn stop_now(&self) {
+        for live in self.all() {
+            live.stop.now.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

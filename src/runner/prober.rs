@@ -1,0 +1,183 @@
+//! Measures backlogs and makes the runs they want.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, attempt, random};
+use crate::domain::attempt::Counts;
+use crate::domain::backlog::Measurement;
+use crate::domain::log::Level;
+use crate::domain::run::{NewRun, Run};
+use crate::domain::trigger::{BacklogSpec, Cause, Trigger, TriggerSpec};
+use crate::error::Result;
+use crate::id::Id;
+use crate::plugin::{Journal, Work};
+use crate::store::backlog::Sample;
+
+/// Probes at a time: a farm of hung targets must not hold up the others (scenario W3), nor open a thousand sockets.
+const AT_A_TIME: usize = 64;
+/// Time one probe may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// The database is asked at least so often.
+const POLL: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut definitions = context.store.signals().definitions();
+    let busy: Arc<Mutex<HashSet<Id>>> = Arc::default();
+    loop {
+        let rest = start_due(&context, &busy).await.unwrap_or_else(|wrong| {
+            tracing::error!(duty = "prober", error = %wrong, "a duty failed; it tries again");
+            Duration::from_secs(1)
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = definitions.changed() => {}
+            () = context.definitions.probe_soon.notified() => {}
+            () = context.clock.sleep(rest) => {}
+        }
+    }
+}
+
+/// Starts the probes that are due and not under way; answers when to look again.
+async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Result<Duration> {
+    let mut tx = context.store.read().await?;
+    let due = tx.due_probes(context.clock.now(), 1_000).await?;
+    let next = tx.next_probe().await?;
+    drop(tx);
+    for trigger in due {
+        let mut under_way = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.len() >= AT_A_TIME || !under_way.insert(trigger.id) {
+            continue;
+        }
+        drop(under_way);
+        let (context, busy) = (context.clone(), busy.clone());
+        tokio::spawn(async move {
+            let id = trigger.id;
+            if let Err(wrong) = probe(&context, trigger).await {
+                tracing::error!(trigger.id = %id, error = %wrong, "a probe could not be recorded");
+            }
+            busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            context.definitions.probe_soon.notify_one();
+        });
+    }
+    let waiting = !busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+    // What is due and under way says when it is done; nothing is gained by asking the database meanwhile.
+    let rest = next.map_or(POLL, |next| next.since(context.clock.now())).min(POLL);
+    Ok(if waiting { rest.max(Duration::from_millis(100)) } else { rest })
+}
+
+/// Measures once, records it, and enqueues what it wants.
+async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
+    let TriggerSpec::Backlog { backlog: spec } = &trigger.spec else { return Ok(()) };
+    let Some(known) = context.definitions.job(trigger.job) else {
+        // Added a moment ago: known at the next look.
+        return context.definitions.refresh(&context.store).await;
+    };
+    let paused = known.job.paused_at.is_some();
+    let found = if paused || !context.executor.has(&known.job.digest) { None } else { Some(measure(context, &trigger).await) };
+    let now = context.clock.now();
+    let mut tx = context.store.begin().await?;
+    // Read again: a run may have ended meanwhile, or the trigger be gone.
+    let Some(mut probe) = tx.probe(trigger.id).await? else { return Ok(()) };
+    let mut sample = Sample { at: now, size: None, age_ms: None, error: None };
+    let mut wanted = 0;
+    match found {
+        None => probe.next_at = now.plus(spec.every.0),
+        Some(Ok(found)) => {
+            wanted = probe.measured(found, spec, now, random());
+            (sample.size, sample.age_ms) = (Some(found.size), found.age_ms);
+        }
+        Some(Err(error)) => {
+            sample.error = Some(error.clone());
+            probe.unanswered(error, spec, now, random());
+        }
+    }
+    tx.put_probe(&probe).await?;
+    if sample.size.is_some() || sample.error.is_some() {
+        tx.put_sample(trigger.tenant, trigger.job, &sample).await?;
+    }
+    let runs = vec![new_runs(&known.job, wanted, probe.size, spec)];
+    tx.enqueue(&runs, now).await?;
+    tx.commit().await
+}
+
+/// As many as the backlog wants; those that may not live beside the others are merged with them.
+fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec) -> Vec<NewRun> {
+    let wanted = if job.spec.max_live == 0 { wanted.min(spec.max_parallel) } else { wanted.min(job.spec.max_live) };
+    let run = NewRun {
+        tenant: job.tenant,
+        job: job.id,
+        revision: job.revision,
+        cause: Cause::Backlog,
+        input: None,
+        due_at: None,
+        start_by: None,
+        parent: None,
+        requested_by: size.map(|size| format!("backlog {size}")),
+        max_live: job.spec.max_live,
+        idempotency: None,
+    };
+    vec![run; wanted as usize]
+}
+
+async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Result<Measurement, String> {
+    let Some(known) = context.definitions.job(trigger.job) else { return Err("its job was removed".into()) };
+    let secrets = attempt::secrets(context, &known).await.map_err(|wrong| wrong.to_string())?;
+    let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
+    let journal = Arc::new(Journal::default());
+    let (state, calls) = mpsc::channel(16);
+    let work = Work {
+        tenant: known.job.tenant_name.clone(),
+        job: known.job.spec.name.clone(),
+        run: trigger.id,
+        attempt: 1,
+        trigger: Cause::Backlog.word(),
+        config,
+        input: "{}".into(),
+        digest: known.job.digest.clone(),
+        time_limit: TIME_LIMIT,
+        grace: Duration::from_secs(1),
+        stall_limit: None,
+        grant: known.grant.clone(),
+        ceiling: known.ceiling.clone(),
+        secrets: Arc::new(secrets),
+        journal: journal.clone(),
+        stop: Arc::default(),
+        state,
+    };
+    let found = context.executor.measure(work);
+    let found = tokio::select! {
+        found = found => found,
+        never = attempt::serve_state(context, &known, calls) => match never {},
+    };
+    // A probe has no page of its own: what it complains of goes to the server's log.
+    for line in journal.take().lines.into_iter().filter(|line| line.level >= Level::Warn) {
+        tracing::warn!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, "probe: {}", line.message);
+    }
+    found
+}
+
+/// Tells the job's probes that a run has ended: whether it moved anything, and whether anything is left.
+pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>) {
+    let has_probe = |known: &super::definitions::Known| known.job.spec.triggers.iter().any(|trigger| trigger.kind() == "backlog");
+    if counts.is_none() || !context.definitions.job(run.job).is_some_and(|known| has_probe(&known)) {
+        return;
+    }
+    let told = async {
+        let now = context.clock.now();
+        let mut tx = context.store.begin().await?;
+        for mut probe in tx.probes_of(run.job).await? {
+            probe.run_ended(counts, now);
+            tx.put_probe(&probe).await?;
+        }
+        tx.commit().await
+    };
+    match told.await {
+        Ok(()) => context.definitions.probe_soon.notify_one(),
+        Err(wrong) => tracing::error!(job.id = %run.job, error = %wrong, "the end of a run could not be told to its probe"),
+    }
+}

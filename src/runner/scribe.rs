@@ -1,0 +1,26 @@
+//! Writes down what running guests say, all of them in one transaction, so that their pages are live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Context;
+use crate::error::Result;
+
+/// Old enough to be gathered, fresh enough to be live.
+const EVERY: Duration = Duration::from_millis(500);
+
+pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
+    let (mut logs, mut progress) = (Vec::new(), Vec::new());
+    for live in context.live.all() {
+        let (log, report) = live.take();
+        logs.extend(log);
+        progress.extend(report.map(|report| (live.run.tenant, live.run.id, report)));
+    }
+    if !logs.is_empty() || !progress.is_empty() {
+        let mut tx = context.store.begin().await?;
+        tx.append_logs(&logs).await?;
+        tx.put_progress(&progress).await?;
+        tx.commit().await?;
+    }
+    Ok(EVERY)
+}

@@ -1,0 +1,170 @@
+//! Time, memory, stack, output: whatever a guest takes, it ends, the end is told in words, and others go on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde_json::json;
+use windlass::domain::attempt::{Class, Outcome};
+use windlass::domain::grant::Grant;
+use windlass::domain::span::Size;
+use windlass::plugin::Executor;
+use windlass::plugin::journal::{LINES_LIMIT, LOG_LIMIT, Level};
+
+use super::{attack, attack_with, house, work};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_busy_loop_is_stopped_at_its_limit() {
+    let (outcome, _) = attack_with(json!({ "attack": "loop" }), |work| work.time_limit = SHORT).await;
+    let Outcome::TimedOut { message } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("300ms") && message.contains("endless_loop"), "{message}");
+}
+
+#[tokio::test]
+async fn a_sleeping_host_call_is_stopped_at_the_limit_too() {
+    let (outcome, _) = attack_with(json!({ "attack": "sleep" }), |work| work.time_limit = SHORT).await;
+    assert!(matches!(&outcome, Outcome::TimedOut { message } if message.contains("300ms")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn busy_guests_do_not_keep_others_from_their_end() {
+    let house = house().await;
+    let busy: Vec<_> = (0..6)
+        .map(|_| {
+            let mut work = work(&house.hostile, &json!({ "attack": "loop" }));
+            work.time_limit = Duration::from_secs(2);
+            tokio::spawn(house.sandbox.execute(work))
+        })
+        .collect();
+    let (outcome, _) = attack(json!({ "attack": "spin_then_ok", "ms": 50 })).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    for run in busy {
+        assert!(matches!(run.await.unwrap(), Outcome::TimedOut { .. }));
+    }
+}
+
+#[tokio::test]
+async fn without_progress_the_stall_limit_ends_it_and_with_progress_not() {
+    let (outcome, _) = attack_with(json!({ "attack": "sleep" }), |work| work.stall_limit = Some(SHORT)).await;
+    assert!(matches!(&outcome, Outcome::TimedOut { message } if message == "no progress for 300ms"), "{outcome:?}");
+    let (outcome, _) = attack_with(json!({ "attack": "loop" }), |work| work.stall_limit = Some(SHORT)).await;
+    assert!(matches!(&outcome, Outcome::TimedOut { message } if message == "no progress for 300ms"), "{outcome:?}");
+    let slow = json!({ "attack": "progress", "n": 8, "ms": 1_600 });
+    let (outcome, journal) = attack_with(slow, |work| work.stall_limit = Some(Duration::from_secs(1))).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    assert_eq!(journal.take().progress.map(|last| (last.done, last.total)), Some((8, Some(8))));
+}
+
+#[tokio::test]
+async fn should_stop_turns_true_before_the_limit() {
+    let (outcome, _) = attack_with(json!({ "attack": "until_stopped" }), |work| {
+        (work.time_limit, work.grace) = (Duration::from_secs(10), Duration::from_millis(9_700));
+    })
+    .await;
+    assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == "stopped"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn should_stop_turns_true_when_asked() {
+    let (outcome, _) = attack_with(json!({ "attack": "until_stopped" }), |work| work.stop.asked.store(true, Relaxed)).await;
+    assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == "stopped"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_stopped_from_outside_busy_or_asleep() {
+    for what in ["loop", "sleep"] {
+        let house = house().await;
+        let work = work(&house.hostile, &json!({ "attack": what }));
+        let stop = Arc::clone(&work.stop);
+        let run = tokio::spawn(house.sandbox.execute(work));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.now.store(true, Relaxed);
+        assert_eq!(run.await.unwrap(), Outcome::Cancelled, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_future_stops_the_guest() {
+    let house = house().await;
+    let work = work(&house.hostile, &json!({ "attack": "progress", "n": 1_000, "ms": 20_000 }));
+    let journal = Arc::clone(&work.journal);
+    let run = house.sandbox.execute(work);
+    assert!(tokio::time::timeout(Duration::from_millis(500), run).await.is_err());
+    // Nobody else holds the journal once the guest is gone.
+    while Arc::strong_count(&journal) > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_memory_bomb_is_told_with_its_numbers() {
+    let grant = Arc::new(Grant { memory: Size::mib(16), ..Grant::default() });
+    let (outcome, _) = attack_with(json!({ "attack": "memory_bomb" }), |work| work.grant = grant).await;
+    let Outcome::OutOfMemory { wanted, limit } = outcome else { panic!("{outcome:?}") };
+    assert!(wanted > limit && limit == Size::mib(16), "{wanted} {limit}");
+}
+
+#[tokio::test]
+async fn endless_recursion_is_a_stack_overflow() {
+    let (outcome, _) = attack(json!({ "attack": "recursion" })).await;
+    let Outcome::Trapped { message } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.starts_with("stack overflow (in ") && message.contains("descend"), "{message}");
+}
+
+#[tokio::test]
+async fn a_panic_says_where_and_why() {
+    let (outcome, journal) = attack(json!({ "attack": "panic" })).await;
+    let Outcome::Trapped { message } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.starts_with("panicked at ") && message.contains("src/lib.rs:"), "{message}");
+    assert!(message.contains("a hostile guest panics") && !message.contains("RUST_BACKTRACE"), "{message}");
+    assert!(journal.take().lines.iter().any(|line| line.level == Level::Warn && line.message.contains("a hostile guest panics")));
+}
+
+#[tokio::test]
+async fn a_plugin_that_exits_has_not_succeeded() {
+    let (outcome, _) = attack(json!({ "attack": "exit", "code": 7 })).await;
+    assert!(
+        matches!(&outcome, Outcome::Trapped { message } if message.contains("exit code 1 instead of returning")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn floods_are_cut_and_counted_and_never_an_error() {
+    for (what, ends) in
+        [("log_flood", "flooded"), ("stdout_flood", "flooded, 0 writes refused"), ("stderr_flood", "flooded, 0 writes refused")]
+    {
+        let (outcome, journal) = attack(json!({ "attack": what, "n": 30_000 })).await;
+        assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == ends), "{what}: {outcome:?}");
+        let taken = journal.take();
+        let kept: usize = taken.lines.iter().map(|line| line.message.len()).sum();
+        assert!(kept <= LOG_LIMIT && taken.lines.len() as u64 <= LINES_LIMIT, "{what}: {kept}");
+        assert_eq!(taken.lines.len() as u64 + taken.dropped, 30_000, "{what}");
+        let level = if what == "stderr_flood" { Level::Warn } else { Level::Info };
+        assert_eq!(taken.lines[0].level, level, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_summary_is_cut() {
+    let (outcome, _) = attack(json!({ "attack": "big_output", "bytes": 2_000_000 })).await;
+    let Outcome::Succeeded { summary, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(summary.len() < 5_000 && summary.ends_with("(1995904 more bytes)"), "{}", summary.len());
+    let (outcome, _) = attack(json!({ "attack": "big_output", "bytes": 32_000_000 })).await;
+    assert!(matches!(outcome, Outcome::OutOfMemory { .. } | Outcome::Succeeded { .. }), "copies count too: {outcome:?}");
+}
+
+#[tokio::test]
+async fn failures_keep_their_class_and_delay() {
+    for (what, class, delay) in [
+        ("fail_transient", Class::Transient, Some(1_500)),
+        ("fail_permanent", Class::Permanent, Some(1_500)),
+        ("snooze", Class::Snooze, Some(1_500)),
+    ] {
+        let (outcome, _) = attack(json!({ "attack": what, "ms": 1_500 })).await;
+        let Outcome::Failed { class: found, message, delay: wait, .. } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((*found, message.as_str(), wait.map(|span| span.as_millis())), (class, "as asked", delay), "{what}");
+    }
+}
