@@ -10,6 +10,7 @@ use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
+use crate::domain::health::words as in_words;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -157,9 +158,9 @@ fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, Str
 }
 
 fn limits(spec: &crate::domain::job::JobSpec) -> String {
-    let total = spec.total_limit.map(|limit| format!(", {limit} in all")).unwrap_or_default();
-    let stall = spec.stall_limit.map(|limit| format!(", stall {limit}")).unwrap_or_default();
-    format!("{} an attempt{total}{stall}", spec.time_limit)
+    let total = spec.total_limit.map(|limit| format!(", {} in all", in_words(limit.0))).unwrap_or_default();
+    let stall = spec.stall_limit.map(|limit| format!(", stall {}", in_words(limit.0))).unwrap_or_default();
+    format!("{} an attempt{total}{stall}", in_words(spec.time_limit.0))
 }
 
 fn times(run: &Run) -> Vec<(&'static str, Timestamp)> {
@@ -177,7 +178,10 @@ fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
     match &run.state {
         RunState::Dead { reason, .. } => {
             let why = words::reason(*reason, run.failed, run.lost);
-            let head = words::first_line(run.message.as_deref().unwrap_or("It failed.")).to_owned();
+            let mut head = words::first_line(run.message.as_deref().unwrap_or("It failed.")).to_owned();
+            if !head.ends_with(['.', '!', '?']) {
+                head.push('.');
+            }
             match again {
                 Some(again) => Some(Verdict {
                     class: "",
