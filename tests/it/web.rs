@@ -140,6 +140,9 @@ async fn parts_are_fetched_alone_and_cost_nothing_when_they_did_not_change() {
     let new = text(browser.send(lines("1.3"), String::new()).await).await;
     assert!(new.contains("id=\"L1-4\"") && !new.contains("id=\"L1-3\""), "{new}");
     assert_eq!(browser.send(lines("1.4"), String::new()).await.status(), StatusCode::NO_CONTENT);
+    world::more(&world.app.store, world.alpha.tenant, world.running, NOW).await;
+    let new = text(browser.send(lines("1.4"), String::new()).await).await;
+    assert!(new.contains("id=\"L1-5\"") && new.contains("one more line"), "{new}");
     let unknown = browser.send(Request::get("/").header("x-fragment", "nothing"), String::new()).await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 }
@@ -229,6 +232,8 @@ async fn a_cause_is_previewed_then_run_again_as_a_whole() {
     assert_eq!(location(&done), "/failures?done=causes.3.0");
     let after = browser.page(location(&done)).await;
     assert!(after.contains("Started 3 runs") && after.contains("Nothing to mend"), "{after}");
+    let list = browser.page("/runs?state=dead").await;
+    assert_eq!(list.matches("dead, settled").count(), 3, "red is for what needs a person");
 }
 
 #[tokio::test]

@@ -249,3 +249,14 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
     tx.put_progress(&[(run.tenant, run.id, progress)]).await.unwrap();
     tx.commit().await.unwrap();
 }
+
+/// One more line, and progress.
+pub async fn more(store: &Store, tenant: Id, run: Id, now: Timestamp) {
+    let lines = vec![Line { at: now, level: Level::Info, message: "one more line".into(), fields: Vec::new() }];
+    let chunk = LogChunk { tenant, run, attempt: 1, seq: 1, first_line: 5, lines, dropped: 0, calls: Vec::new() };
+    let progress = Progress { done: 400, total: Some(500), message: "refreshLinks".into(), at: now };
+    let mut tx = store.begin().await.unwrap();
+    tx.append_logs(&[chunk]).await.unwrap();
+    tx.put_progress(&[(tenant, run, progress)]).await.unwrap();
+    tx.commit().await.unwrap();
+}

@@ -103,7 +103,8 @@ pub async fn show(
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
     let attempts = tx.attempts_of(&run).await?;
     let calls = tx.calls_of(owner.id, id).await?;
-    let again = tx.settled(owner.id, id).await?.and_then(|(again, _, _)| again);
+    let settled = tx.settled(owner.id, id).await?;
+    let again = settled.as_ref().and_then(|(again, _, _)| *again);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
@@ -129,7 +130,7 @@ pub async fn show(
         input: payload.input.clone(),
         output: payload.output.clone(),
         details: payload.details.clone(),
-        row: RunRow { run, tenant: tenant.clone(), job: job.clone(), progress, payload },
+        row: RunRow { settled: settled.is_some(), run, tenant: tenant.clone(), job: job.clone(), progress, payload },
         shell,
         tenant,
         job,
