@@ -1,36 +1,85 @@
-//! The node's configuration: windlass.toml, with WINDLASS_… from the environment over it.
+//! The node's configuration: windlass.toml, with `WINDLASS_…` from the environment over it. `docs/configuration.md` is its
+//! reference. What a tenant may configure stands in its own file (`domain::tenant`).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
-use crate::domain::span::Span;
+use crate::error::{Error, Problem, Result};
+use crate::span::Span;
+
+pub mod document;
+mod words;
+
+use document::Document;
+
+/// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
+pub const DEFAULT_FILE: &str = "windlass.toml";
+
+/// Variables that begin with the prefix and are no settings: they are for the command line, the log and the vault.
+const OTHER_VARIABLES: [&str; 5] = ["WINDLASS_CONFIG", "WINDLASS_LOG", "WINDLASS_SECRET_KEY", "WINDLASS_SERVER", "WINDLASS_TOKEN"];
+const PREFIX: &str = "WINDLASS_";
 
 /// Effective settings of this process.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// SQLite file, key file, compiled plugins, admin token.
     pub data_dir: PathBuf,
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
+    /// Where people reach the dashboard, when that is not `listen`: scheme, host and port, without a slash at the end.
+    pub public_url: Option<String>,
+    /// `sqlite:` and a file, relative to `data_dir`.
+    pub database_url: String,
     pub worker: Worker,
+    pub network: Network,
     pub retention: Retention,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Runs that this node works on at a time.
+    pub runs_in_flight: u32,
+    /// Threads that execute guests; they bound the CPU that guests take.
+    pub guest_threads: usize,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Private networks that tenants' ceilings may name, in CIDR form. Absent: whatever a server admin writes into a ceiling.
+    #[serde(deserialize_with = "networks")]
+    pub allow: Option<Vec<IpNet>>,
+    /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's.
+    pub extra_ca: Vec<PathBuf>,
+}
+
+/// How long what is over is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Runs that are over, with their attempts and logs.
+    pub succeeded: Span,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { data_dir: "windlass-data".into(), listen: SocketAddr::from(([127, 0, 0, 1], 7171)), worker: Worker::default(), retention: Retention::default() }
+        Self {
+            data_dir: "windlass-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
+            public_url: None,
+            database_url: "sqlite:windlass.db".into(),
+            worker: Worker::default(),
+            network: Network::default(),
+            retention: Retention::default(),
+        }
     }
-}
-
-/// What this node runs at a time.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worker {
-    pub runs_in_flight: u32,
-    /// Threads that guests run on; pages and the loops have their own.
-    pub guest_threads: usize,
 }
 
 impl Default for Worker {
@@ -39,15 +88,197 @@ impl Default for Worker {
     }
 }
 
-/// How long ended runs are kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retention {
-    pub succeeded: Span,
-}
-
 impl Default for Retention {
     fn default() -> Self {
         Self { succeeded: Span::secs(7 * 24 * 3600) }
     }
 }
+
+impl Settings {
+    /// The defaults, the file over them, the environment over both. Paths in the file are relative to the file, those in the
+    /// environment to the working folder.
+    ///
+    /// # Errors
+    /// `Invalid` with everything that is wrong: file, line and key, or the variable's name. `NotFound` without the file.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self> {
+        let mut document = Document::empty();
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|wrong| Error::NotFound(format!("the configuration {} cannot be read: {wrong}", file.display())))?;
+            document = Document::parse(&file.display().to_string(), &text);
+        }
+        let variables = overlay(&mut document.value, env)?;
+        let read = document.read::<Self>();
+        let mut problems: Vec<Problem> = read.problems.into_iter().map(|problem| named(problem, &variables)).collect();
+        let Some(mut settings) = read.value else { return Err(Error::Invalid(problems)) };
+        let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        if !variables.contains_key("data_dir") && document.value.get("data_dir").is_some() {
+            settings.data_dir = folder.join(&settings.data_dir);
+        }
+        if !variables.contains_key("network.extra_ca") {
+            settings.network.extra_ca.iter_mut().for_each(|path| *path = folder.join(&*path));
+        }
+        if let Some(url) = &mut settings.public_url {
+            url.truncate(url.trim_end_matches('/').len());
+        }
+        problems.extend(settings.contradictions().into_iter().map(|problem| {
+            let problem = if file.is_some() { document.placed(problem) } else { problem };
+            named(problem, &variables)
+        }));
+        if problems.is_empty() { Ok(settings) } else { Err(Error::Invalid(problems)) }
+    }
+
+    /// The file of the database.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join(self.database_url.trim_start_matches("sqlite:").trim_start_matches("//"))
+    }
+
+    /// The certificates of `network.extra_ca`, one after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn extra_roots(&self) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for file in &self.network.extra_ca {
+            all.extend(std::fs::read(file)?);
+            all.push(b'\n');
+        }
+        Ok(all)
+    }
+
+    fn contradictions(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
+        if let Some(wrong) = wrong_database(&self.database_url) {
+            refuse("database_url", wrong);
+        }
+        if let Some(url) = &self.public_url
+            && !is_origin(url)
+        {
+            refuse("public_url", format!("{url:?} is not possible; write scheme and host without a path, as in \"https://jobs.example.org\""));
+        }
+        if !(1..=100_000).contains(&self.worker.runs_in_flight) {
+            refuse("worker.runs_in_flight", format!("{} is not possible; write 1 to 100000", self.worker.runs_in_flight));
+        }
+        if !(1..=1_024).contains(&self.worker.guest_threads) {
+            refuse("worker.guest_threads", format!("{} is not possible; write 1 to 1024, best as many as cores", self.worker.guest_threads));
+        }
+        for (n, file) in self.network.extra_ca.iter().enumerate() {
+            if let Err(wrong) = std::fs::File::open(file) {
+                refuse(&format!("network.extra_ca[{n}]"), format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()));
+            }
+        }
+        if self.retention.succeeded < Span::secs(60) {
+            refuse("retention.succeeded", format!("{} is not possible; write at least \"1m\", as in \"7d\"", self.retention.succeeded));
+        }
+        problems
+    }
+}
+
+fn wrong_database(url: &str) -> Option<String> {
+    let right = "write \"sqlite:windlass.db\", a file relative to data_dir";
+    if url.starts_with("postgres") {
+        return Some(format!("this version keeps its data in SQLite only; {right}"));
+    }
+    match url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//")) {
+        None => Some(format!("{url:?} names no database; {right}")),
+        Some("" | ":memory:") => Some(format!("{url:?} names no file, and nothing would outlive the process; {right}")),
+        Some(file) if file.contains('?') => Some(format!("{url:?} has options, and Windlass sets its own; {right}")),
+        Some(_) => None,
+    }
+}
+
+fn is_origin(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\"")))
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {
+    let Some(texts) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
+    texts.iter().map(|text| network(text).map_err(serde::de::Error::custom)).collect::<Result<_, _>>().map(Some)
+}
+
+/// A network in CIDR form.
+///
+/// # Errors
+/// What would be right, for a person.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let wrong = || format!("{text:?} is no network; write it in CIDR form, as in \"10.20.0.0/16\" or \"fd12::/16\"");
+    let network: IpNet = text.parse().map_err(|_| wrong())?;
+    if network.addr() != network.network() {
+        return Err(format!("{text:?} has bits beyond its mask; write \"{}\"", network.trunc()));
+    }
+    Ok(network)
+}
+
+/// Puts the environment's settings into the tree; answers each path with its variable.
+fn overlay(tree: &mut Value, env: impl Iterator<Item = (String, String)>) -> Result<BTreeMap<String, String>> {
+    // The defaults know which keys are text: `7171` as a folder's name is no number.
+    let defaults = serde_json::to_value(Settings::default())?;
+    let mut variables = BTreeMap::new();
+    let mut found: Vec<_> = env.filter(|(name, _)| is_setting(name)).collect();
+    // WINDLASS_WORKER, a table, before WINDLASS_WORKER__GUEST_THREADS.
+    found.sort();
+    for (name, text) in found {
+        let path = name[PREFIX.len()..].to_lowercase();
+        let keys: Vec<&str> = path.split("__").collect();
+        let like = keys.iter().try_fold(&defaults, |value, key| value.get(*key));
+        let value = if matches!(like, Some(Value::String(_))) { Value::String(text) } else { typed(text) };
+        put(tree, &keys, value);
+        variables.insert(keys.join("."), name);
+    }
+    Ok(variables)
+}
+
+fn is_setting(name: &str) -> bool {
+    // Kubernetes gives every pod WINDLASS_PORT… and WINDLASS_SERVICE_… when a service is called windlass.
+    let foreign = name.starts_with("WINDLASS_PORT") || name.starts_with("WINDLASS_SERVICE_");
+    name.starts_with(PREFIX) && !foreign && !OTHER_VARIABLES.contains(&name)
+}
+
+/// What the text is in TOML, else the text.
+fn typed(text: String) -> Value {
+    let parsed = Document::parse("", &format!("value = {text}"));
+    let read = parsed.read::<BTreeMap<String, Value>>();
+    let value = read.value.filter(|map| map.len() == 1).and_then(|mut map| map.remove("value"));
+    value.unwrap_or(Value::String(text))
+}
+
+fn put(tree: &mut Value, keys: &[&str], value: Value) {
+    let Some((last, above)) = keys.split_last() else { return };
+    let mut at = tree;
+    for key in above {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        let Value::Object(map) = at else { return };
+        at = map.entry(*key).or_insert_with(|| Value::Object(Map::new()));
+    }
+    if !at.is_object() {
+        *at = Value::Object(Map::new());
+    }
+    if let Value::Object(map) = at {
+        map.insert((*last).to_owned(), value);
+    }
+}
+
+/// The problem under its variable's name, if the value came from there.
+fn named(problem: Problem, variables: &BTreeMap<String, String>) -> Problem {
+    let field = problem.field.as_str();
+    let from = variables.iter().find(|(path, _)| {
+        let below = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        below(field, path) || below(path, field)
+    });
+    match from {
+        Some((_, variable)) => Problem::new(variable.clone(), problem.message),
+        None => Problem { file: problem.file.filter(|file| !file.is_empty()), ..problem },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,16 @@ impl Problem {
     }
 }
 
+/// ` (did you mean "x"?)` when one of the words is near to what was written, else nothing.
+pub fn did_you_mean<'a>(written: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    let near = |word: &str| strsim::damerau_levenshtein(&written.to_lowercase(), &word.to_lowercase());
+    let nearest = words.into_iter().min_by_key(|word| near(word));
+    match nearest.filter(|word| near(word) <= (written.len() / 3).clamp(1, 3)) {
+        Some(word) => format!(" (did you mean {word:?}?)"),
+        None => String::new(),
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {

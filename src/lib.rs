@@ -10,6 +10,7 @@
 pub mod error;
 pub mod id;
 pub mod clock;
+pub mod span;
 pub mod config;
 pub mod vault;
 

@@ -8,21 +8,27 @@ use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::plugin::Executor;
+use crate::plugin::{Catalog, Executor};
 use crate::store::Store;
 use crate::vault::Vault;
 
+pub mod apply;
+pub mod change;
 pub mod enqueue;
 pub mod failure;
 pub mod job;
 pub mod member;
+pub mod push;
 pub mod secret;
+pub mod tenant_file;
 
 /// Everything the use cases need. One a process; cheap to clone.
 #[derive(Clone)]
 pub struct App {
     pub store: Store,
     pub executor: Arc<dyn Executor>,
+    /// Where plugins are made ready.
+    pub catalog: Arc<Catalog>,
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
     pub vault: Arc<Vault>,

@@ -1,9 +1,13 @@
 //! What a job's plugin may do: the tenant's ceiling, set by the server's admin, and the job's grant inside it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::plugin::is_name;
 use super::span::Size;
-use crate::error::Problem;
+use crate::config::network;
+use crate::error::{Problem, did_you_mean};
 
 /// The most that grants of a tenant's jobs may give. Nothing is allowed that is not named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +26,33 @@ pub struct Ceiling {
 impl Default for Ceiling {
     fn default() -> Self {
         Self { hosts: Vec::new(), networks: Vec::new(), memory: Size::mib(64), scratch: Size(0), probes: vec!["plugin".into()] }
+    }
+}
+
+/// Kinds that a ceiling may name. It permits; which of them can be used, [`super::trigger::ProbeKind`] says.
+const PROBES: [&str; 7] = ["plugin", "http", "sql", "redis", "rabbitmq", "nats", "prometheus"];
+
+impl Ceiling {
+    /// `field` is the ceiling's path in its file.
+    pub fn contradictions(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |path: String, message: String| problems.push(Problem::new(format!("{field}.{path}"), message));
+        for (n, host) in self.hosts.iter().enumerate() {
+            if let Err(wrong) = Origin::parse(host) {
+                refuse(format!("hosts[{n}]"), wrong);
+            }
+        }
+        for (n, text) in self.networks.iter().enumerate() {
+            if let Err(wrong) = network(text) {
+                refuse(format!("networks[{n}]"), wrong);
+            }
+        }
+        for (n, probe) in self.probes.iter().enumerate() {
+            if !PROBES.contains(&probe.as_str()) {
+                refuse(format!("probes[{n}]"), format!("{probe:?} is no kind of probe{}; there are {}", did_you_mean(probe, PROBES), PROBES.join(", ")));
+            }
+        }
+        problems
     }
 }
 
@@ -80,6 +111,48 @@ pub enum SecretUse {
     Header,
 }
 
+impl SecretGrant {
+    fn contradictions(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        let known = SIGN_ALGORITHMS.map(|name| format!("{name:?}")).join(" or ");
+        if !is_name(&self.name) {
+            refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter", self.name));
+        }
+        match self.usage {
+            SecretUse::Sign => {
+                match self.algorithm.as_deref() {
+                    None => refuse("algorithm", format!("is missing, and use = \"sign\" needs one; write {known}")),
+                    Some(name) if !SIGN_ALGORITHMS.contains(&name) => {
+                        refuse("algorithm", format!("{name:?} is not known{}; write {known}", did_you_mean(name, SIGN_ALGORITHMS)));
+                    }
+                    Some(_) => {}
+                }
+                if self.begins_with.as_deref().unwrap_or_default().is_empty() {
+                    refuse("begins_with", "is missing, and use = \"sign\" needs it: how every text that may be signed begins".into());
+                }
+                if self.header.is_some() {
+                    refuse("header", "belongs to use = \"header\"; leave it out".into());
+                }
+            }
+            SecretUse::Header => {
+                let token = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+                if !self.header.as_deref().is_some_and(token) {
+                    refuse("header", "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into());
+                }
+                for (key, given) in [("algorithm", self.algorithm.is_some()), ("begins_with", self.begins_with.is_some())] {
+                    if given {
+                        refuse(key, "belongs to use = \"sign\"; leave it out".into());
+                    }
+                }
+            }
+        }
+        problems
+    }
+}
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// Algorithms that `sign` knows.
 pub const SIGN_ALGORITHMS: [&str; 2] = ["hmac-sha1", "hmac-sha256"];
 
@@ -103,9 +176,14 @@ impl Origin {
         if rest.is_empty() || rest.contains(['/', '?', '#', '@']) {
             return Err(format!("{text:?} is no origin: no path, query or user in it; {right}"));
         }
+        let name = rest.strip_prefix("*.").unwrap_or(rest);
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) || name.is_empty() || name.starts_with(['.', ':']) {
+            return Err(format!("{text:?} is no origin: a \"*.\" may stand before a name, and nothing else in its place; {right}"));
+        }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
-                (host, port.parse().map_err(|_| format!("{port:?} in {text:?} is no port: 1 to 65535"))?)
+                let number = port.parse().ok().filter(|port| *port > 0);
+                (host, number.ok_or_else(|| format!("{port:?} in {text:?} is no port; write 1 to 65535"))?)
             }
             _ => (rest, if tls { 443 } else { 80 }),
         };
@@ -148,6 +226,29 @@ impl Grant {
         problems
     }
 
+    /// What is wrong with it whatever the ceiling. `field` is the grant's path in its file.
+    pub fn contradictions(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (n, http) in self.http.iter().enumerate() {
+            // Hosts: `beyond` says what is wrong with them.
+            for (m, method) in http.methods.iter().enumerate() {
+                if !METHODS.contains(&method.as_str()) {
+                    let message = format!("{method:?} is no method{}; there are {}", did_you_mean(method, METHODS), METHODS.join(", "));
+                    problems.push(Problem::new(format!("{field}.http[{n}].methods[{m}]"), message));
+                }
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (n, secret) in self.secrets.iter().enumerate() {
+            let field = format!("{field}.secrets[{n}]");
+            if !names.insert(&secret.name) {
+                problems.push(Problem::new(format!("{field}.name"), format!("{:?} is granted twice; a secret is used in one way", secret.name)));
+            }
+            problems.extend(secret.contradictions(&field));
+        }
+        problems
+    }
+
     pub fn secret(&self, name: &str) -> Option<&SecretGrant> {
         self.secrets.iter().find(|secret| secret.name == name)
     }
@@ -173,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_origin_has_no_path_and_no_user() {
-        for wrong in ["", "127.0.0.1", "ftp://x", "http://a/b", "http://good@evil", "http://x:99999"] {
+        for wrong in ["", "127.0.0.1", "ftp://x", "http://a/b", "http://good@evil", "http://x:99999", "http://x:0", "http://*", "http://a.*.b", "http://*.", "http://a b"] {
             assert!(Origin::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -119,27 +119,54 @@ impl JobSpec {
 
     /// Contradictions between fields. `field` is the job's path in its file, as in `job[0]`.
     pub fn contradictions(&self, field: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        let mut problems = self.wrong_limits(field);
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
         if !super::plugin::is_name(&self.name) {
-            refuse("name", format!("{:?} is no name: a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
-        }
-        if self.time_limit.0.is_zero() {
-            refuse("time_limit", "must be above 0".into());
-        }
-        if let Some(total) = self.total_limit.filter(|total| self.time_limit > *total) {
-            refuse("time_limit", format!("{} is above total_limit, {total}: an attempt cannot last longer than all of them", self.time_limit));
-        }
-        if let Some(grace) = self.grace.filter(|grace| *grace >= self.time_limit) {
-            refuse("grace", format!("{grace} is not below time_limit, {}: the run would be told to stop at once", self.time_limit));
-        }
-        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
-            refuse("stall_limit", format!("{stall} is above time_limit, {}: it could never be reached", self.time_limit));
+            refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
         }
         if !(0.0..=1.0).contains(&self.items.failure_threshold) {
-            refuse("items.failure_threshold", format!("{} is no share: 0 to 1", self.items.failure_threshold));
+            refuse("items.failure_threshold", format!("{} is no share; write 0 to 1", self.items.failure_threshold));
+        }
+        for (n, trigger) in self.triggers.iter().enumerate() {
+            if let Some(same) = self.triggers[..n].iter().position(|other| other == trigger) {
+                refuse(&format!("triggers[{n}]"), format!("is the same as triggers[{same}]; one of them is enough"));
+            }
+        }
+        let mut backlogs = self.triggers.iter().enumerate().filter(|(_, trigger)| trigger.kind() == "backlog").skip(1);
+        if let Some((n, _)) = backlogs.next() {
+            refuse(&format!("triggers[{n}].backlog"), "a job has one backlog; write a job for each target".into());
         }
         problems.extend(self.retry.contradictions(&format!("{field}.retry")));
+        let triggers = self.triggers.iter().enumerate();
+        problems.extend(triggers.flat_map(|(n, trigger)| trigger.contradictions(&format!("{field}.triggers[{n}]"), self.max_live)));
+        problems.extend(self.grant.contradictions(&format!("{field}.grant")));
+        problems
+    }
+
+    fn wrong_limits(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        if self.time_limit.0.is_zero() {
+            refuse("time_limit", "0s would let nothing run; write how long an attempt may take, as in \"60s\"".into());
+        }
+        if let Some(total) = self.total_limit.filter(|total| self.time_limit > *total) {
+            refuse("time_limit", format!("{} is above total_limit, {total}, and an attempt cannot last longer than all of them; write at most \"{total}\", or a longer total_limit", self.time_limit));
+        }
+        if let Some(grace) = self.grace.filter(|grace| *grace >= self.time_limit) {
+            refuse("grace", format!("{grace} is not below time_limit, {}: the run would be told to stop at once; write a shorter one, as in \"5s\"", self.time_limit));
+        }
+        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
+            refuse("stall_limit", format!("{stall} is above time_limit, {}: it could never be reached; write a shorter one", self.time_limit));
+        }
+        let within = match self.success_due {
+            SuccessDue::Within(span) => Some(span),
+            SuccessDue::Auto => None,
+        };
+        for (key, span) in [("stall_limit", self.stall_limit), ("start_deadline", self.start_deadline), ("success_due", within)] {
+            if span.is_some_and(|span| span.0.is_zero()) {
+                refuse(key, "0s is not possible; write a duration such as \"30s\", or leave it out".into());
+            }
+        }
         problems
     }
 }

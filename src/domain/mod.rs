@@ -8,9 +8,12 @@ pub mod job;
 pub mod log;
 pub mod member;
 pub mod plugin;
+pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod schedule;
-pub mod span;
 pub mod tenant;
 pub mod trigger;
+pub mod zone;
+
+pub use crate::span;

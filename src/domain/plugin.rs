@@ -104,6 +104,11 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// Whether it has the contract's `backlog` export.
+    pub fn measures(&self) -> bool {
+        self.exports.iter().any(|name| name.starts_with("windlass:plugin/backlog@"))
+    }
+
     /// Whether it is what `want` asks for, apart from being the newest.
     pub fn fits(&self, want: &Want) -> bool {
         match want {

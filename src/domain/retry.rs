@@ -35,7 +35,7 @@ impl Default for RetrySpec {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "jitter is a share such as 0.2, or \"full\"")]
+#[serde(untagged, expecting = "this is no jitter; write a share such as 0.2, or \"full\"")]
 pub enum Jitter {
     Share(f64),
     Word(Full),
@@ -63,18 +63,18 @@ impl RetrySpec {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
         if !(1..=100).contains(&self.attempts) {
-            refuse("attempts", format!("{} is not from 1 to 100", self.attempts));
+            refuse("attempts", format!("{} is not possible; write 1 to 100", self.attempts));
         }
         if !(1.0..=100.0).contains(&self.factor) {
-            refuse("factor", format!("{} is not from 1 to 100", self.factor));
+            refuse("factor", format!("{} is not possible; write 1 to 100", self.factor));
         }
         if self.cap < self.base {
-            refuse("cap", format!("{} is below base, {}", self.cap, self.base));
+            refuse("cap", format!("{} is below base, {}; write at least as much", self.cap, self.base));
         }
         if let Jitter::Share(share) = self.jitter
             && !(0.0..=1.0).contains(&share)
         {
-            refuse("jitter", format!("{share} is not from 0 to 1"));
+            refuse("jitter", format!("{share} is not possible; write 0 to 1, or \"full\""));
         }
         problems
     }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::grant::Ceiling;
 use super::job::JobSpec;
-use super::span::Span;
+use super::plugin::is_name;
+use super::zone;
 use crate::clock::Timestamp;
+use crate::error::Problem;
 use crate::id::Id;
 
 /// One TOML file: a tenant with all its jobs. `docs/tenant-file.md` is its reference.
@@ -17,7 +19,7 @@ use crate::id::Id;
 pub struct TenantFile {
     pub tenant: String,
     /// Default zone of schedules and pages, IANA name.
-    #[serde(default = "default_zone")]
+    #[serde(default = "default_zone", deserialize_with = "zone::read")]
     pub zone: Tz,
     /// Share of the workers when there are not enough: 2 gets twice what 1 gets.
     #[serde(default = "default_weight")]
@@ -31,8 +33,6 @@ pub struct TenantFile {
     pub ceiling: Option<Ceiling>,
     #[serde(default, rename = "job")]
     pub jobs: Vec<JobSpec>,
-    #[serde(default, rename = "alert")]
-    pub alerts: Vec<AlertSpec>,
 }
 
 fn default_zone() -> Tz {
@@ -58,19 +58,25 @@ impl Default for TenantLimits {
     }
 }
 
-/// Who is told when a job's health turns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AlertSpec {
-    pub when: Vec<String>,
-    pub webhook: String,
-    #[serde(default = "AlertSpec::default_repeat")]
-    pub repeat: Span,
-}
-
-impl AlertSpec {
-    fn default_repeat() -> Span {
-        Span::secs(4 * 3600)
+impl TenantFile {
+    /// Contradictions above the jobs. Those of the jobs: [`JobSpec::contradictions`].
+    pub fn contradictions(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
+        if !is_name(&self.tenant) {
+            refuse("tenant", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter, at most 63", self.tenant));
+        }
+        if !(1..=1_000).contains(&self.weight) {
+            refuse("weight", format!("{} is not possible; write 1 to 1000", self.weight));
+        }
+        let TenantLimits { running, starts_per_minute, waiting } = self.limits;
+        for (key, limit) in [("running", u64::from(running)), ("starts_per_minute", u64::from(starts_per_minute)), ("waiting", waiting)] {
+            if limit == 0 {
+                refuse(&format!("limits.{key}"), "0 would let nothing run; write 1 or more, or pause the jobs".into());
+            }
+        }
+        problems.extend(self.ceiling.iter().flat_map(|ceiling| ceiling.contradictions("ceiling")));
+        problems
     }
 }
 
@@ -84,7 +90,6 @@ pub struct Tenant {
     pub labels: BTreeMap<String, String>,
     pub limits: TenantLimits,
     pub ceiling: Ceiling,
-    pub alerts: Vec<AlertSpec>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

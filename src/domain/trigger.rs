@@ -4,7 +4,10 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::schedule::Schedule;
 use super::span::Span;
+use super::zone;
+use crate::error::Problem;
 use crate::id::Id;
 
 /// The kind of trigger that made a run. The numbers stand in the database.
@@ -55,6 +58,7 @@ pub enum TriggerSpec {
 #[serde(deny_unknown_fields)]
 struct TriggerFields {
     schedule: Option<String>,
+    #[serde(default, deserialize_with = "zone::read_some")]
     zone: Option<Tz>,
     overlap: Option<Overlap>,
     catch_up: Option<CatchUp>,
@@ -96,6 +100,14 @@ impl TriggerSpec {
             Self::Backlog { .. } => "backlog",
         }
     }
+
+    /// Contradictions, also with the job's `max_live`. `field` is the trigger's path in its file, as in `job[0].triggers[1]`.
+    pub fn contradictions(&self, field: &str, max_live: u32) -> Vec<Problem> {
+        match self {
+            Self::Schedule(schedule) => schedule.contradictions(field, max_live),
+            Self::Backlog { backlog } => backlog.contradictions(&format!("{field}.backlog"), max_live),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,7 +115,8 @@ impl TriggerSpec {
 pub struct ScheduleSpec {
     /// Five cron fields or a nickname; see `schedule.rs`.
     pub schedule: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Absent in a file: the tenant's. What is stored has it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "zone::read_some")]
     pub zone: Option<Tz>,
     #[serde(default)]
     pub overlap: Overlap,
@@ -114,6 +127,24 @@ pub struct ScheduleSpec {
     pub start_deadline: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+}
+
+impl ScheduleSpec {
+    fn contradictions(&self, field: &str, max_live: u32) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        // The seed decides only which minute a `~` is.
+        if let Err(wrong) = Schedule::parse(&self.schedule, self.zone.unwrap_or_default(), Id(0)) {
+            refuse("schedule", wrong);
+        }
+        if self.overlap == Overlap::Allow && max_live == 1 {
+            refuse("overlap", "\"allow\" needs more than one run at a time, and max_live is 1; write a larger max_live, or overlap = \"skip\"".into());
+        }
+        if self.start_deadline.is_some_and(|deadline| deadline.0.is_zero()) {
+            refuse("start_deadline", "0s would let no run start; write how late it may start, as in \"2h\"".into());
+        }
+        problems
+    }
 }
 
 /// What happens when the run before is still unfinished.
@@ -153,6 +184,27 @@ pub struct BacklogSpec {
 }
 
 impl BacklogSpec {
+    fn contradictions(&self, field: &str, max_live: u32) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        if self.every < Span::secs(1) {
+            refuse("every", format!("{} would flood the target; write at least \"1s\", as in \"15s\"", self.every));
+        }
+        if self.per_run == 0 {
+            refuse("per_run", "0 is not possible; write how many pieces one run deals with, 1 or more".into());
+        }
+        if self.max_parallel == 0 {
+            refuse("max_parallel", "0 would let nothing run; write 1 or more".into());
+        }
+        if max_live > 0 && self.max_parallel > max_live {
+            refuse("max_parallel", format!("{} is above max_live, {max_live}; write at most {max_live}, or a larger max_live", self.max_parallel));
+        }
+        if let Some(limit) = self.lag_limit.filter(|limit| *limit < self.every) {
+            refuse("lag_limit", format!("{limit} is below every, {}: lag could not be seen in time; write at least \"{}\"", self.every, self.every));
+        }
+        problems
+    }
+
     fn default_every() -> Span {
         Span::secs(15)
     }
@@ -170,6 +222,15 @@ impl BacklogSpec {
 #[serde(rename_all = "lowercase")]
 pub enum ProbeKind {
     Plugin,
+}
+
+impl ProbeKind {
+    /// As in a tenant file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plugin => "plugin",
+        }
+    }
 }
 
 /// A trigger as stored.

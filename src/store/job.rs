@@ -34,6 +34,9 @@ static PUT_GRANT: Sql = Sql::new(
 );
 static GRANT: Sql = Sql::new("SELECT spec FROM job_grant WHERE job = $1");
 static REMOVE: Sql = Sql::new("UPDATE job SET removed_at = $1, updated_at = $1 WHERE id = $2 AND removed_at IS NULL");
+static UNFINISHED: Sql = Sql::new(
+    "SELECT id FROM ready WHERE job = $1 UNION ALL SELECT id FROM later WHERE job = $1 UNION ALL SELECT id FROM lease WHERE tenant = $2 AND job = $1 LIMIT $3",
+);
 static PAUSE: Sql = Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, updated_at = $3 WHERE tenant = $4 AND id = $5");
 static NAMES: Sql = Sql::new("SELECT j.id, j.name, t.name AS tenant_name FROM job j JOIN tenant t ON t.id = j.tenant");
 
@@ -92,6 +95,11 @@ impl Tx {
     /// The grant that holds now.
     pub async fn grant_of(&mut self, job: Id) -> Result<Grant> {
         self.row(&GRANT, args![job]).await?.map_or_else(|| Ok(Grant::default()), |row| row.json("spec"))
+    }
+
+    /// Runs of the job that are not over.
+    pub async fn unfinished_of(&mut self, tenant: Id, job: Id, limit: u32) -> Result<Vec<Id>> {
+        self.rows(&UNFINISHED, args![job, tenant, limit]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     /// Takes the job out of service; its history stays.

@@ -17,6 +17,7 @@ use crate::id::{Id, Ids};
 pub mod audit;
 pub mod backlog;
 pub mod claim;
+pub mod count;
 pub mod enqueue;
 pub mod failure;
 pub mod health;

@@ -8,7 +8,7 @@ use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::domain::grant::Ceiling;
-use crate::domain::tenant::{AlertSpec, Tenant, TenantLimits};
+use crate::domain::tenant::{Tenant, TenantLimits};
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -17,7 +17,6 @@ use crate::id::Id;
 struct Spec {
     labels: BTreeMap<String, String>,
     ceiling: Ceiling,
-    alerts: Vec<AlertSpec>,
 }
 
 static ALL: Sql = Sql::new(
@@ -54,7 +53,7 @@ impl Tx {
 
     /// Makes or changes it, by name; the id and `created_at` of one that stands stay.
     pub async fn put_tenant(&mut self, t: &Tenant, now: Timestamp) -> Result<()> {
-        let spec = Spec { labels: t.labels.clone(), ceiling: t.ceiling.clone(), alerts: t.alerts.clone() };
+        let spec = Spec { labels: t.labels.clone(), ceiling: t.ceiling.clone() };
         let args = args![
             t.id, &t.name, t.zone.name(), t.weight, t.limits.running, t.limits.starts_per_minute, t.limits.waiting, serde_json::to_string(&spec)?,
             t.created_at, now
@@ -80,7 +79,6 @@ fn tenant(row: &Row) -> Result<Tenant> {
             waiting: row.count("max_waiting")?,
         },
         ceiling: spec.ceiling,
-        alerts: spec.alerts,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

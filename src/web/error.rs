@@ -3,7 +3,7 @@
 
 use askama::Template;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -71,13 +71,15 @@ impl Shown {
     }
 
     fn problem(&self, request: &RequestId) -> Response {
-        let mut body = json!({
-            "type": format!("about:blank#{}", self.status.as_u16()), "title": self.title, "status": self.status.as_u16(), "detail": self.detail, "request": request.0,
+        let body = json!({
+            "type": "about:blank", "title": self.title, "status": self.status.as_u16(), "detail": self.detail, "errors": self.problems,
+            "request": request.0,
         });
-        if !self.problems.is_empty() {
-            body["errors"] = json!(self.problems);
+        let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"windlass\""));
         }
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        response
     }
 }
 

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 
 mod address;
+pub mod api;
 pub(crate) mod assets;
 mod board;
 mod dashboard;
@@ -47,15 +48,16 @@ pub struct Options {
     pub stop: CancellationToken,
 }
 
-/// Pages, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
+/// Pages, API, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
 /// wrong passwords are counted by address.
 pub fn router(app: App, options: Options) -> Router {
     let Options { setup_code, https, stop } = options;
+    let api = layers::limited(api::router(app.clone()), api::BODY_LIMIT);
     let web = Web { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() };
     let guard = || from_fn_with_state(web.clone(), session::guard);
     let pages = layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
     let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
-    layers::around(pages.merge(streams).fallback(nowhere), &web)
+    layers::around(pages.merge(streams).merge(api).fallback(nowhere), &web)
 }
 
 /// For who is not logged in.

@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", BASE),
     ("id", BASE),
     ("clock", BASE),
+    ("span", BASE),
     ("config", BASE),
     ("vault", BASE),
     ("domain", BASE),
@@ -22,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `serve` is where the parts are put together.
     ("cli", &["domain", "store", "plugin", "runner", "app", "web"]),
 ];
-const BASE: &[&str] = &["error", "id", "clock", "config", "vault"];
+const BASE: &[&str] = &["error", "id", "clock", "span", "config", "vault"];
 
 /// A technology, and the only rooms that may name it.
 const TECHNOLOGIES: &[(&str, &[&str])] = &[

@@ -1,0 +1,150 @@
+//! What only the store, the settings and the plugins can say against a file: rights, ceilings, plugins, configurations.
+
+use serde_json::Value;
+
+use super::Checked;
+use crate::app::tenant_file::Parsed;
+use crate::app::{App, Who};
+use crate::config::network;
+use crate::domain::grant::{Ceiling, Grant, SecretUse};
+use crate::domain::job::JobSpec;
+use crate::domain::plugin::Plugin;
+use crate::domain::tenant::Tenant;
+use crate::domain::trigger::TriggerSpec;
+use crate::error::{Error, Problem, Result, did_you_mean};
+use crate::id::Id;
+use crate::store::Tx;
+use crate::store::plugin::SERVER;
+
+impl App {
+    /// Notes everything that stands against the file.
+    pub(super) async fn check_file(&self, parsed: Parsed, who: &Who, problems: &mut Vec<Problem>) -> Result<Checked> {
+        let mut tx = self.store.read().await?;
+        let standing = tx.tenant(&parsed.file.tenant).await?;
+        if who.tenant.is_some() && standing.as_ref().map(|tenant| tenant.id) != who.tenant {
+            return Err(Error::not_found(format!("tenant {}", parsed.file.tenant)));
+        }
+        let mut found = Vec::new();
+        if who.tenant.is_some() {
+            found.extend(standing.iter().flat_map(|standing| beyond_own(&parsed, standing)));
+        }
+        found.extend(parsed.file.ceiling.iter().flat_map(|ceiling| self.beyond_server(ceiling)));
+        let ceiling = parsed.file.ceiling.clone().or_else(|| standing.as_ref().map(|tenant| tenant.ceiling.clone())).unwrap_or_default();
+        let mut plugins = Vec::new();
+        for (n, job) in parsed.file.jobs.iter().enumerate() {
+            let owner = standing.as_ref().map_or(SERVER, |tenant| tenant.id);
+            let plugin = tx.find_plugin(owner, &job.plugin).await?;
+            if plugin.is_none() {
+                found.push(Problem::new(format!("job[{n}].plugin"), no_plugin(&mut tx, job, owner).await?));
+            }
+            plugins.push(plugin);
+        }
+        drop(tx);
+        for (n, (job, plugin)) in parsed.file.jobs.iter().zip(&plugins).enumerate() {
+            let field = format!("job[{n}]");
+            found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
+            found.extend(beyond_probes(job, &ceiling, &field));
+            if let Some(plugin) = plugin {
+                found.extend(beyond_plugin(job, plugin, &field));
+                found.extend(self.check_config(job, plugin, &field).await?);
+            }
+        }
+        found.sort_by_cached_key(|problem| parsed.placed(problem.clone()).line);
+        problems.extend(found.into_iter().map(|problem| parsed.placed(problem)));
+        let digests = plugins.into_iter().map(|plugin| plugin.map(|plugin| plugin.digest).unwrap_or_default()).collect();
+        Ok(Checked { parsed, standing, ceiling, digests })
+    }
+
+    /// Networks that windlass.toml does not let a ceiling name.
+    fn beyond_server(&self, ceiling: &Ceiling) -> Vec<Problem> {
+        let Some(allow) = &self.settings.network.allow else { return Vec::new() };
+        let named = ceiling.networks.iter().enumerate().filter_map(|(n, text)| Some((n, network(text).ok()?)));
+        let beyond = named.filter(|(_, network)| !allow.iter().any(|allowed| allowed.contains(network)));
+        let message = |network| format!("{network} is not among the networks that this server may reach; windlass.toml may add it: [network] allow = [\"{network}\"]");
+        beyond.map(|(n, network)| Problem::new(format!("ceiling.networks[{n}]"), message(network))).collect()
+    }
+
+    /// What the plugin itself says against the job's configuration.
+    async fn check_config(&self, job: &JobSpec, plugin: &Plugin, field: &str) -> Result<Vec<Problem>> {
+        self.load_plugin(&plugin.digest).await?;
+        let checked = self.executor.check(&plugin.digest, serde_json::to_string(&job.config)?).await;
+        let path = |key: String| if key.is_empty() { format!("{field}.config") } else { format!("{field}.config.{key}") };
+        Ok(checked.err().unwrap_or_default().into_iter().map(|problem| Problem::new(path(problem.field), problem.message)).collect())
+    }
+}
+
+/// What a tenant's own admin may not change: what the server gives to the tenant.
+fn beyond_own(parsed: &Parsed, standing: &Tenant) -> Vec<Problem> {
+    let file = &parsed.file;
+    let mut problems = Vec::new();
+    for (key, changed) in [
+        ("ceiling", file.ceiling.as_ref().is_some_and(|ceiling| *ceiling != standing.ceiling)),
+        ("weight", file.weight != standing.weight),
+        ("limits", file.limits != standing.limits),
+    ] {
+        if changed {
+            problems.push(Problem::new(key, "only a server admin may change this; leave it as it is, or ask one to apply this file"));
+        }
+    }
+    problems
+}
+
+async fn no_plugin(tx: &mut Tx, job: &JobSpec, owner: Id) -> Result<String> {
+    let mut all = tx.plugins().await?;
+    all.retain(|plugin| plugin.tenant == SERVER || plugin.tenant == owner);
+    all.sort_by_key(Plugin::version_key);
+    let versions: Vec<&str> = all.iter().rev().filter(|plugin| plugin.name == job.plugin.name).map(|plugin| plugin.version.as_str()).take(5).collect();
+    let near = did_you_mean(&job.plugin.name, all.iter().map(|plugin| plugin.name.as_str()));
+    Ok(match versions.as_slice() {
+        [] => format!("there is no plugin {}{near}; push it: windlass plugin push FILE", job.plugin.name),
+        versions => format!("there is no {}; of this plugin there are {}", job.plugin, versions.join(", ")),
+    })
+}
+
+fn beyond_probes(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (n, trigger) in job.triggers.iter().enumerate() {
+        if let TriggerSpec::Backlog { backlog } = trigger
+            && !ceiling.probes.iter().any(|probe| probe == backlog.probe.word())
+        {
+            let word = backlog.probe.word();
+            let message = format!("probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]");
+            problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
+        }
+    }
+    problems
+}
+
+/// What the job asks of a plugin that does not have it, and what the plugin asks for and is not granted.
+fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let called = format!("{} {}", plugin.name, plugin.version);
+    if !plugin.measures() {
+        for (n, _) in job.triggers.iter().enumerate().filter(|(_, trigger)| trigger.kind() == "backlog") {
+            let message = format!("{called} has no backlog export and cannot measure one; choose a plugin that can, or a schedule");
+            problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
+        }
+    }
+    let wants = plugin.description.get("wants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    for want in wants {
+        if let Some((key, example)) = not_granted(want, &job.grant) {
+            let message = format!("{called} asks for {want:?} and the job grants none; write under [job.grant]: {example}");
+            problems.push(Problem::new(format!("{field}.grant.{key}"), message));
+        }
+    }
+    problems
+}
+
+/// The key that would grant what a plugin wants, and how; `None` when it is granted or needs no grant.
+fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)> {
+    let used = |usage| grant.secrets.iter().any(|secret| secret.usage == usage);
+    match want {
+        "http" if grant.http.is_empty() => Some(("http", "http = [{ host = \"https://api.example.org\", methods = [\"GET\"] }]")),
+        "sign" if !used(SecretUse::Sign) => {
+            Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
+        }
+        "secrets" if !used(SecretUse::Header) => Some(("secrets", "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\" }]")),
+        "filesystem" if grant.scratch.0 == 0 => Some(("scratch", "scratch = \"16 MiB\"")),
+        _ => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! Plugins come in: checked, compiled and asked what they are before they are stored.
+
+use super::{App, Who};
+use crate::domain::member::Role;
+use crate::domain::plugin::{Plugin, PluginRef, Want};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::plugin::{Described, EMBEDDED, catalog};
+use crate::store::plugin::SERVER;
+
+impl App {
+    /// Adds a plugin for one tenant, or for everybody. The name is the one given, else the one its `describe` says; the
+    /// version is its `describe`'s, `0.0.0` without one. Answers the plugin, and whether it is new: the same bytes again
+    /// change nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for a file that is no plugin, with the reasons; `Conflict` for a version that stands with other bytes;
+    /// `NotFound`, `Forbidden`.
+    pub async fn push(&self, name: Option<&str>, bytes: Vec<u8>, tenant: Option<&str>, who: &Who) -> Result<(Plugin, bool)> {
+        let owner = match tenant {
+            Some(name) => {
+                let tenant = self.store.read().await?.need_tenant(name).await?.id;
+                who.may(Role::Admin, tenant, "pushing a plugin")?;
+                tenant
+            }
+            None => {
+                who.may_all(Role::Admin, "pushing a plugin for everybody")?;
+                SERVER
+            }
+        };
+        let described = self.catalog.add(bytes.clone()).await?;
+        let name = match name.or_else(|| described.description.get("name")?.as_str()) {
+            Some(name) => name.to_owned(),
+            None => return Err(Error::invalid("name", "the plugin does not say its name; give one")),
+        };
+        let version = described.version.clone();
+        self.keep(name, version, owner, described, bytes, who).await
+    }
+
+    /// Adds the plugins that came with this binary, for everybody, under `version+digest`: another build of the same
+    /// version stands beside the one before.
+    pub async fn push_embedded(&self) -> Result<()> {
+        for plugin in EMBEDDED {
+            let digest = catalog::digest(plugin.bytes);
+            // From compiled code, at every start but the first.
+            self.catalog.load(&digest, plugin.bytes.to_vec()).await?;
+            let described = self.catalog.add(plugin.bytes.to_vec()).await?;
+            let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
+            let version = format!("{}+{mark}", described.version);
+            self.keep(plugin.name.to_owned(), version, SERVER, described, plugin.bytes.to_vec(), &Who::server()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the plugins ready here that jobs and unfinished runs use. One that cannot be is left out with a word in the
+    /// log: the others' jobs are not to wait for it.
+    pub async fn load_plugins(&self) -> Result<()> {
+        let digests = self.store.read().await?.used_digests().await?;
+        for digest in digests {
+            if let Err(wrong) = self.load_plugin(&digest).await {
+                tracing::error!(plugin.digest = digest, error = %wrong, "a plugin cannot be made ready; its jobs wait");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a stored plugin ready here.
+    pub(super) async fn load_plugin(&self, digest: &str) -> Result<()> {
+        if self.executor.has(digest) {
+            return Ok(());
+        }
+        let bytes = self.store.read().await?.plugin_bytes(digest).await?;
+        let bytes = bytes.ok_or_else(|| Error::not_found(format!("the plugin {digest}")))?;
+        self.catalog.load(digest, bytes).await
+    }
+
+    async fn keep(&self, name: String, version: String, owner: Id, described: Described, bytes: Vec<u8>, who: &Who) -> Result<(Plugin, bool)> {
+        match format!("{name}@{version}").parse::<PluginRef>() {
+            Ok(PluginRef { want: Want::Exactly(_), .. }) => {}
+            Ok(_) => return Err(Error::invalid("version", format!("{version:?} is no version; let describe answer one such as \"1.4.2\""))),
+            Err(wrong) => return Err(Error::invalid("name", wrong)),
+        }
+        let now = self.now();
+        let plugin = Plugin {
+            name,
+            version,
+            digest: described.digest,
+            tenant: owner,
+            bytes: described.bytes,
+            exports: described.exports,
+            imports: described.imports,
+            description: described.description,
+            pushed_at: now,
+            pushed_by: who.name.clone(),
+        };
+        let mut tx = self.store.begin().await?;
+        let new = tx.put_plugin(&plugin, bytes).await?;
+        if new {
+            let object = format!("{} {}", plugin.name, plugin.version);
+            tx.audit(owner, &who.name, "plugin.push", &object, Some(&plugin.digest), now).await?;
+            tx.commit().await?;
+        }
+        Ok((plugin, new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply::tests::Place;
+    use super::*;
+
+    fn noop() -> Vec<u8> {
+        EMBEDDED.iter().find(|plugin| plugin.name == "noop").unwrap().bytes.to_vec()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plugin_is_refused_with_the_reason() {
+        let place = Place::new().await;
+        for (bytes, says) in [(b"MZ".to_vec(), "plugin: this is no WebAssembly file"), (b"\0asm\x01\0\0\0".to_vec(), "plugin: this is a core WebAssembly module")] {
+            let wrong = place.app.push(Some("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
+            assert!(wrong.contains(says), "{wrong}");
+        }
+        let wrong = place.app.push(None, noop(), None, &Who::server()).await.unwrap_err().to_string();
+        assert_eq!(wrong, "name: the plugin does not say its name; give one");
+        let wrong = place.app.push(Some("No op"), noop(), None, &Who::server()).await.unwrap_err().to_string();
+        assert!(wrong.starts_with("name: \"No op\" is no plugin name"), "{wrong}");
+    }
+
+    #[tokio::test]
+    async fn the_same_bytes_again_are_nothing_new_and_versions_do_not_change() {
+        let place = Place::new().await;
+        let (plugin, new) = place.app.push(Some("nothing"), noop(), None, &Who::server()).await.unwrap();
+        assert!(new && plugin.digest == catalog::digest(&noop()) && !plugin.measures());
+        assert_eq!(plugin.version.split('.').count(), 3);
+        assert!(!place.app.push(Some("nothing"), noop(), None, &Who::server()).await.unwrap().1);
+        // The place has a noop of this version, with other bytes.
+        let wrong = place.app.push(Some("noop"), noop(), None, &Who::server()).await.unwrap_err();
+        assert!(matches!(&wrong, Error::Conflict(why) if why.contains("versions do not change")), "{wrong}");
+    }
+
+    #[tokio::test]
+    async fn embedded_plugins_are_the_servers_under_their_digest() {
+        let place = Place::new().await;
+        place.app.push_embedded().await.unwrap();
+        place.app.push_embedded().await.unwrap();
+        let plugins = place.app.store.read().await.unwrap().plugins().await.unwrap();
+        assert_eq!(plugins.len(), EMBEDDED.len() + 2);
+        for plugin in plugins.iter().filter(|plugin| plugin.version.contains('+')) {
+            assert!(plugin.version.ends_with(&plugin.digest[7..15]), "{}", plugin.version);
+        }
+        place.app.load_plugins().await.unwrap();
+    }
+}

@@ -1,0 +1,172 @@
+//! A tenant's file as text: read with everything that is wrong in it, each problem with file, line and dotted field.
+//! What only the store or a plugin can tell is judged in `apply`.
+
+use std::collections::HashMap;
+
+use crate::config::document::{Document, Read};
+use crate::domain::tenant::TenantFile;
+use crate::error::Problem;
+
+/// A file in which nothing is wrong by itself.
+pub struct Parsed {
+    pub file: TenantFile,
+    document: Document,
+}
+
+impl Parsed {
+    /// The problem with this file's name and the line of its field.
+    pub fn placed(&self, problem: Problem) -> Problem {
+        self.document.placed(problem)
+    }
+}
+
+/// `path` is what the messages call the file.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the lines.
+pub fn parse(path: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
+    let document = Document::parse(path, text);
+    let mut read = document.read::<TenantFile>();
+    let found = contradictions(&read);
+    read.problems.extend(found.into_iter().map(|problem| document.placed(problem)));
+    read.problems.sort_by_key(|problem| problem.line);
+    match read.value {
+        Some(file) if read.problems.is_empty() => Ok(Parsed { file, document }),
+        _ => Err(read.problems),
+    }
+}
+
+/// What fields say against each other, where all of them could be read: a default in the place of a refused value would
+/// contradict what nobody wrote.
+fn contradictions(read: &Read<TenantFile>) -> Vec<Problem> {
+    let Some(file) = &read.value else { return Vec::new() };
+    let top = |field: &str| field.split(['.', '[']).next().unwrap_or_default().to_owned();
+    let mut problems = file.contradictions();
+    problems.retain(|problem| read.is_whole(&top(&problem.field)));
+    let mut names = HashMap::new();
+    for (n, job) in file.jobs.iter().enumerate() {
+        let path = format!("job[{}]", read.place("job", n));
+        if let Some(first) = names.insert(&job.name, path.clone()) {
+            let message = format!("{:?} is the name of {first} already; each job of a tenant has its own", job.name);
+            problems.push(Problem::new(format!("{path}.name"), message));
+        }
+        if read.is_whole(&path) {
+            problems.extend(job.contradictions(&path));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../tests/data/tenant.toml");
+
+    /// The problems as they print, of the good file with one text in it replaced.
+    fn refused(good: &str, bad: &str) -> Vec<String> {
+        assert!(GOOD.contains(good), "{good}");
+        refused_text(&GOOD.replacen(good, bad, 1))
+    }
+
+    fn refused_text(text: &str) -> Vec<String> {
+        match parse("alpha.toml", text) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn line_of(text: &str) -> usize {
+        GOOD.lines().position(|line| line.contains(text)).unwrap() + 1
+    }
+
+    #[test]
+    fn the_documented_example_is_read_and_the_document_shows_it() {
+        let parsed = parse("alpha.toml", GOOD).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(parsed.file.jobs.len(), 2);
+        assert_eq!(parsed.file.limits.waiting, 1_000_000);
+        assert!(include_str!("../../docs/tenant-file.md").contains(GOOD), "docs/tenant-file.md shows another text than tests/data/tenant.toml");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        let wrong = refused("time_limit = \"60s\"", "time_limt = \"60s\"");
+        let line = line_of("time_limit = \"60s\"");
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].starts_with(&format!("alpha.toml:{line}: job[0].time_limt: there is no such key (did you mean \"time_limit\"?); keys here: name, plugin,")), "{wrong:?}");
+        let wrong = refused("lag_limit = \"180s\"", "lag = \"180s\"");
+        assert!(wrong[0].contains(": job[0].triggers[0].backlog.lag: there is no such key; keys here: probe, every, per_run, max_parallel, lag_limit"), "{wrong:?}");
+        let wrong = refused("methods = [\"GET\", \"POST\"]", "method = [\"GET\"]");
+        assert!(wrong[0].contains(": job[0].grant.http[0].method: there is no such key (did you mean \"methods\"?)"), "{wrong:?}");
+    }
+
+    #[test]
+    fn an_impossible_cron_line_is_refused() {
+        let wrong = refused("30 2 * * *", "61 2 * * *");
+        let line = line_of("30 2 * * *");
+        assert!(wrong[0].starts_with(&format!("alpha.toml:{line}: job[0].triggers[1].schedule: \"61 2 * * *\" is no cron line: ")), "{wrong:?}");
+        assert!(wrong[0].ends_with("write minute hour day-of-month month day-of-week, as in \"30 2 * * *\", or a nickname such as @hourly"), "{wrong:?}");
+        assert!(refused("30 2 * * *", "0 0 30 2 *")[0].contains("never comes"));
+    }
+
+    #[test]
+    fn a_zone_that_does_not_exist_is_refused() {
+        let wrong = refused("zone = \"Europe/Berlin\"", "zone = \"Europe/Berlim\"");
+        let line = line_of("zone = \"Europe/Berlin\"");
+        let says = "is no time zone (did you mean \"Europe/Berlin\"?); write an IANA name such as \"Europe/Berlin\" or \"UTC\"";
+        assert_eq!(wrong, [format!("alpha.toml:{line}: zone: \"Europe/Berlim\" {says}")]);
+        let wrong = refused("overlap = \"skip\"", "zone = \"Mars\"");
+        assert!(wrong[0].contains(": job[0].triggers[1].zone: \"Mars\" is no time zone"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_time_limit_above_the_total_limit_is_refused() {
+        let wrong = refused("total_limit = \"30m\"", "total_limit = \"30s\"");
+        let line = line_of("time_limit = \"60s\"");
+        let says = "1m is above total_limit, 30s, and an attempt cannot last longer than all of them; write at most \"30s\", or a longer total_limit";
+        assert_eq!(wrong, [format!("alpha.toml:{line}: job[0].time_limit: {says}")]);
+    }
+
+    #[test]
+    fn contradictions_and_impossible_values_are_refused() {
+        for (good, bad, says) in [
+            ("tenant = \"alpha\"", "tenant = \"Alpha\"", "tenant: \"Alpha\" is no name"),
+            ("tenant = \"alpha\"", "", ":1: tenant: is missing"),
+            ("name = \"nightly\"", "name = \"drain-jobs\"", "job[1].name: \"drain-jobs\" is the name of job[0] already"),
+            ("weight = 1", "weight = -1", "weight: is the integer -1; write a whole number, 0 or more"),
+            ("weight = 1", "weight = 0", "weight: 0 is not possible; write 1 to 1000"),
+            ("networks = [\"127.0.0.0/8\"]", "networks = [\"127.0.0.1/8\"]", "ceiling.networks[0]: \"127.0.0.1/8\" has bits beyond its mask; write \"127.0.0.0/8\""),
+            ("\"https://*.example.org\"", "\"*.example.org\"", "ceiling.hosts[1]: \"*.example.org\" is no origin: write scheme and host"),
+            ("probes = [\"plugin\"]", "probes = [\"plugins\"]", "ceiling.probes[0]: \"plugins\" is no kind of probe (did you mean \"plugin\"?)"),
+            ("time_limit = \"60s\"", "time_limit = 60", "job[0].time_limit: is the integer 60; write a duration in quotes, as in"),
+            ("grace = \"5s\"", "grace = \"60s\"", "job[0].grace: 1m is not below time_limit, 1m"),
+            ("attempts = 5", "attempts = 0", "job[0].retry.attempts: 0 is not possible; write 1 to 100"),
+            ("jitter = 0.2", "jitter = \"none\"", "job[0].retry.jitter: this is no jitter; write a share such as 0.2, or \"full\""),
+            ("lag_limit = \"180s\"", "lag_limit = \"10s\"", "job[0].triggers[0].backlog.lag_limit: 10s is below every, 15s"),
+            ("max_parallel = 1", "max_parallel = 2", "job[0].triggers[0].backlog.max_parallel: 2 is above max_live, 1"),
+            ("probe = \"plugin\", ", "", "job[0].triggers[0].backlog.probe: is missing"),
+            ("overlap = \"skip\"", "overlap = \"allow\"", "job[0].triggers[1].overlap: \"allow\" needs more than one run at a time"),
+            ("overlap = \"skip\"", "overlap = \"skp\"", "job[0].triggers[1].overlap: \"skp\" is not possible (did you mean \"skip\"?); write \"skip\" or \"allow\""),
+            ("algorithm = \"hmac-sha1\"", "algorithm = \"md5\"", "job[0].grant.secrets[0].algorithm: \"md5\" is not known; write \"hmac-sha1\" or \"hmac-sha256\""),
+            (", begins_with = \"async=0&maxjobs=\"", "", "job[0].grant.secrets[0].begins_with: is missing, and use = \"sign\" needs it"),
+            ("use = \"sign\"", "use = \"header\"", "job[0].grant.secrets[0].header: is missing or no header's name"),
+            ("memory = \"64 MiB\"", "memory = \"64 Mbit\"", "job[0].grant.memory: \"64 Mbit\" is no size; write a size in quotes"),
+            ("plugin = \"mediawiki-jobs@1\"", "plugin = \"mediawiki-jobs@one\"", "job[0].plugin: \"one\" is no version"),
+            ("batch = 500", "batch = nan", "job[0].config.batch: nan is not possible"),
+            ("weight = 1", "weight = ", "this is no TOML: "),
+        ] {
+            let wrong = refused(good, bad);
+            assert!(wrong.iter().any(|wrong| wrong.starts_with("alpha.toml:") && wrong.contains(says)), "{bad}: {wrong:#?}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+        let text = "tenant = \"alpha\"\nzone = \"Mars\"\nalert = []\n[[job]]\nplugin = \"a\"\n[[job]]\nname = \"b\"\nplugin = \"a\"\n\
+                    time_limit = \"2m\"\ntotal_limit = \"1m\"\nclas = \"x\"\n[[job]]\nname = \"c\"\nplugin = \"a\"\ntime_limit = 1\ntotal_limit = \"1s\"\n";
+        let wrong = refused_text(text);
+        let fields: Vec<&str> = wrong.iter().map(|wrong| wrong.splitn(4, ':').take(3).last().unwrap().trim()).collect();
+        assert_eq!(fields, ["zone", "alert", "job[0].name", "job[1].time_limit", "job[1].clas", "job[2].time_limit"], "{wrong:#?}");
+        assert!(wrong[3].starts_with("alpha.toml:9: "), "{wrong:#?}");
+    }
+}
