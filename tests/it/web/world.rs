@@ -21,7 +21,7 @@ use windlass::domain::tenant::{Tenant, TenantLimits};
 use windlass::domain::trigger::{Cause, TriggerSpec};
 use windlass::error::Problem;
 use windlass::id::Id;
-use windlass::plugin::{Answer, Executor, Work};
+use windlass::plugin::{Answer, Executor, Sandbox, Work};
 use windlass::store::Store;
 use windlass::store::backlog::Sample;
 use windlass::store::claim::{Claimed, Want};
@@ -38,7 +38,6 @@ pub struct World {
     pub app: App,
     pub router: Router,
     pub alpha: Job,
-    pub epsilon: Job,
     /// Of epsilon, the last one.
     pub dead: Id,
     pub running: Id,
@@ -71,7 +70,16 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("windlass.db"), clock.clone()).await.unwrap();
         let vault = Arc::new(Vault::open(&folder.path().join("key"), None).unwrap());
-        let app = App { store, executor: Arc::new(NoGuests), clock, settings: Arc::new(Settings::default()), vault };
+        let sandbox = Sandbox::new(windlass::plugin::Settings {
+            threads: 1,
+            runs: 1,
+            data_dir: folder.path().to_owned(),
+            own: Vec::new(),
+            extra_roots: Vec::new(),
+            clock: clock.clone(),
+        });
+        let catalog = sandbox.unwrap().catalog().clone();
+        let app = App { store, executor: Arc::new(NoGuests), catalog, clock, settings: Arc::new(Settings::default()), vault };
         let options = Options { setup_code: Some(CODE.into()), ..Options::default() };
         (app.clone(), web::router(app, options), folder)
     }
@@ -115,7 +123,7 @@ impl World {
         tx.pause_job(zeta.tenant, zeta.id, Some(now.minus(hour(2))), "ann", now).await.unwrap();
         tx.commit().await.unwrap();
         app.set_first_password("ann", "correct horse battery").await.unwrap();
-        Self { app, router, alpha, epsilon, dead, running: working.run.id, _folder: folder }
+        Self { app, router, alpha, dead, running: working.run.id, _folder: folder }
     }
 
     /// The cookie of a login, and the token that its forms hold.
@@ -138,7 +146,6 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         labels: Default::default(),
         limits: TenantLimits { running: 4, ..TenantLimits::default() },
         ceiling: Default::default(),
-        alerts: Vec::new(),
         created_at: at,
         updated_at: at,
     };

@@ -87,7 +87,10 @@ impl RunRow {
     pub fn result(&self, now: &Timestamp) -> String {
         let text = match &self.run.state {
             State::Waiting { due_at, why } if due_at > now => {
-                format!("attempt {} {}: {}", self.run.attempt + 1, relative(*due_at, *now), why.as_deref().unwrap_or("not yet due"))
+                let why = why.as_deref().unwrap_or("not yet due");
+                // "next attempt after 64s: transient": the time is said here, and better.
+                let cause = why.strip_prefix("next attempt after ").and_then(|rest| rest.split_once(": ")).map_or(why, |(_, cause)| cause);
+                format!("attempt {} {}: {cause}", self.run.attempt + 1, relative(*due_at, *now))
             }
             State::Waiting { why, .. } => why.clone().unwrap_or_else(|| "due; waits for its turn".into()),
             State::Running { .. } => match &self.progress {
