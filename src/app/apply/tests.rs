@@ -43,6 +43,8 @@ impl Executor for Judge {
 pub(in crate::app) struct Place {
     pub app: App,
     clock: ManualClock,
+    /// Its threads run what the catalog asks of plugins.
+    _sandbox: Sandbox,
     _dir: tempfile::TempDir,
 }
 
@@ -63,18 +65,19 @@ impl Place {
             own: Vec::new(),
             extra_roots: Vec::new(),
             clock: shared.clone(),
-        });
+        })
+        .unwrap();
         let app = App {
             store,
             executor: Arc::new(Judge),
-            catalog: sandbox.unwrap().catalog().clone(),
+            catalog: sandbox.catalog().clone(),
             clock: shared,
             settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&dir.path().join("key"), None).unwrap()),
         };
-        let place = Self { app, clock, _dir: dir };
+        let place = Self { app, clock, _sandbox: sandbox, _dir: dir };
         place.plugin("mediawiki-jobs", "1.4.2", &["http", "log", "sign"], &["windlass:plugin/job@1.0.0", "windlass:plugin/backlog@1.0.0"]).await;
-        place.plugin("noop", "0.1.0", &[], &["windlass:plugin/job@1.0.0"]).await;
+        place.plugin("noop", "1.0.0", &[], &["windlass:plugin/job@1.0.0"]).await;
         place
     }
 
@@ -228,7 +231,7 @@ async fn what_was_not_granted_is_refused() {
         ("http = [{ host = \"http://127.0.0.1:8091\", methods = [\"GET\", \"POST\"] }]", "", "job[0].grant.http: mediawiki-jobs 1.4.2 asks for \"http\" and the job grants none"),
         ("mediawiki-jobs@1\"", "mediawiki-jobs@2\"", "job[0].plugin: there is no mediawiki-jobs@2; of this plugin there are 1.4.2"),
         ("mediawiki-jobs@1\"", "mediawiki-job\"", "job[0].plugin: there is no plugin mediawiki-job (did you mean \"mediawiki-jobs\"?); push it: windlass plugin push FILE"),
-        ("mediawiki-jobs@1\"", "noop\"", "job[0].triggers[0].backlog.probe: noop 0.1.0 has no backlog export and cannot measure one"),
+        ("mediawiki-jobs@1\"", "noop\"", "job[0].triggers[0].backlog.probe: noop 1.0.0 has no backlog export and cannot measure one"),
         ("batch = 500", "bad = 1", "job[0].config.bad: there is no such key; write api"),
     ] {
         let wrong = place.refused(good, bad).await;
