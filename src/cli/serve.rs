@@ -13,11 +13,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Who};
+use crate::app::{App, Who, member};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
+use crate::plugin::Executor;
 use crate::plugin::sandbox::{self, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::Store;
@@ -28,6 +29,8 @@ use crate::web;
 pub struct Server {
     pub app: App,
     pub address: SocketAddr,
+    /// Sets the first password on the page, while nobody has one.
+    pub setup_code: Option<String>,
     runner: Runner,
     stop: CancellationToken,
     pages: JoinHandle<std::io::Result<()>>,
@@ -52,6 +55,11 @@ impl Server {
     /// # Errors
     /// When the data folder is another process's, or something in it cannot be read or made; names it.
     pub async fn start(settings: Settings) -> Result<Self> {
+        Self::start_with(settings, |executor| executor).await
+    }
+
+    /// The same, with the executor wrapped: `windlass bench` looks when guests start.
+    pub async fn start_with(settings: Settings, wrap: impl FnOnce(Arc<dyn Executor>) -> Arc<dyn Executor>) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
@@ -71,9 +79,10 @@ impl Server {
         })?);
         let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), std::env::var("WINDLASS_SECRET_KEY").ok().as_deref())?);
         let settings = Arc::new(settings);
+        let executor = wrap(sandbox.clone());
         let app = App {
             store: store.clone(),
-            executor: sandbox.clone(),
+            executor: executor.clone(),
             catalog: sandbox.catalog().clone(),
             clock: clock.clone(),
             settings: settings.clone(),
@@ -82,11 +91,13 @@ impl Server {
         app.push_embedded().await?;
         app.load_plugins().await?;
         write_access(&app, &settings.data_dir, address).await?;
-        let runner = Runner::start(Context::new(store, sandbox, clock, settings, vault)).await?;
+        let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
-        let pages = tokio::spawn(web::serve(listener, app.clone(), stop.clone()));
+        let setup_code = app.is_first_start().await?.then(|| member::random_text()[..12].to_owned());
+        let options = web::Options { setup_code: setup_code.clone(), https: settings.is_https(), stop: stop.clone() };
+        let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
-        Ok(Self { app, address, runner, stop, pages, _lock: lock })
+        Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })
     }
 
     pub fn url(&self) -> String {
@@ -111,8 +122,8 @@ impl Server {
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let server = Server::start(settings).await?;
-        if server.app.is_first_start().await? {
-            tracing::info!("nobody can log in yet: open {} and set a password with the code {}", server.url(), server.app.setup_code().await?);
+        if let Some(code) = &server.setup_code {
+            tracing::info!("nobody can log in yet: open {} and set a password with the code {code}", server.url());
         }
         stop_signal().await?;
         tracing::info!("stopping: running work has {} s to end", crate::runner::DRAIN_GRACE.as_secs());

@@ -8,6 +8,7 @@ pub mod job;
 pub mod log;
 pub mod member;
 pub mod plugin;
+pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod schedule;

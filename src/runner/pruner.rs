@@ -13,15 +13,17 @@ const MINUTES: i64 = 180;
 
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     let now = context.clock.now();
-    let cut = now.minus(context.settings.retention.succeeded.0);
+    let kept = &context.settings.retention;
+    let (cut, dead, logs) = (now.minus(kept.succeeded.0), now.minus(kept.dead.0), now.minus(kept.logs.0));
     let (tenants, jobs) = {
         let mut tx = context.store.read().await?;
         (tx.tenants().await?, tx.jobs().await?)
     };
     for tenant in tenants {
+        // A chunk a transaction: the writer does other things between two.
         loop {
             let mut tx = context.store.begin().await?;
-            let pruned = tx.prune_runs(tenant.id, cut).await?;
+            let pruned = tx.prune_runs(tenant.id, cut, dead).await?.max(tx.prune_logs(tenant.id, logs).await?);
             tx.commit().await?;
             if pruned < CHUNK as usize {
                 break;

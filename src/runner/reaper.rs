@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// At the start of a node that alone owns its file, every lease is of a process that died: its runs were lost. Answers
 /// how many.
-pub(super) async fn take_back(context: &Arc<Context>) -> Result<usize> {
+pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
     let mut taken = 0;
     loop {
         let leases = context.store.read().await?.leases().await?;

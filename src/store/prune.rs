@@ -9,7 +9,12 @@ use crate::id::Id;
 /// Runs a chunk: the writer waits while one is cut.
 pub const CHUNK: u32 = 1_000;
 
-static OLD: Sql = Sql::new("SELECT id FROM done WHERE tenant = $1 AND id < $2 AND ended_at < $3 ORDER BY id LIMIT $4");
+static OLD: Sql = Sql::new(
+    "SELECT id FROM done WHERE tenant = $1 AND id < $2 AND ((state = 1 AND ended_at < $3) OR (state <> 1 AND ended_at < $4)) ORDER BY id LIMIT $5",
+);
+static OLD_LOGS: Sql = Sql::new(
+    "SELECT DISTINCT l.run FROM log l JOIN done d ON d.tenant = l.tenant AND d.id = l.run WHERE l.tenant = $1 AND l.run < $2 AND d.ended_at < $3 LIMIT $4",
+);
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
 static CUT_PAYLOAD: Sql = Sql::new("DELETE FROM payload WHERE (tenant, run) IN (VALUES {2})");
@@ -24,13 +29,21 @@ static CUT_DEDUPE: Sql = Sql::new("DELETE FROM dedupe WHERE expires_at < $1");
 static ANALYZE: Sql = Sql::new("ANALYZE");
 
 impl Tx {
-    /// Cuts a tenant's runs that ended before `cut`, at most [`CHUNK`]; answers how many.
-    pub async fn prune_runs(&mut self, tenant: Id, cut: Timestamp) -> Result<usize> {
-        // Ids are made before runs end: no run with a later id can have ended before.
-        let first_id = Id(cut.0 << 21);
-        let rows = self.rows(&OLD, args![tenant, first_id, cut, CHUNK]).await?;
+    /// Cuts a tenant's runs that ended before `cut`, dead ones before `dead`, at most [`CHUNK`]; answers how many.
+    pub async fn prune_runs(&mut self, tenant: Id, cut: Timestamp, dead: Timestamp) -> Result<usize> {
+        let rows = self.rows(&OLD, args![tenant, first_id(cut.max(dead)), dead, cut, CHUNK]).await?;
         let ids: Vec<Id> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
         for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
+            self.exec_rows(sql, ids.iter().map(|id| args![tenant, *id]).collect()).await?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Cuts logs and calls of a tenant's runs that ended before `cut`, at most [`CHUNK`] runs; answers how many.
+    pub async fn prune_logs(&mut self, tenant: Id, cut: Timestamp) -> Result<usize> {
+        let rows = self.rows(&OLD_LOGS, args![tenant, first_id(cut), cut, CHUNK]).await?;
+        let ids: Vec<Id> = rows.iter().map(|row| row.id("run")).collect::<Result<_>>()?;
+        for sql in [&CUT_LOG, &CUT_CALLS] {
             self.exec_rows(sql, ids.iter().map(|id| args![tenant, *id]).collect()).await?;
         }
         Ok(ids.len())
@@ -54,4 +67,9 @@ impl Tx {
         self.exec(&ANALYZE, args![]).await?;
         Ok(())
     }
+}
+
+/// The first id that can be made at `at`: ids are made before their runs end, so no run with a later one has ended before.
+fn first_id(at: Timestamp) -> Id {
+    Id(at.0 << 21)
 }

@@ -1,1 +1,100 @@
-//! (to come)
+//! Pages and the API. The only room with axum and askama; it reads the store, and changes things only through `app`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use rand::RngCore;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+
+mod address;
+pub mod api;
+pub(crate) mod assets;
+mod board;
+mod dashboard;
+pub mod error;
+mod events;
+mod fragment;
+mod layers;
+mod session;
+mod show;
+mod throttle;
+
+/// What every handler of a page has.
+#[derive(Clone)]
+pub struct Web {
+    app: App,
+    stop: CancellationToken,
+    https: bool,
+    /// Lets the first operator in, while there is none.
+    setup_code: Option<Arc<str>>,
+    throttle: Arc<throttle::Throttle>,
+    board: Arc<board::Cache>,
+}
+
+/// What the server tells its pages.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Lets the first operator in; see [`setup_code`]. Whoever starts the server prints it.
+    pub setup_code: Option<String>,
+    /// The public address is https: cookies go over nothing else.
+    pub https: bool,
+    /// Ends event streams, which have no end of their own.
+    pub stop: CancellationToken,
+}
+
+/// Pages, API, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
+/// wrong passwords are counted by address.
+pub fn router(app: App, options: Options) -> Router {
+    let Options { setup_code, https, stop } = options;
+    let api = layers::limited(api::router(app.clone()), api::BODY_LIMIT);
+    let web = Web { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() };
+    let guard = || from_fn_with_state(web.clone(), session::guard);
+    let pages = layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
+    let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
+    layers::around(pages.merge(streams).merge(api).fallback(nowhere), &web)
+}
+
+/// For who is not logged in.
+fn open_routes() -> Router<Web> {
+    Router::new()
+        .merge(dashboard::gate::routes())
+        .route("/static/{hash}/{name}", get(assets::serve))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+}
+
+async fn nowhere() -> Error {
+    Error::not_found("this page")
+}
+
+/// Whether the database answers.
+async fn ready(State(web): State<Web>) -> Result<&'static str> {
+    web.app.is_first_start().await?;
+    Ok("ready\n")
+}
+
+/// Twelve letters in three groups, for the first start.
+pub fn setup_code() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut bytes = [0; 12];
+    rand::rng().fill_bytes(&mut bytes);
+    let letters: Vec<char> = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    letters.chunks(4).map(String::from_iter).collect::<Vec<_>>().join("-")
+}
+
+impl Web {
+    fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// `__Host-`: no other host may set it. Browsers take that name over https only.
+    fn cookie_name(&self) -> &'static str {
+        if self.is_https() { "__Host-windlass" } else { "windlass" }
+    }
+}

@@ -1,0 +1,74 @@
+//! How many runs a list has, up to a cap: no page counts all of history.
+
+use super::record::{CANCELLED, DEAD, SUCCEEDED};
+use super::run::{COUNT_CAP, RunQuery};
+use super::sql::{Sql, args};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::domain::run::StateFilter;
+use crate::error::Result;
+use crate::id::Id;
+
+static JOBS: Sql = Sql::new("SELECT id FROM job WHERE tenant = $1");
+static READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
+static LATER: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE tenant = $1 LIMIT 10001) x");
+static LATER_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE job = $1 LIMIT 10001) x");
+static LEASE: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
+static LEASE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1 AND job = $2");
+static DONE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 LIMIT 10001) x");
+static DONE_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 LIMIT 10001) x");
+static DONE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 LIMIT 10001) x");
+static DONE_JOB_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 LIMIT 10001) x");
+static BACKLOG_AT: Sql =
+    Sql::new("SELECT at, size FROM backlog_sample WHERE job = $1 AND at <= $2 AND size IS NOT NULL ORDER BY at DESC LIMIT 1");
+
+impl Tx {
+    /// Runs that a list shows over all its pages; above [`COUNT_CAP`] there are more than that.
+    pub async fn count_runs(&mut self, tenant: Id, query: &RunQuery) -> Result<u64> {
+        let wants = |state| query.state.is_none_or(|wanted| wanted == state);
+        let mut count = 0;
+        if wants(StateFilter::Waiting) {
+            match query.job {
+                Some(job) => count += self.n(&READY, args![job]).await? + self.n(&LATER_JOB, args![job]).await?,
+                None => {
+                    for job in self.rows(&JOBS, args![tenant]).await? {
+                        count += self.n(&READY, args![job.id("id")?]).await?;
+                    }
+                    count += self.n(&LATER, args![tenant]).await?;
+                }
+            }
+        }
+        if wants(StateFilter::Running) {
+            count += match query.job {
+                Some(job) => self.n(&LEASE_JOB, args![tenant, job]).await?,
+                None => self.n(&LEASE, args![tenant]).await?,
+            };
+        }
+        let ended = match query.state {
+            Some(StateFilter::Waiting | StateFilter::Running) => return Ok(count),
+            Some(StateFilter::Succeeded) => Some(SUCCEEDED),
+            Some(StateFilter::Dead) => Some(DEAD),
+            Some(StateFilter::Cancelled) => Some(CANCELLED),
+            None => None,
+        };
+        if count <= COUNT_CAP {
+            count += match (query.job, ended) {
+                (None, None) => self.n(&DONE, args![tenant]).await?,
+                (None, Some(state)) => self.n(&DONE_STATE, args![tenant, state]).await?,
+                (Some(job), None) => self.n(&DONE_JOB, args![job]).await?,
+                (Some(job), Some(state)) => self.n(&DONE_JOB_STATE, args![job, state]).await?,
+            };
+        }
+        Ok(count)
+    }
+
+    async fn n(&mut self, sql: &'static Sql, of: Vec<super::sql::Arg>) -> Result<u64> {
+        self.row(sql, of).await?.map_or(Ok(0), |row| row.count("n"))
+    }
+
+    /// The last size measured by then, and when.
+    pub async fn backlog_at(&mut self, job: Id, at: Timestamp) -> Result<Option<(Timestamp, u64)>> {
+        let row = self.row(&BACKLOG_AT, args![job, at]).await?;
+        row.map(|row| Ok((row.time("at")?, row.count("size")?))).transpose()
+    }
+}

@@ -1,0 +1,136 @@
+//! Jobs: seen, started, paused.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::Paged;
+use super::extract::{Asked, At, Body, Caller};
+use super::read;
+use super::shape::{JobJson, List, NewRunJson, PluginOfJob, TriggerOfJob};
+use crate::app::enqueue::Request;
+use crate::app::{App, Who};
+use crate::clock::Timestamp;
+use crate::domain::health::Health;
+use crate::domain::job::Job;
+use crate::domain::schedule::Schedule;
+use crate::domain::tenant::Tenant;
+use crate::domain::trigger::{Cause, TriggerSpec};
+use crate::error::{Error, Result};
+use crate::store::Tx;
+use crate::store::health::JobHealth;
+
+const KEY_LIMIT: usize = 255;
+
+pub async fn list(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At(tenant): At<String>,
+    Asked(paged): Asked<Paged>,
+) -> Result<Json<List<JobJson>>> {
+    let mut tx = app.store.read().await?;
+    let tenant = read::scope(&mut tx, &who, &tenant).await?;
+    let limit = super::limit(paged.limit)? as usize;
+    let List { items: jobs, next, count } = List::page(tx.jobs_of(tenant.id).await?, paged.after.as_deref(), limit, |job| job.spec.name.clone());
+    let healths = tx.healths().await?;
+    let mut items = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        items.push(shape(&mut tx, &tenant, job, healths.get(&job.id), 1, app.now()).await?);
+    }
+    Ok(Json(List { items, next, count }))
+}
+
+pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
+    Ok(Json(one(&app, &who, &tenant, &job).await?))
+}
+
+async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result<JobJson> {
+    let mut tx = app.store.read().await?;
+    let tenant = read::scope(&mut tx, who, tenant).await?;
+    let job = tx.need_job(tenant.id, job).await?;
+    let health = tx.healths().await?.remove(&job.id);
+    let mut json = shape(&mut tx, &tenant, &job, health.as_ref(), 5, app.now()).await?;
+    json.spec = Some(serde_json::to_value(&job.spec)?);
+    Ok(json)
+}
+
+async fn shape(tx: &mut Tx, tenant: &Tenant, job: &Job, health: Option<&JobHealth>, times: usize, now: Timestamp) -> Result<JobJson> {
+    let version = tx.plugin_by_digest(&job.digest).await?.map(|plugin| plugin.version);
+    let triggers = job.spec.triggers.iter().map(|spec| trigger(spec, tenant, job, times, now)).collect::<Result<Vec<_>>>()?;
+    Ok(JobJson {
+        tenant: tenant.name.clone(),
+        name: job.spec.name.clone(),
+        plugin: PluginOfJob { wanted: job.spec.plugin.to_string(), name: job.spec.plugin.name.clone(), version, digest: job.digest.clone() },
+        class: job.spec.class.clone(),
+        priority: job.spec.priority,
+        max_live: job.spec.max_live,
+        paused_at: job.paused_at,
+        paused_by: job.paused_by.clone(),
+        health: health_of(job, health).word().to_owned(),
+        why: health.map(|health| health.why.clone()).unwrap_or_default(),
+        since: health.map(|health| health.since),
+        next_due_at: triggers.iter().filter_map(|trigger| trigger.next.first().copied()).min(),
+        triggers,
+        revision: job.revision,
+        created_at: job.created_at,
+        updated_at: job.updated_at,
+        spec: None,
+    })
+}
+
+/// The watchdog's word; a pause counts at once.
+pub fn health_of(job: &Job, health: Option<&JobHealth>) -> Health {
+    if job.paused_at.is_some() { Health::Paused } else { health.map_or(Health::Ok, |health| health.health) }
+}
+
+fn trigger(spec: &TriggerSpec, tenant: &Tenant, job: &Job, times: usize, now: Timestamp) -> Result<TriggerOfJob> {
+    let (next, words) = match spec {
+        TriggerSpec::Schedule(schedule) => match Schedule::parse(&schedule.schedule, schedule.zone.unwrap_or(tenant.zone), job.id) {
+            Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
+            Err(wrong) => (Vec::new(), Some(wrong)),
+        },
+        TriggerSpec::Backlog { .. } => (Vec::new(), None),
+    };
+    let fields = serde_json::to_value(spec)?;
+    // `{"backlog": {…}}` says its kind twice.
+    let fields = match (spec, fields) {
+        (TriggerSpec::Backlog { .. }, Value::Object(mut outer)) => outer.remove("backlog").unwrap_or_default(),
+        (_, fields) => fields,
+    };
+    Ok(TriggerOfJob { kind: spec.kind().to_owned(), spec: fields, next, words })
+}
+
+pub async fn start(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, job)): At<(String, String)>,
+    headers: HeaderMap,
+    Body(body): Body<NewRunJson>,
+) -> Result<Response> {
+    read::within(&app, &who, &tenant).await?;
+    let request = Request { input: body.input, idempotency_key: key(&headers)? };
+    let answer = app.run_now(&tenant, &job, request, Cause::Api, &who).await?;
+    Ok(super::run::started(&app, &who, &tenant, answer, &headers).await?)
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str().map(str::trim) {
+        Ok(key) if (1..=KEY_LIMIT).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Error::invalid("Idempotency-Key", format!("1 to {KEY_LIMIT} visible ASCII characters are right"))),
+    }
+}
+
+pub async fn pause(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
+    read::within(&app, &who, &tenant).await?;
+    app.pause(&tenant, &job, &who).await?;
+    Ok(Json(one(&app, &who, &tenant, &job).await?))
+}
+
+pub async fn resume(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
+    read::within(&app, &who, &tenant).await?;
+    app.resume(&tenant, &job, &who).await?;
+    Ok(Json(one(&app, &who, &tenant, &job).await?))
+}

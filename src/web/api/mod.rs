@@ -1,0 +1,72 @@
+//! The JSON API, `/api/v1`: what programs and the command line see and do. docs/api.md is its reference.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, delete, get, post};
+
+use crate::app::App;
+use crate::error::{Error, Result};
+
+mod backlog;
+mod extract;
+mod job;
+mod plugin;
+
+mod read;
+mod run;
+mod secret;
+pub mod shape;
+mod tenant;
+mod token;
+
+/// Bytes of a plugin's component.
+pub const PLUGIN_LIMIT: usize = 32 * 1024 * 1024;
+/// Bytes of any other body: an input, a secret.
+pub const BODY_LIMIT: usize = 1024 * 1024;
+
+/// All of `/api/v1`, for the server to merge.
+pub fn router(app: App) -> Router {
+    let large = Router::new()
+        .route("/plugins", get(plugin::list))
+        .layer(DefaultBodyLimit::max(PLUGIN_LIMIT));
+    let routes = Router::new()
+        .route("/tenants", get(tenant::list))
+        .route("/tenants/{tenant}", get(tenant::show))
+        .route("/tenants/{tenant}/jobs", get(job::list))
+        .route("/tenants/{tenant}/jobs/{job}", get(job::show))
+        .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
+        .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
+        .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/runs", get(run::list))
+        .route("/tenants/{tenant}/runs/{run}", get(run::show))
+        .route("/tenants/{tenant}/runs/{run}/rerun", post(run::rerun))
+        .route("/tenants/{tenant}/runs/{run}/cancel", post(run::cancel))
+        .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
+        .route("/tenants/{tenant}/backlogs", get(backlog::of_tenant))
+        .route("/backlogs", get(backlog::all))
+        .route("/tenants/{tenant}/secrets", get(secret::list))
+        .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/tokens", get(token::list).post(token::issue))
+        .route("/tokens/{id}", delete(token::revoke))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .merge(large)
+        .route("/{*rest}", any(extract::no_route));
+    Router::new().nest("/api/v1", routes).with_state(app)
+}
+
+/// A page of a list is from 1 to 200 long.
+fn limit(asked: Option<u32>) -> Result<u32> {
+    match asked {
+        None => Ok(50),
+        Some(n @ 1..=200) => Ok(n),
+        Some(n) => Err(Error::invalid("limit", format!("{n} is not from 1 to 200"))),
+    }
+}
+
+/// What every paged list can be asked.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paged {
+    after: Option<String>,
+    limit: Option<u32>,
+}

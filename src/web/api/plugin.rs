@@ -1,0 +1,41 @@
+//! Plugins: seen and pushed.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::extract::Caller;
+use super::shape::{List, PluginJson};
+use crate::app::App;
+use crate::domain::plugin::Plugin;
+use crate::error::Result;
+use crate::id::Id;
+
+/// The server's, and those of the tenants that the caller may see.
+pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<PluginJson>>> {
+    let mut tx = app.store.read().await?;
+    let names: HashMap<Id, String> = tx.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    let mut plugins = tx.plugins().await?;
+    plugins.retain(|plugin| plugin.tenant == Id(0) || who.tenant.is_none_or(|own| own == plugin.tenant));
+    let shape = |plugin: Plugin| {
+        let tenant = names.get(&plugin.tenant).cloned();
+        shape(plugin, tenant)
+    };
+    Ok(Json(List::whole(plugins.into_iter().map(shape).collect())))
+}
+
+fn shape(plugin: Plugin, tenant: Option<String>) -> PluginJson {
+    PluginJson {
+        name: plugin.name,
+        version: plugin.version,
+        digest: plugin.digest,
+        tenant,
+        bytes: plugin.bytes,
+        exports: plugin.exports,
+        imports: plugin.imports,
+        description: plugin.description,
+        pushed_at: plugin.pushed_at,
+        pushed_by: plugin.pushed_by,
+    }
+}

@@ -1,0 +1,393 @@
+//! The JSON of everything, both ways: the server writes it, the command line reads it. docs/api.md is its reference; keys
+//! are added, never renamed (docs/adr/0009).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::domain::attempt::Counts;
+use crate::domain::log::Level;
+use crate::id::Id;
+
+/// One page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct List<T> {
+    pub items: Vec<T>,
+    /// Give it as `after` for the next page.
+    pub next: Option<String>,
+    pub count: Count,
+}
+
+/// Over all pages; `capped`: there are more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub value: u64,
+    pub capped: bool,
+}
+
+impl Count {
+    pub fn up_to(n: u64, cap: u64) -> Self {
+        Self { value: n.min(cap), capped: n > cap }
+    }
+}
+
+impl<T> List<T> {
+    /// All there is.
+    pub fn whole(items: Vec<T>) -> Self {
+        let count = Count { value: items.len() as u64, capped: false };
+        Self { items, next: None, count }
+    }
+
+    /// Items after `after` in an order that `key` gives, at most `limit`.
+    pub fn page(mut items: Vec<T>, after: Option<&str>, limit: usize, key: impl Fn(&T) -> String) -> Self {
+        let count = Count { value: items.len() as u64, capped: false };
+        if let Some(after) = after {
+            items.retain(|item| key(item).as_str() > after);
+        }
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(key);
+        Self { items, next, count }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunJson {
+    pub id: Id,
+    pub tenant: String,
+    pub job: String,
+    pub state: String,
+    pub page_state: String,
+    pub why: Option<String>,
+    pub trigger: TriggerOfRun,
+    pub input: Value,
+    pub attempt: u32,
+    pub failed: u32,
+    pub lost: u32,
+    pub snoozed: u32,
+    pub max_attempts: u32,
+    pub created_at: Timestamp,
+    pub due_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub plugin: PluginOfRun,
+    pub progress: Option<ProgressJson>,
+    pub items: ItemCounts,
+    pub output: Value,
+    pub cause: Option<String>,
+    pub rerun_of: Option<Id>,
+    /// What a success says of itself.
+    pub summary: Option<String>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// Pieces of the target's work.
+    pub counts: Option<CountsJson>,
+    /// A dead run that needs nobody any more.
+    pub settled: Option<SettledJson>,
+    /// In lists, which of `input` and `output` were left out for their size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Newest first; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptJson>>,
+}
+
+/// Why the run exists. Keys beside `kind` depend on it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TriggerOfRun {
+    pub kind: String,
+    /// backlog: the size that asked for the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// manual, rerun: who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginOfRun {
+    pub name: String,
+    pub version: Option<String>,
+    pub digest: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProgressJson {
+    pub done: u64,
+    pub total: Option<u64>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ItemCounts {
+    pub pending: u64,
+    pub running: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub skipped: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CountsJson {
+    pub taken: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub left: Option<u64>,
+}
+
+impl From<Counts> for CountsJson {
+    fn from(Counts { taken, done, failed, left }: Counts) -> Self {
+        Self { taken, done, failed, left }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettledJson {
+    pub at: Timestamp,
+    pub by: String,
+    /// The run that ran it again; null: discarded.
+    pub rerun: Option<Id>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptJson {
+    pub attempt: u32,
+    pub node: i64,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub outcome: String,
+    pub message: Option<String>,
+    pub delay_ms: Option<i64>,
+}
+
+/// The answer to everything that makes a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Started<R = RunJson> {
+    #[serde(flatten)]
+    pub run: R,
+    /// The job had all the unfinished runs it may have: this is one of them.
+    pub merged: bool,
+    /// The Idempotency-Key was seen before: this is its run.
+    pub repeated: bool,
+}
+
+/// A run's name alone, for `Prefer: return=minimal`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct RunId {
+    pub id: Id,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLine {
+    pub attempt: u32,
+    /// 1-based in its attempt; a gap is what was dropped.
+    pub number: u64,
+    pub at: Timestamp,
+    pub level: Level,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogJson {
+    #[serde(flatten)]
+    pub lines: List<LogLine>,
+    /// Lines over the limit of the last attempt, which nobody has.
+    pub dropped: u64,
+    /// The state of the run when it was read: final means that no line follows.
+    pub state: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobJson {
+    pub tenant: String,
+    pub name: String,
+    pub plugin: PluginOfJob,
+    pub class: String,
+    pub priority: i32,
+    pub max_live: u32,
+    pub paused_at: Option<Timestamp>,
+    pub paused_by: Option<String>,
+    pub health: String,
+    pub why: String,
+    /// Of the health.
+    pub since: Option<Timestamp>,
+    pub triggers: Vec<TriggerOfJob>,
+    pub next_due_at: Option<Timestamp>,
+    pub revision: Id,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// As applied; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginOfJob {
+    /// As the tenant file says it.
+    pub wanted: String,
+    pub name: String,
+    pub version: Option<String>,
+    pub digest: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TriggerOfJob {
+    pub kind: String,
+    pub spec: Value,
+    /// schedule: when it is due next; five times for one job, one in a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<Timestamp>,
+    /// schedule: the line in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TenantJson {
+    pub name: String,
+    pub zone: String,
+    pub weight: u32,
+    pub labels: BTreeMap<String, String>,
+    pub limits: LimitsJson,
+    pub jobs: u64,
+    /// The worst of its jobs'.
+    pub health: String,
+    /// Each up to 10,001 for "more than 10,000".
+    pub runs: RunCounts,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LimitsJson {
+    pub running: u32,
+    pub starts_per_minute: u32,
+    pub waiting: u64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct RunCounts {
+    pub waiting: u64,
+    pub running: u64,
+    pub retrying: u64,
+    /// That still need a person.
+    pub dead: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BacklogJson {
+    pub tenant: String,
+    pub job: String,
+    /// Null: never measured. It is not zero.
+    pub size: Option<u64>,
+    pub age_ms: Option<u64>,
+    pub lag_ms: Option<u64>,
+    pub lag_limit_ms: Option<u64>,
+    pub rate_in_per_min: Option<f64>,
+    pub rate_out_per_min: Option<f64>,
+    pub empty_in_ms: Option<u64>,
+    pub health: String,
+    pub sampled_at: Option<Timestamp>,
+    /// Of the last probe, when it failed; `size` is older then.
+    pub error: Option<String>,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SecretJson {
+    pub name: String,
+    pub version: u64,
+    pub updated_at: Timestamp,
+    pub used_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenJson {
+    pub id: Id,
+    pub name: String,
+    /// Null: the whole server.
+    pub tenant: Option<String>,
+    pub role: String,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// Shown once, when it is issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginJson {
+    pub name: String,
+    pub version: String,
+    pub digest: String,
+    /// Null: the server's, for everybody.
+    pub tenant: Option<String>,
+    pub bytes: u64,
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
+    pub description: Value,
+    pub pushed_at: Timestamp,
+    pub pushed_by: String,
+}
+
+/// A body of `POST …/runs`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewRunJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+}
+
+/// A body of `POST tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTokenJson {
+    pub name: String,
+    pub role: String,
+    /// Absent: the whole server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Absent: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_ms: Option<u64>,
+}
+
+/// A body of `POST apply`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyJson {
+    pub files: Vec<SourceJson>,
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceJson {
+    /// For messages alone: the server reads no file.
+    pub path: String,
+    pub text: String,
+}
+
+/// RFC 9457; `web::error` writes it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ProblemJson {
+    pub title: String,
+    pub detail: String,
+    #[serde(default)]
+    pub errors: Vec<crate::error::Problem>,
+}
+
+/// An empty object, for what has no input.
+pub fn nothing() -> Value {
+    Value::Object(Map::new())
+}

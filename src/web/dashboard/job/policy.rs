@@ -1,0 +1,107 @@
+//! The policy of a job in words, each value with where it comes from, and its grant.
+
+use super::view::PolicyLine;
+use crate::domain::grant::{Grant, SecretUse};
+use crate::domain::job::{JobSpec, SuccessDue};
+use crate::domain::plugin::PluginRef;
+use crate::domain::retry::{Jitter, RetrySpec};
+use crate::domain::span::Span;
+use crate::domain::tenant::Tenant;
+
+const JOB: &str = "job";
+const DEFAULT: &str = "server default";
+
+pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
+    let plain = plain(&spec.plugin, &spec.name);
+    let from = |own: bool| if own { JOB } else { DEFAULT };
+    let line = |what, value: String, from| PolicyLine { what, value, from };
+    let optional = |what, span: Option<Span>| line(what, span.map_or("none".into(), |span| span.to_string()), from(span.is_some()));
+    let at_once = match spec.max_live {
+        0 => "no limit".to_owned(),
+        1 => "1 run".to_owned(),
+        n => format!("{n} runs"),
+    };
+    vec![
+        line("At once", at_once, from(spec.max_live != plain.max_live)),
+        line("Of the tenant", format!("{} runs", tenant.limits.running), "tenant"),
+        line("Time limit", format!("{} an attempt", spec.time_limit), from(spec.time_limit != plain.time_limit)),
+        line("Grace", spec.grace().to_string(), from(spec.grace.is_some())),
+        optional("In all", spec.total_limit),
+        optional("Start within", spec.start_deadline),
+        optional("Stall limit", spec.stall_limit),
+        line("Attempts", attempts(&spec.retry), from(spec.retry != RetrySpec::default())),
+        line("Dead when", format!("more than {} of its pieces failed", percent(spec.items.failure_threshold)), from(spec.items != plain.items)),
+        match spec.success_due {
+            SuccessDue::Auto => line("Success due", "by its triggers".into(), DEFAULT),
+            SuccessDue::Within(span) => line("Success due", format!("every {span}"), JOB),
+        },
+        line("Class", spec.class.clone(), from(spec.class != plain.class)),
+    ]
+}
+
+/// "5, backoff 1s to 5m, ± 20 %"
+fn attempts(retry: &RetrySpec) -> String {
+    let jitter = match retry.jitter {
+        Jitter::Share(share) => format!("± {}", percent(share)),
+        Jitter::Word(_) => "full jitter".into(),
+    };
+    format!("{}, backoff {} to {}, {jitter}", retry.attempts, retry.base, retry.cap)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// A job that says nothing: what differs from it was said by the job.
+fn plain(plugin: &PluginRef, name: &str) -> JobSpec {
+    JobSpec {
+        name: name.to_owned(),
+        plugin: plugin.clone(),
+        class: "default".into(),
+        priority: 0,
+        max_live: 1,
+        config: serde_json::Map::new(),
+        time_limit: Span::secs(60),
+        grace: None,
+        total_limit: None,
+        start_deadline: None,
+        stall_limit: None,
+        retry: RetrySpec::default(),
+        items: crate::domain::job::ItemsSpec::default(),
+        success_due: SuccessDue::Auto,
+        triggers: Vec::new(),
+        grant: Grant::default(),
+    }
+}
+
+pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<(&'static str, String)> = grant.http.iter().map(|http| ("HTTP", format!("{} to {}", http.methods.join(", "), http.host))).collect();
+    if grant.http.is_empty() {
+        lines.push(("HTTP", "nothing".into()));
+    }
+    for secret in &grant.secrets {
+        let how = match secret.usage {
+            SecretUse::Sign => {
+                let begins = secret.begins_with.as_deref().map(|text| format!(" of texts that begin with “{text}”")).unwrap_or_default();
+                format!("signs by {}{begins}", secret.algorithm.as_deref().unwrap_or("hmac-sha256"))
+            }
+            SecretUse::Header => format!("in the header {}", secret.header.as_deref().unwrap_or("authorization")),
+        };
+        lines.push(("Secret", format!("{}: {how}; the plugin never sees it", secret.name)));
+    }
+    lines.push(("Memory", grant.memory.to_string()));
+    lines.push(("Scratch space", grant.scratch.to_string()));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_says_nothing_has_the_servers_defaults() {
+        let said: JobSpec = serde_json::from_value(serde_json::json!({ "name": "a", "plugin": "b" })).unwrap();
+        assert_eq!(said, plain(&said.plugin, "a"));
+        assert_eq!(attempts(&said.retry), "5, backoff 1s to 5m, ± 20 %");
+    }
+}

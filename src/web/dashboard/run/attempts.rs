@@ -1,0 +1,84 @@
+//! Attempts as the page of a run lists them: newest first, each with its message and its HTTP calls.
+
+use crate::clock::Timestamp;
+use crate::domain::attempt::Attempt;
+use crate::domain::log::Call;
+use crate::domain::run::{Reason, Run, State};
+use crate::web::show::moment::span;
+use crate::web::show::number::bytes;
+use crate::web::show::pill::Pill;
+use crate::web::show::words::first_line;
+
+pub struct AttemptRow {
+    pub number: u32,
+    pub pill: Pill,
+    pub first_line: String,
+    pub message: Option<String>,
+    pub started_at: Timestamp,
+    pub took: String,
+    /// What came after it.
+    pub next: Option<String>,
+    pub calls: Vec<CallRow>,
+}
+
+pub struct CallRow {
+    pub method: String,
+    pub status: String,
+    pub host: String,
+    pub path: String,
+    pub error: Option<String>,
+    pub took: String,
+    pub sent: String,
+    pub received: String,
+}
+
+pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Timestamp) -> Vec<AttemptRow> {
+    let last = attempts.first().map(|attempt| attempt.attempt);
+    let row = |attempt: Attempt| {
+        let is_last = Some(attempt.attempt) == last;
+        let dead = matches!(run.state, State::Dead { .. });
+        AttemptRow {
+            number: attempt.attempt,
+            pill: Pill::attempt(outcome(run, &attempt, is_last), dead && is_last),
+            first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
+            message: attempt.message.filter(|message| !message.is_empty()),
+            started_at: attempt.started_at,
+            took: span(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
+            next: attempt.delay_ms.filter(|ms| *ms > 0).map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
+            calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
+        }
+    };
+    attempts.into_iter().map(row).collect()
+}
+
+/// The last attempt of a dead run stands in the run's own row: its reason says what it came to.
+fn outcome<'a>(run: &Run, attempt: &'a Attempt, is_last: bool) -> &'a str {
+    match (&run.state, attempt.outcome.as_str()) {
+        (State::Dead { reason: Reason::Permanent, .. }, "failed") if is_last => "permanent",
+        (State::Dead { reason: Reason::Undecodable, .. }, "failed") if is_last => "undecodable",
+        (State::Dead { reason: Reason::LostTooOften, .. }, "failed") if is_last => "lost",
+        (_, outcome) => outcome,
+    }
+}
+
+fn call_row(call: &Call) -> CallRow {
+    let rest = call.url.split_once("://").map_or(call.url.as_str(), |(_, rest)| rest);
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    CallRow {
+        method: call.method.clone(),
+        status: call.status.map_or_else(|| "none".into(), |status| status.to_string()),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        error: call.error.clone(),
+        took: span(std::time::Duration::from_millis(call.duration_ms)),
+        sent: bytes(call.sent_bytes),
+        received: bytes(call.received_bytes),
+    }
+}
+
+/// "2 of 5 spent, newest first"
+pub fn spent(run: &Run, most: u32) -> String {
+    let lost = if run.lost > 0 { format!("; {} lost with their node, not counted", run.lost) } else { String::new() };
+    let deferred = if run.snoozed > 0 { format!("; {} deferred, not counted", run.snoozed) } else { String::new() };
+    format!("{} of {most} failed{lost}{deferred}; newest first", run.failed)
+}

@@ -1,0 +1,35 @@
+//! Runs: lists, one run, its log, and the buttons.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::see_other;
+use crate::domain::run::Enqueued;
+use crate::error::Result;
+use crate::id::Id;
+use crate::web::Web;
+use crate::web::session::Session;
+
+pub mod attempts;
+pub mod filter;
+pub mod index;
+pub mod log;
+pub mod row;
+pub mod show;
+pub mod why;
+
+/// Leads to the new run: that is what one wants to see next.
+pub async fn rerun(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
+    let run: Id = run.parse()?;
+    let (word, new) = match web.app.rerun(&tenant, run, &session.who).await? {
+        Enqueued::New(new) => ("again", new),
+        Enqueued::Merged(new) | Enqueued::Repeated(new) => ("merged", new),
+    };
+    Ok(see_other(format!("/t/{tenant}/runs/{new}?done={word}.{tenant}.{new}")))
+}
+
+pub async fn cancel(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
+    let run: Id = run.parse()?;
+    web.app.cancel(&tenant, run, &session.who).await?;
+    Ok(see_other(format!("/t/{tenant}/runs/{run}?done=cancelled")))
+}

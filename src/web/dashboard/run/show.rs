@@ -1,0 +1,207 @@
+//! `/t/{tenant}/runs/{run}`: one run, live while it runs.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::attempts::{self, AttemptRow};
+use super::log::{After, LINES, LineRow};
+use super::row::RunRow;
+use super::why::{Wait, waits};
+use crate::clock::Timestamp;
+use crate::domain::run::{Run, State as RunState};
+use crate::error::Result;
+use crate::id::Id;
+use crate::store::Tx;
+use crate::web::Web;
+use crate::web::dashboard::shell::{Link, Place, Shell};
+use crate::web::dashboard::tenant::need;
+use crate::web::fragment::{self, FRAGMENT};
+use crate::web::session::Session;
+use crate::web::show::json::Json;
+use crate::web::show::moment::span;
+use crate::web::show::number::Commas;
+use crate::web::show::words;
+
+#[derive(Template)]
+#[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "lines", "facts", "output"])]
+pub struct RunPage {
+    pub shell: Shell,
+    pub here: String,
+    pub tenant: String,
+    pub job: String,
+    pub row: RunRow,
+    pub verdict: Option<Verdict>,
+    pub waits: Vec<Wait>,
+    pub spent: String,
+    pub attempts: Vec<AttemptRow>,
+    pub lines: Vec<LineRow>,
+    /// Lines before the first that is shown.
+    pub log_cut: usize,
+    pub dropped: u64,
+    pub waited: Option<String>,
+    pub times: Vec<(&'static str, Timestamp)>,
+    pub facts: Vec<(&'static str, String)>,
+    pub parent: Option<Id>,
+    pub again: Option<Id>,
+    pub cause: Option<String>,
+    pub digest: String,
+    pub input: Option<String>,
+    pub output: Option<String>,
+    pub details: Option<String>,
+}
+
+fragment::fragments!(
+    RunPage: top => as_top, progress => as_progress, why => as_why, attempts => as_attempts, lines => as_lines, facts => as_facts, output => as_output
+);
+
+impl RunPage {
+    fn short_digest(&self) -> String {
+        words::short_digest(&self.digest)
+    }
+}
+
+/// What became of it, in a sentence or two.
+pub struct Verdict {
+    pub class: &'static str,
+    pub head: String,
+    pub rest: String,
+    pub link: Option<Link>,
+}
+
+pub async fn show(
+    State(web): State<Web>,
+    session: Session,
+    headers: HeaderMap,
+    Path((tenant, id)): Path<(String, String)>,
+    Query(asked): Query<After>,
+) -> Result<Response> {
+    let id: Id = id.parse()?;
+    let mut tx = web.app.store.read().await?;
+    let owner = need(&mut tx, &session, &tenant).await?;
+    let run = tx.need_run(owner.id, id).await?;
+    let (attempt, line) = asked.place();
+    let (lines, dropped) = tx.log_of(owner.id, id, attempt, line).await?;
+    if lines.is_empty() && headers.get(&FRAGMENT).is_some_and(|name| name == "lines") {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let board = web.glance(asked.done.as_deref()).await?;
+    let revision = tx.revision(run.revision).await?;
+    let job = match &revision {
+        Some(revision) => revision.spec.name.clone(),
+        None => run.job.to_string(),
+    };
+    let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
+    let plugin = tx.plugin_by_digest(&digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
+    let way = [("Overview", "/".to_owned()), (tenant.as_str(), format!("/t/{tenant}")), (job.as_str(), format!("/t/{tenant}/jobs/{job}"))];
+    let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, format!("…{}", id.short()));
+    let payload = tx.payload(owner.id, id).await?;
+    let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
+    let counts = tx.state_counts(owner.id).await?;
+    let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
+    let attempts = tx.attempts_of(&run).await?;
+    let calls = tx.calls_of(owner.id, id).await?;
+    let again = tx.settled(owner.id, id).await?.and_then(|(again, _, _)| again);
+    let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
+    let log_cut = lines.len().saturating_sub(LINES);
+    let mut facts = facts(&run, most, plugin);
+    if let Some(revision) = &revision {
+        facts.push(("Limit", limits(&revision.spec)));
+    }
+    let page = RunPage {
+        here: format!("/t/{tenant}/runs/{id}"),
+        verdict: verdict(&run, &tenant, again),
+        waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
+        spent: attempts::spent(&run, most),
+        attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
+        lines: lines.into_iter().skip(log_cut).map(LineRow::from).collect(),
+        log_cut,
+        dropped,
+        waited: run.first_started_at.map(|at| span(at.since(run.created_at))),
+        times: times(&run),
+        facts,
+        parent: payload.parent,
+        again,
+        cause: cause_link(&mut tx, &run, &tenant).await?,
+        digest,
+        input: payload.input.clone(),
+        output: payload.output.clone(),
+        details: payload.details.clone(),
+        row: RunRow { run, tenant: tenant.clone(), job: job.clone(), progress, payload },
+        shell,
+        tenant,
+        job,
+    };
+    fragment::answer(&page, &headers)
+}
+
+fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if run.attempt > 0 {
+        facts.push(("Attempt", format!("{}; {} of {most} failed", run.attempt, run.failed)));
+    }
+    if let Some(counts) = &run.counts {
+        let said = words::counts(counts);
+        if !said.is_empty() {
+            facts.push(("Pieces", said));
+        }
+    }
+    if let RunState::Running { node, .. } = &run.state {
+        facts.push(("Node", format!("{node}, lease {}", run.fence)));
+    }
+    if let Some(plugin) = plugin {
+        facts.push(("Plugin", plugin));
+    }
+    facts
+}
+
+fn limits(spec: &crate::domain::job::JobSpec) -> String {
+    let total = spec.total_limit.map(|limit| format!(", {limit} in all")).unwrap_or_default();
+    let stall = spec.stall_limit.map(|limit| format!(", stall {limit}")).unwrap_or_default();
+    format!("{} an attempt{total}{stall}", spec.time_limit)
+}
+
+fn times(run: &Run) -> Vec<(&'static str, Timestamp)> {
+    match &run.state {
+        RunState::Waiting { due_at, .. } => vec![("Due", *due_at)],
+        RunState::Running { started_at, .. } => vec![("Began", *started_at)],
+        RunState::Succeeded { started_at, ended_at } => vec![("Began", *started_at), ("Ended", *ended_at)],
+        RunState::Dead { ended_at, .. } => vec![("Died", *ended_at)],
+        RunState::Cancelled { ended_at, .. } => vec![("Cancelled", *ended_at)],
+    }
+}
+
+fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
+    let plain = |class, head: String, rest: String| Some(Verdict { class, head, rest, link: None });
+    match &run.state {
+        RunState::Dead { reason, .. } => {
+            let why = words::reason(*reason, run.failed, run.lost);
+            let head = words::first_line(run.message.as_deref().unwrap_or("It failed.")).to_owned();
+            match again {
+                Some(again) => Some(Verdict {
+                    class: "",
+                    head,
+                    rest: format!("Dead: {why}. It was run again."),
+                    link: Some(Link { href: format!("/t/{tenant}/runs/{again}"), label: "Open the new run" }),
+                }),
+                None => plain("bad", head, format!("Dead: {why}. Kept until it is run again, 7 days at most.")),
+            }
+        }
+        RunState::Waiting { why: Some(why), .. } if run.failed > 0 || run.lost > 0 => plain("warn", "Retrying.".into(), why.clone()),
+        RunState::Waiting { why: Some(why), .. } => plain("", "Waiting.".into(), why.clone()),
+        RunState::Running { stopping: true, .. } => plain("", "Stopping.".into(), "It was asked to stop and is given its grace.".into()),
+        RunState::Succeeded { .. } if run.counts.is_some_and(|counts| counts.failed > 0) => {
+            plain("", format!("{}.", words::state(run)), "That is within the job's threshold; the log names those that failed.".into())
+        }
+        RunState::Cancelled { .. } => plain("", "Cancelled.".into(), run.message.clone().unwrap_or_default()),
+        _ => None,
+    }
+}
+
+/// The page of the cause, when others died of it too.
+async fn cause_link(tx: &mut Tx, run: &Run, tenant: &str) -> Result<Option<String>> {
+    let (RunState::Dead { .. }, Some(print)) = (&run.state, run.print) else { return Ok(None) };
+    let others = tx.failures_of(run.tenant, print, 2).await?;
+    Ok((others.len() > 1).then(|| format!("/t/{tenant}/failures/{print}")))
+}

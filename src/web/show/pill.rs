@@ -1,0 +1,70 @@
+//! A state is a shape and a word. The word is the class; the stylesheet has the shape.
+
+use std::fmt;
+
+use askama::filters::HtmlSafe;
+
+use crate::domain::health::Health;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pill {
+    class: &'static str,
+    word: &'static str,
+}
+
+impl Pill {
+    /// Of a run: what [`crate::domain::run::Run::page_state`] says.
+    pub fn run(state: &'static str) -> Self {
+        Self { class: state, word: if state == "snoozed" { "deferred" } else { state } }
+    }
+
+    pub fn health(health: Health) -> Self {
+        Self { class: health.word(), word: health.word() }
+    }
+
+    /// Of an attempt: amber while there will be another, red when it was the last of a dead run.
+    pub fn attempt(outcome: &str, last_word: bool) -> Self {
+        let failed = if last_word { "failed final" } else { "failed" };
+        let (class, word) = match outcome {
+            "running" => ("running", "running"),
+            "succeeded" => ("succeeded", "succeeded"),
+            "snoozed" => ("snoozed", "deferred"),
+            "cancelled" => ("cancelled", "cancelled"),
+            "drained" => ("paused", "handed back"),
+            "timed_out" => (failed, "timed out"),
+            "out_of_memory" => (failed, "out of memory"),
+            "lost" => (failed, "node lost"),
+            "transient" => (failed, "transient"),
+            "permanent" => (failed, "permanent"),
+            "trapped" => (failed, "trapped"),
+            "undecodable" => (failed, "undecodable"),
+            _ => (failed, "failed"),
+        };
+        Self { class, word }
+    }
+
+    pub fn dead() -> Self {
+        Self::run("dead")
+    }
+
+    pub fn occurrence(result: &str) -> Self {
+        let (class, word) = match result {
+            "ran" => ("ran", "ran"),
+            "late" => ("late", "late"),
+            "merged" => ("skipped", "merged"),
+            "skipped" => ("skipped", "skipped"),
+            "missed" => ("missed", "missed"),
+            "suppressed" => ("suppressed", "suppressed"),
+            _ => ("skipped", "other"),
+        };
+        Self { class, word }
+    }
+}
+
+impl fmt::Display for Pill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<span class=\"pill {}\">{}</span>", self.class, self.word)
+    }
+}
+
+impl HtmlSafe for Pill {}

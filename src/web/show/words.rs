@@ -1,0 +1,170 @@
+//! Sentences: what triggers a job, why a run exists, what its end means.
+
+use chrono_tz::Tz;
+
+use super::number::{commas, plural};
+use crate::domain::attempt::Counts;
+use crate::domain::run::{Reason, Run, State};
+use crate::domain::schedule::Schedule;
+use crate::domain::trigger::{BacklogSpec, CatchUp, Cause, Overlap, ProbeKind, ScheduleSpec, TriggerSpec};
+use crate::id::Id;
+
+/// One trigger of a job, for its page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerWords {
+    pub kind: &'static str,
+    pub words: String,
+    /// The cron line as it was written.
+    pub line: Option<String>,
+}
+
+pub fn trigger(spec: &TriggerSpec, job: Id, zone: Tz) -> TriggerWords {
+    match spec {
+        TriggerSpec::Schedule(spec) => TriggerWords { kind: "Schedule", words: schedule(spec, job, zone), line: Some(spec.schedule.clone()) },
+        TriggerSpec::Backlog { backlog: spec } => TriggerWords { kind: "Backlog", words: backlog(spec), line: None },
+    }
+}
+
+/// "whenever work waits: one run for each 500, at most 1 at once; measured every 15s by the plugin"
+fn backlog(spec: &BacklogSpec) -> String {
+    let by = match spec.probe {
+        ProbeKind::Plugin => "the plugin",
+    };
+    let promise = spec.lag_limit.map(|limit| format!("; nothing shall wait longer than {limit}")).unwrap_or_default();
+    format!(
+        "whenever work waits: one run for each {}, at most {} at once; measured every {} by {by}{promise}",
+        commas(spec.per_run),
+        spec.max_parallel,
+        spec.every
+    )
+}
+
+/// "at 02:30, Europe/Berlin; skipped while a run is unfinished; after downtime the last one missed"
+fn schedule(spec: &ScheduleSpec, job: Id, zone: Tz) -> String {
+    let zone = spec.zone.unwrap_or(zone);
+    let when = match Schedule::parse(&spec.schedule, zone, job) {
+        Ok(schedule) => lower_first(schedule.describe().trim_end_matches('.')),
+        Err(wrong) => wrong,
+    };
+    let overlap = match spec.overlap {
+        Overlap::Skip => "skipped while a run is unfinished",
+        Overlap::Allow => "also while a run is unfinished",
+    };
+    let catch_up = match spec.catch_up {
+        CatchUp::None => "after downtime nothing is made up for",
+        CatchUp::Last => "after downtime the last one missed is run",
+        CatchUp::All => "after downtime all that were missed are run",
+    };
+    format!("{when}, {}; {overlap}; {catch_up}", zone.name())
+}
+
+/// A row of a table has room for the kind and the time only.
+pub fn trigger_short(spec: &TriggerSpec, job: Id, zone: Tz) -> String {
+    match spec {
+        TriggerSpec::Backlog { .. } => "when work waits".into(),
+        TriggerSpec::Schedule(spec) => {
+            let parsed = Schedule::parse(&spec.schedule, spec.zone.unwrap_or(zone), job);
+            parsed.map_or_else(|_| spec.schedule.clone(), |schedule| lower_first(schedule.describe().trim_end_matches('.')))
+        }
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Why a run exists: "backlog", "manual, ann", "re-run of 4T9F2C, ann".
+pub fn cause(cause: Cause, parent: Option<Id>, by: Option<&str>) -> String {
+    let mut words = match (cause, parent) {
+        (Cause::Rerun, Some(parent)) => format!("re-run of {}", parent.short()),
+        (Cause::Rerun, None) => "re-run".into(),
+        (cause, _) => cause.word().into(),
+    };
+    if let Some(by) = by {
+        words.push_str(", ");
+        words.push_str(by);
+    }
+    words
+}
+
+/// Why a run is dead, in a few words.
+pub fn reason(reason: Reason, failed: u32, lost: u32) -> String {
+    match reason {
+        Reason::Permanent => "a permanent failure: trying again would not help".into(),
+        Reason::AttemptsSpent => format!("{failed} {} spent", plural(u64::from(failed), "attempt", "attempts")),
+        Reason::LostTooOften => format!("its node was lost {} times", lost.max(1)),
+        Reason::TotalLimit => "the limit over all attempts was reached".into(),
+        Reason::StartDeadline => "it could not start in time".into(),
+        Reason::ItemsFailed => "too many of its pieces failed".into(),
+        Reason::Undecodable => "it could not be given to its plugin".into(),
+    }
+}
+
+/// "500 of 544 done, 44 failed"; empty when nothing was counted.
+pub fn counts(counts: &Counts) -> String {
+    let ended = counts.done + counts.failed;
+    if ended == 0 {
+        return String::new();
+    }
+    if counts.failed == 0 {
+        return format!("{} done", commas(counts.done));
+    }
+    format!("{} of {} done, {} failed", commas(counts.done), commas(ended), commas(counts.failed))
+}
+
+/// The state as pages say it, longer than the pill where the table of states asks for it.
+pub fn state(run: &Run) -> String {
+    match (&run.state, &run.counts) {
+        (State::Succeeded { .. }, Some(counts)) if counts.failed > 0 => {
+            format!("succeeded, {} of {} failed", commas(counts.failed), commas(counts.done + counts.failed))
+        }
+        (State::Waiting { why: Some(why), .. }, _) => why.clone(),
+        _ => run.page_state().to_owned(),
+    }
+}
+
+/// The first line of a message: what a row shows of an error.
+pub fn first_line(message: &str) -> &str {
+    message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// "sha256:b1946ac9…2611184"
+pub fn short_digest(digest: &str) -> String {
+    match (digest.get(..15), digest.len().checked_sub(7).and_then(|from| digest.get(from..))) {
+        (Some(head), Some(tail)) if digest.len() > 24 => format!("{head}…{tail}"),
+        _ => digest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::span::Span;
+
+    #[test]
+    fn triggers_are_sentences() {
+        let spec = TriggerSpec::Backlog {
+            backlog: BacklogSpec { probe: ProbeKind::Plugin, every: Span::secs(15), per_run: 500, max_parallel: 1, lag_limit: Some(Span::secs(180)) },
+        };
+        let said = trigger(&spec, Id(1), Tz::UTC);
+        assert_eq!(said.words, "whenever work waits: one run for each 500, at most 1 at once; measured every 15s by the plugin; nothing shall wait longer than 3m");
+        let spec = TriggerSpec::Schedule(ScheduleSpec {
+            schedule: "30 2 * * *".into(),
+            zone: None,
+            overlap: Overlap::Skip,
+            catch_up: CatchUp::Last,
+            start_deadline: None,
+            input: None,
+        });
+        let said = trigger(&spec, Id(1), Tz::Europe__Berlin);
+        assert!(said.words.starts_with("at 02:30, Europe/Berlin; skipped while"), "{}", said.words);
+    }
+
+    #[test]
+    fn ends_are_words() {
+        assert_eq!(reason(Reason::AttemptsSpent, 5, 0), "5 attempts spent");
+        assert_eq!(counts(&Counts { taken: 544, done: 528, failed: 16, left: None }), "528 of 544 done, 16 failed");
+        assert_eq!(cause(Cause::Rerun, Some(Id(0)), Some("ann")), "re-run of 000000, ann");
+    }
+}

@@ -1,0 +1,204 @@
+//! A small world for tests: a real store in a folder of its own, a clock that is moved by hand, guests that follow a script.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+use windlass::clock::{Clock, ManualClock, Timestamp};
+use windlass::config::Settings;
+use windlass::domain::attempt::{Class, Counts, Outcome};
+use windlass::domain::backlog::Measurement;
+use windlass::domain::job::{Job, JobSpec};
+use windlass::domain::run::{NewRun, Run};
+use windlass::domain::tenant::Tenant;
+use windlass::domain::trigger::Cause;
+use windlass::error::Problem;
+use windlass::id::Id;
+use windlass::plugin::{Answer, Executor, Work};
+use windlass::runner::{Context, Runner};
+use windlass::store::Store;
+use windlass::vault::Vault;
+
+/// Sunday 22 November 2026, 10:00 UTC.
+pub const TEN: Timestamp = Timestamp(1_795_341_600_000);
+
+type Script = Box<dyn Fn(&Work) -> Answer<Outcome> + Send + Sync>;
+
+/// Guests as the test wants them, by job.
+#[derive(Default)]
+pub struct Scripted {
+    scripts: Mutex<HashMap<String, Script>>,
+    /// What probes measure, by job.
+    pub backlog: Mutex<HashMap<String, std::result::Result<u64, String>>>,
+    /// Attempts made: (job, run, attempt).
+    pub made: Mutex<Vec<(String, Id, u32)>>,
+}
+
+impl Scripted {
+    pub fn script<F: Future<Output = Outcome> + Send + 'static>(&self, job: &str, of: impl Fn(&Work) -> F + Send + Sync + 'static) {
+        self.scripts.lock().unwrap().insert(job.to_owned(), Box::new(move |work| Box::pin(of(work))));
+    }
+
+    pub fn attempts(&self, job: &str) -> usize {
+        self.made.lock().unwrap().iter().filter(|(of, _, _)| of == job).count()
+    }
+}
+
+impl Executor for Scripted {
+    fn execute(&self, work: Work) -> Answer<Outcome> {
+        self.made.lock().unwrap().push((work.job.clone(), work.run, work.attempt));
+        match self.scripts.lock().unwrap().get(&work.job) {
+            Some(script) => {
+                let outcome = script(&work);
+                // The guest holds what it was given until it ends.
+                Box::pin(async move {
+                    let outcome = outcome.await;
+                    drop(work);
+                    outcome
+                })
+            }
+            None => Box::pin(std::future::ready(well(None))),
+        }
+    }
+
+    fn measure(&self, work: Work) -> Answer<std::result::Result<Measurement, String>> {
+        let found = self.backlog.lock().unwrap().get(&work.job).cloned().unwrap_or(Ok(0));
+        Box::pin(std::future::ready(found.map(|size| Measurement { size, age_ms: None })))
+    }
+
+    fn check(&self, _: &str, _: String) -> Answer<std::result::Result<(), Vec<Problem>>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn has(&self, _: &str) -> bool {
+        true
+    }
+}
+
+pub fn well(counts: Option<Counts>) -> Outcome {
+    Outcome::Succeeded { summary: "done".into(), data: None, counts }
+}
+
+pub fn transient(message: &str) -> Outcome {
+    Outcome::failed(Class::Transient, message)
+}
+
+pub struct World {
+    pub clock: ManualClock,
+    pub store: Store,
+    pub guests: Arc<Scripted>,
+    pub tenant: Tenant,
+    pub dir: TempDir,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let clock = ManualClock::at(TEN);
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("windlass.db"), Arc::new(clock.clone())).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let id = tx.new_id();
+        let tenant: Tenant = tenant(id, "alpha");
+        tx.put_tenant(&tenant, TEN).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { clock, store, guests: Arc::default(), tenant, dir }
+    }
+
+    /// The same file, after a process that died: what ran is still leased.
+    pub async fn reopened(self) -> Self {
+        let Self { clock, store, guests, tenant, dir } = self;
+        store.close().await;
+        let store = Store::open(&dir.path().join("windlass.db"), Arc::new(clock.clone())).await.unwrap();
+        Self { clock, store, guests, tenant, dir }
+    }
+
+    /// A job of tenant alpha; `spec` is merged over name and plugin.
+    pub async fn job(&self, name: &str, spec: serde_json::Value) -> Job {
+        let mut whole = json!({"name": name, "plugin": "noop"});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let spec: JobSpec = serde_json::from_value(whole).unwrap();
+        let mut tx = self.store.begin().await.unwrap();
+        let job = tx.put_job(self.tenant.id, &spec, "sha256:none", "test", self.clock.now()).await.unwrap();
+        let now = self.clock.now();
+        let seed = job.id;
+        let next = |trigger: &windlass::domain::trigger::TriggerSpec| match trigger {
+            windlass::domain::trigger::TriggerSpec::Schedule(spec) => {
+                windlass::domain::schedule::Schedule::parse(&spec.schedule, spec.zone.unwrap_or(chrono_tz::Tz::UTC), seed).unwrap().after(now)
+            }
+            windlass::domain::trigger::TriggerSpec::Backlog { .. } => None,
+        };
+        tx.put_triggers(self.tenant.id, job.id, &job.spec.triggers, now, next).await.unwrap();
+        tx.commit().await.unwrap();
+        job
+    }
+
+    pub async fn enqueue(&self, job: &Job) -> Id {
+        let answers = self.store.enqueue(vec![new_run(job)]).await.unwrap();
+        answers.into_iter().next().unwrap().unwrap().id()
+    }
+
+    pub fn context(&self) -> Arc<Context> {
+        let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(Settings::default()), Arc::new(vault))
+    }
+
+    pub async fn start(&self) -> Runner {
+        Runner::start(self.context()).await.unwrap()
+    }
+
+    pub async fn run(&self, id: Id) -> Run {
+        self.store.read().await.unwrap().need_run(self.tenant.id, id).await.unwrap()
+    }
+
+    /// Moves the clock in small steps, with time for everybody to act, until it holds.
+    pub async fn until<T>(&self, what: &str, step: Duration, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+        for _ in 0..600 {
+            if let Some(found) = found().await {
+                return found;
+            }
+            self.clock.advance(step);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came to this: {what}");
+    }
+
+    /// Waits, the clock moving by `step`, until the run is over.
+    pub async fn ended(&self, id: Id, step: Duration) -> Run {
+        self.until("the run is over", step, async || Some(self.run(id).await).filter(|run| run.state.is_final())).await
+    }
+}
+
+pub fn tenant(id: Id, name: &str) -> Tenant {
+    Tenant {
+        id,
+        name: name.to_owned(),
+        zone: chrono_tz::Tz::UTC,
+        weight: 1,
+        labels: std::collections::BTreeMap::new(),
+        limits: windlass::domain::tenant::TenantLimits::default(),
+        ceiling: windlass::domain::grant::Ceiling::default(),
+        alerts: Vec::new(),
+        created_at: TEN,
+        updated_at: TEN,
+    }
+}
+
+pub fn new_run(job: &Job) -> NewRun {
+    NewRun {
+        tenant: job.tenant,
+        job: job.id,
+        revision: job.revision,
+        cause: Cause::Manual,
+        input: None,
+        due_at: None,
+        start_by: None,
+        parent: None,
+        requested_by: None,
+        max_live: job.spec.max_live,
+        idempotency: None,
+    }
+}
