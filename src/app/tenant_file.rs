@@ -58,10 +58,10 @@ fn contradictions(read: &Read<TenantFile>) -> Vec<Problem> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const GOOD: &str = include_str!("../../tests/data/tenant.toml");
+    pub(in crate::app) const GOOD: &str = include_str!("../../tests/data/tenant.toml");
 
     /// The problems as they print, of the good file with one text in it replaced.
     fn refused(good: &str, bad: &str) -> Vec<String> {

@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::plugin::SERVER;
 use crate::vault::Vault;
 
-const FILE: &str = include_str!("../../../tests/data/tenant.toml");
+use crate::app::tenant_file::tests::GOOD as FILE;
 
 /// Has every plugin, and something against a configuration with `bad` in it.
 struct Judge;
