@@ -21,7 +21,8 @@ use document::Document;
 pub const DEFAULT_FILE: &str = "windlass.toml";
 
 /// Variables that begin with the prefix and are no settings: they are for the command line, the log and the vault.
-const OTHER_VARIABLES: [&str; 5] = ["WINDLASS_CONFIG", "WINDLASS_LOG", "WINDLASS_SECRET_KEY", "WINDLASS_SERVER", "WINDLASS_TOKEN"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["WINDLASS_CONFIG", "WINDLASS_LOG", "WINDLASS_SECRET_KEY", "WINDLASS_SERVER", "WINDLASS_TOKEN"];
 const PREFIX: &str = "WINDLASS_";
 
 /// Effective settings of this process.
@@ -64,11 +65,11 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Runs that succeeded or were cancelled, with all that hangs on them; samples and occurrences too.
+    /// Runs that succeeded or were cancelled.
     pub succeeded: Span,
     /// Dead runs.
     pub dead: Span,
-    /// Logs and calls of runs that are over, where they go before their run.
+    /// Logs of runs; they go with their run at the latest.
     pub logs: Span,
 }
 
@@ -160,21 +161,33 @@ impl Settings {
         if let Some(url) = &self.public_url
             && !is_origin(url)
         {
-            refuse("public_url", format!("{url:?} is not possible; write scheme and host without a path, as in \"https://jobs.example.org\""));
+            refuse(
+                "public_url",
+                format!("{url:?} is not possible; write scheme and host without a path, as in \"https://jobs.example.org\""),
+            );
         }
         if !(1..=100_000).contains(&self.worker.runs_in_flight) {
             refuse("worker.runs_in_flight", format!("{} is not possible; write 1 to 100000", self.worker.runs_in_flight));
         }
         if !(1..=1_024).contains(&self.worker.guest_threads) {
-            refuse("worker.guest_threads", format!("{} is not possible; write 1 to 1024, best as many as cores", self.worker.guest_threads));
+            refuse(
+                "worker.guest_threads",
+                format!("{} is not possible; write 1 to 1024, best as many as cores", self.worker.guest_threads),
+            );
         }
         for (n, file) in self.network.extra_ca.iter().enumerate() {
             if let Err(wrong) = std::fs::File::open(file) {
-                refuse(&format!("network.extra_ca[{n}]"), format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()));
+                refuse(
+                    &format!("network.extra_ca[{n}]"),
+                    format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()),
+                );
             }
         }
-        if self.retention.succeeded < Span::secs(60) {
-            refuse("retention.succeeded", format!("{} is not possible; write at least \"1m\", as in \"7d\"", self.retention.succeeded));
+        let Retention { succeeded, dead, logs } = self.retention;
+        for (key, span) in [("succeeded", succeeded), ("dead", dead), ("logs", logs)] {
+            if span < Span::secs(60) {
+                refuse(&format!("retention.{key}"), format!("{span} is not possible; write at least \"1m\", as in \"7d\""));
+            }
         }
         problems
     }
@@ -200,7 +213,9 @@ fn is_origin(url: &str) -> bool {
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\"")))
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\""))
+    })
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {
@@ -276,7 +291,9 @@ fn put(tree: &mut Value, keys: &[&str], value: Value) {
 fn named(problem: Problem, variables: &BTreeMap<String, String>) -> Problem {
     let field = problem.field.as_str();
     let from = variables.iter().find(|(path, _)| {
-        let below = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let below = |long: &str, short: &str| {
+            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
         below(field, path) || below(path, field)
     });
     match from {

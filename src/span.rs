@@ -35,7 +35,8 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Written(DURATION, |text| {
-            let span = humantime::parse_duration(text).map_err(|wrong| format!("{text:?} is no duration ({wrong}); write {DURATION}"))?;
+            let span = humantime::parse_duration(text)
+                .map_err(|wrong| format!("{text:?} is no duration ({wrong}); write {DURATION}"))?;
             // Milliseconds are what is stored; a finer span would not come back as it went.
             Ok(Self(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))))
         }))
@@ -65,7 +66,8 @@ impl fmt::Display for Size {
 /// Exact, where Display rounds: what is stored must come back as it went.
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(bits, _)| self.0 != 0 && self.0 % (1 << bits) == 0);
+        let unit =
+            [(30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(bits, _)| self.0 != 0 && self.0.is_multiple_of(1 << bits));
         match unit {
             Some((bits, name)) => serializer.collect_str(&format_args!("{} {name}", self.0 >> bits)),
             None => serializer.collect_str(&format_args!("{} B", self.0)),
@@ -106,7 +108,9 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_come_back_as_they_went() {
-        for (written, bytes, kept) in [("0", 0, "0 B"), ("64 MiB", 64 << 20, "64 MiB"), ("100 MB", 100_000_000, "100000000 B"), ("1.5 KiB", 1536, "1536 B")] {
+        for (written, bytes, kept) in
+            [("0", 0, "0 B"), ("64 MiB", 64 << 20, "64 MiB"), ("100 MB", 100_000_000, "100000000 B"), ("1.5 KiB", 1536, "1536 B")]
+        {
             let size: Size = serde_json::from_value(written.into()).unwrap();
             assert_eq!(size.0, bytes);
             let text = serde_json::to_value(size).unwrap();

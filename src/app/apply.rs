@@ -160,7 +160,15 @@ fn updated(what: Vec<String>) -> Outcome {
     if what.is_empty() { Outcome::UpToDate } else { Outcome::Updated(what) }
 }
 
-async fn write_job(tx: &mut Tx, checked: &Checked, n: usize, tenant: &Tenant, standing: Option<&Job>, who: &Who, now: Timestamp) -> Result<Outcome> {
+async fn write_job(
+    tx: &mut Tx,
+    checked: &Checked,
+    n: usize,
+    tenant: &Tenant,
+    standing: Option<&Job>,
+    who: &Who,
+    now: Timestamp,
+) -> Result<Outcome> {
     let spec = as_stored(&checked.parsed.file, n)?;
     let digest = &checked.digests[n];
     let result = match standing {
@@ -187,7 +195,8 @@ async fn write_job(tx: &mut Tx, checked: &Checked, n: usize, tenant: &Tenant, st
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
-    tx.put_triggers(tenant.id, job.id, &spec.triggers, now, |trigger| first_due(trigger, tenant, job.id, now).unwrap_or(None)).await?;
+    tx.put_triggers(tenant.id, job.id, &spec.triggers, now, |trigger| first_due(trigger, tenant, job.id, now).unwrap_or(None))
+        .await?;
     Ok(result)
 }
 

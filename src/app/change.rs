@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn a_change_is_what_the_api_says() {
         let change = |result| serde_json::to_value(Change { object: "job alpha/a".into(), result }).unwrap();
-        assert_eq!(change(Outcome::Updated(vec!["time_limit".into()])), json!({ "object": "job alpha/a", "result": "updated", "what": ["time_limit"] }));
+        assert_eq!(
+            change(Outcome::Updated(vec!["time_limit".into()])),
+            json!({ "object": "job alpha/a", "result": "updated", "what": ["time_limit"] })
+        );
         assert_eq!(change(Outcome::UpToDate), json!({ "object": "job alpha/a", "result": "already up to date" }));
         let back: Change = serde_json::from_value(change(Outcome::Removed)).unwrap();
         assert_eq!(back.to_string(), "job alpha/a: removed");

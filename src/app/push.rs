@@ -74,10 +74,23 @@ impl App {
         self.catalog.load(digest, bytes).await
     }
 
-    async fn keep(&self, name: String, version: String, owner: Id, described: Described, bytes: Vec<u8>, who: &Who) -> Result<(Plugin, bool)> {
+    async fn keep(
+        &self,
+        name: String,
+        version: String,
+        owner: Id,
+        described: Described,
+        bytes: Vec<u8>,
+        who: &Who,
+    ) -> Result<(Plugin, bool)> {
         match format!("{name}@{version}").parse::<PluginRef>() {
             Ok(PluginRef { want: Want::Exactly(_), .. }) => {}
-            Ok(_) => return Err(Error::invalid("version", format!("{version:?} is no version; let describe answer one such as \"1.4.2\""))),
+            Ok(_) => {
+                return Err(Error::invalid(
+                    "version",
+                    format!("{version:?} is no version; let describe answer one such as \"1.4.2\""),
+                ));
+            }
             Err(wrong) => return Err(Error::invalid("name", wrong)),
         }
         let now = self.now();
@@ -116,7 +129,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_plugin_is_refused_with_the_reason() {
         let place = Place::new().await;
-        for (bytes, says) in [(b"MZ".to_vec(), "plugin: this is no WebAssembly file"), (b"\0asm\x01\0\0\0".to_vec(), "plugin: this is a core WebAssembly module")] {
+        for (bytes, says) in [
+            (b"MZ".to_vec(), "plugin: this is no WebAssembly file"),
+            (b"\0asm\x01\0\0\0".to_vec(), "plugin: this is a core WebAssembly module"),
+        ] {
             let wrong = place.app.push(Some("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
             assert!(wrong.contains(says), "{wrong}");
         }

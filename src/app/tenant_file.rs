@@ -58,10 +58,10 @@ fn contradictions(read: &Read<TenantFile>) -> Vec<Problem> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const GOOD: &str = include_str!("../../tests/data/tenant.toml");
+    pub(in crate::app) const GOOD: &str = include_str!("../../tests/data/tenant.toml");
 
     /// The problems as they print, of the good file with one text in it replaced.
     fn refused(good: &str, bad: &str) -> Vec<String> {
@@ -85,7 +85,10 @@ mod tests {
         let parsed = parse("alpha.toml", GOOD).unwrap_or_else(|problems| panic!("{problems:?}"));
         assert_eq!(parsed.file.jobs.len(), 2);
         assert_eq!(parsed.file.limits.waiting, 1_000_000);
-        assert!(include_str!("../../docs/tenant-file.md").contains(GOOD), "docs/tenant-file.md shows another text than tests/data/tenant.toml");
+        assert!(
+            include_str!("../../docs/tenant-file.md").contains(GOOD),
+            "docs/tenant-file.md shows another text than tests/data/tenant.toml"
+        );
     }
 
     #[test]
@@ -97,15 +100,26 @@ mod tests {
         let wrong = refused("lag_limit = \"180s\"", "lag = \"180s\"");
         assert!(wrong[0].contains(": job[0].triggers[0].backlog.lag: there is no such key; keys here: probe, every, per_run, max_parallel, lag_limit"), "{wrong:?}");
         let wrong = refused("methods = [\"GET\", \"POST\"]", "method = [\"GET\"]");
-        assert!(wrong[0].contains(": job[0].grant.http[0].method: there is no such key (did you mean \"methods\"?)"), "{wrong:?}");
+        assert!(
+            wrong[0].contains(": job[0].grant.http[0].method: there is no such key (did you mean \"methods\"?)"),
+            "{wrong:?}"
+        );
     }
 
     #[test]
     fn an_impossible_cron_line_is_refused() {
         let wrong = refused("30 2 * * *", "61 2 * * *");
         let line = line_of("30 2 * * *");
-        assert!(wrong[0].starts_with(&format!("alpha.toml:{line}: job[0].triggers[1].schedule: \"61 2 * * *\" is no cron line: ")), "{wrong:?}");
-        assert!(wrong[0].ends_with("write minute hour day-of-month month day-of-week, as in \"30 2 * * *\", or a nickname such as @hourly"), "{wrong:?}");
+        assert!(
+            wrong[0].starts_with(&format!("alpha.toml:{line}: job[0].triggers[1].schedule: \"61 2 * * *\" is no cron line: ")),
+            "{wrong:?}"
+        );
+        assert!(
+            wrong[0].ends_with(
+                "write minute hour day-of-month month day-of-week, as in \"30 2 * * *\", or a nickname such as @hourly"
+            ),
+            "{wrong:?}"
+        );
         assert!(refused("30 2 * * *", "0 0 30 2 *")[0].contains("never comes"));
     }
 
@@ -135,22 +149,62 @@ mod tests {
             ("name = \"nightly\"", "name = \"drain-jobs\"", "job[1].name: \"drain-jobs\" is the name of job[0] already"),
             ("weight = 1", "weight = -1", "weight: is the integer -1; write a whole number, 0 or more"),
             ("weight = 1", "weight = 0", "weight: 0 is not possible; write 1 to 1000"),
-            ("networks = [\"127.0.0.0/8\"]", "networks = [\"127.0.0.1/8\"]", "ceiling.networks[0]: \"127.0.0.1/8\" has bits beyond its mask; write \"127.0.0.0/8\""),
-            ("\"https://*.example.org\"", "\"*.example.org\"", "ceiling.hosts[1]: \"*.example.org\" is no origin: write scheme and host"),
-            ("probes = [\"plugin\"]", "probes = [\"plugins\"]", "ceiling.probes[0]: \"plugins\" is no kind of probe (did you mean \"plugin\"?)"),
-            ("time_limit = \"60s\"", "time_limit = 60", "job[0].time_limit: is the integer 60; write a duration in quotes, as in"),
+            (
+                "networks = [\"127.0.0.0/8\"]",
+                "networks = [\"127.0.0.1/8\"]",
+                "ceiling.networks[0]: \"127.0.0.1/8\" has bits beyond its mask; write \"127.0.0.0/8\"",
+            ),
+            (
+                "\"https://*.example.org\"",
+                "\"*.example.org\"",
+                "ceiling.hosts[1]: \"*.example.org\" is no origin: write scheme and host",
+            ),
+            (
+                "probes = [\"plugin\"]",
+                "probes = [\"plugins\"]",
+                "ceiling.probes[0]: \"plugins\" is no kind of probe (did you mean \"plugin\"?)",
+            ),
+            (
+                "time_limit = \"60s\"",
+                "time_limit = 60",
+                "job[0].time_limit: is the integer 60; write a duration in quotes, as in",
+            ),
             ("grace = \"5s\"", "grace = \"60s\"", "job[0].grace: 1m is not below time_limit, 1m"),
             ("attempts = 5", "attempts = 0", "job[0].retry.attempts: 0 is not possible; write 1 to 100"),
-            ("jitter = 0.2", "jitter = \"none\"", "job[0].retry.jitter: this is no jitter; write a share such as 0.2, or \"full\""),
+            (
+                "jitter = 0.2",
+                "jitter = \"none\"",
+                "job[0].retry.jitter: this is no jitter; write a share such as 0.2, or \"full\"",
+            ),
             ("lag_limit = \"180s\"", "lag_limit = \"10s\"", "job[0].triggers[0].backlog.lag_limit: 10s is below every, 15s"),
             ("max_parallel = 1", "max_parallel = 2", "job[0].triggers[0].backlog.max_parallel: 2 is above max_live, 1"),
             ("probe = \"plugin\", ", "", "job[0].triggers[0].backlog.probe: is missing"),
-            ("overlap = \"skip\"", "overlap = \"allow\"", "job[0].triggers[1].overlap: \"allow\" needs more than one run at a time"),
-            ("overlap = \"skip\"", "overlap = \"skp\"", "job[0].triggers[1].overlap: \"skp\" is not possible (did you mean \"skip\"?); write \"skip\" or \"allow\""),
-            ("algorithm = \"hmac-sha1\"", "algorithm = \"md5\"", "job[0].grant.secrets[0].algorithm: \"md5\" is not known; write \"hmac-sha1\" or \"hmac-sha256\""),
-            (", begins_with = \"async=0&maxjobs=\"", "", "job[0].grant.secrets[0].begins_with: is missing, and use = \"sign\" needs it"),
+            (
+                "overlap = \"skip\"",
+                "overlap = \"allow\"",
+                "job[0].triggers[1].overlap: \"allow\" needs more than one run at a time",
+            ),
+            (
+                "overlap = \"skip\"",
+                "overlap = \"skp\"",
+                "job[0].triggers[1].overlap: \"skp\" is not possible (did you mean \"skip\"?); write \"skip\" or \"allow\"",
+            ),
+            (
+                "algorithm = \"hmac-sha1\"",
+                "algorithm = \"md5\"",
+                "job[0].grant.secrets[0].algorithm: \"md5\" is not known; write \"hmac-sha1\" or \"hmac-sha256\"",
+            ),
+            (
+                ", begins_with = \"async=0&maxjobs=\"",
+                "",
+                "job[0].grant.secrets[0].begins_with: is missing, and use = \"sign\" needs it",
+            ),
             ("use = \"sign\"", "use = \"header\"", "job[0].grant.secrets[0].header: is missing or no header's name"),
-            ("memory = \"64 MiB\"", "memory = \"64 Mbit\"", "job[0].grant.memory: \"64 Mbit\" is no size; write a size in quotes"),
+            (
+                "memory = \"64 MiB\"",
+                "memory = \"64 Mbit\"",
+                "job[0].grant.memory: \"64 Mbit\" is no size; write a size in quotes",
+            ),
             ("plugin = \"mediawiki-jobs@1\"", "plugin = \"mediawiki-jobs@one\"", "job[0].plugin: \"one\" is no version"),
             ("batch = 500", "batch = nan", "job[0].config.batch: nan is not possible"),
             ("weight = 1", "weight = ", "this is no TOML: "),
@@ -166,7 +220,11 @@ mod tests {
                     time_limit = \"2m\"\ntotal_limit = \"1m\"\nclas = \"x\"\n[[job]]\nname = \"c\"\nplugin = \"a\"\ntime_limit = 1\ntotal_limit = \"1s\"\n";
         let wrong = refused_text(text);
         let fields: Vec<&str> = wrong.iter().map(|wrong| wrong.splitn(4, ':').take(3).last().unwrap().trim()).collect();
-        assert_eq!(fields, ["zone", "alert", "job[0].name", "job[1].time_limit", "job[1].clas", "job[2].time_limit"], "{wrong:#?}");
+        assert_eq!(
+            fields,
+            ["zone", "alert", "job[0].name", "job[1].time_limit", "job[1].clas", "job[2].time_limit"],
+            "{wrong:#?}"
+        );
         assert!(wrong[3].starts_with("alpha.toml:9: "), "{wrong:#?}");
     }
 }

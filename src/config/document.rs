@@ -57,7 +57,11 @@ impl Document {
         let mut document = Self { file: file.to_owned(), value: Value::Null, lines: BTreeMap::new(), syntax: Vec::new() };
         for error in errors {
             let at = error.span().map(|span| line(span.start));
-            let named = error.span().and_then(|span| text.get(span)).filter(|_| error.message().contains("duplicate")).unwrap_or_default();
+            let named = error
+                .span()
+                .and_then(|span| text.get(span))
+                .filter(|_| error.message().contains("duplicate"))
+                .unwrap_or_default();
             // What follows in the same line is mostly a consequence of the first.
             if document.syntax.last().is_none_or(|last| last.line != at) {
                 let message = format!("this is no TOML: {}", error.message());

@@ -8,7 +8,9 @@ fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings> {
     let loaded = Settings::load(Some(&file), env);
     loaded.map_err(|wrong| match wrong {
         // The folder has another name each time.
-        Error::Invalid(problems) => Error::Invalid(problems.into_iter().map(|p| Problem { file: p.file.map(|_| "windlass.toml".into()), ..p }).collect()),
+        Error::Invalid(problems) => {
+            Error::Invalid(problems.into_iter().map(|p| Problem { file: p.file.map(|_| "windlass.toml".into()), ..p }).collect())
+        }
         wrong => wrong,
     })
 }
@@ -55,9 +57,15 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let text = "listn = \"127.0.0.1:7171\"\n[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n[retention]\nsucceeded = 7\n";
     let wrong = refused(text, &[]);
     let lines: Vec<&str> = wrong.lines().collect();
-    assert_eq!(lines[0], "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, network, retention");
+    assert_eq!(
+        lines[0],
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, network, retention"
+    );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
-    assert_eq!(lines[2], "windlass.toml:6: retention.succeeded: is the integer 7; write a duration in quotes, as in \"250ms\", \"15s\", \"2h 30m\" or \"7d\"");
+    assert_eq!(
+        lines[2],
+        "windlass.toml:6: retention.succeeded: is the integer 7; write a duration in quotes, as in \"250ms\", \"15s\", \"2h 30m\" or \"7d\""
+    );
     assert_eq!(lines[3], "windlass.toml:4: worker.runs_in_flight: 0 is not possible; write 1 to 100000");
 }
 
@@ -67,18 +75,31 @@ fn a_wrong_variable_is_named_as_such() {
         refused("", &[("WINDLASS_WORKER__GUEST_THREADS", "many")]),
         "WINDLASS_WORKER__GUEST_THREADS: is the string \"many\"; write a whole number, 0 or more"
     );
-    assert!(refused("", &[("WINDLASS_LISTN", "x")]).starts_with("WINDLASS_LISTN: there is no such key (did you mean \"listen\"?)"));
-    assert!(refused("", &[("WINDLASS_LISTEN", "here")]).starts_with("WINDLASS_LISTEN: \"here\" is no address; write IP and port"));
+    assert!(
+        refused("", &[("WINDLASS_LISTN", "x")]).starts_with("WINDLASS_LISTN: there is no such key (did you mean \"listen\"?)")
+    );
+    assert!(
+        refused("", &[("WINDLASS_LISTEN", "here")]).starts_with("WINDLASS_LISTEN: \"here\" is no address; write IP and port")
+    );
     assert!(refused("", &[("WINDLASS_WORKER", "4")]).starts_with("WINDLASS_WORKER: is the integer 4; write a table"));
 }
 
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
-        ("database_url = \"postgres://db/w\"", "windlass.toml:1: database_url: this version keeps its data in SQLite only; write \"sqlite:windlass.db\""),
+        (
+            "database_url = \"postgres://db/w\"",
+            "windlass.toml:1: database_url: this version keeps its data in SQLite only; write \"sqlite:windlass.db\"",
+        ),
         ("database_url = \"sqlite::memory:\"", "database_url: \"sqlite::memory:\" names no file"),
-        ("public_url = \"https://x/jobs\"", "public_url: \"https://x/jobs\" is not possible; write scheme and host without a path"),
-        ("[network]\nallow = [\"10.20.0.1/16\"]", "windlass.toml:2: network.allow: \"10.20.0.1/16\" has bits beyond its mask; write \"10.20.0.0/16\""),
+        (
+            "public_url = \"https://x/jobs\"",
+            "public_url: \"https://x/jobs\" is not possible; write scheme and host without a path",
+        ),
+        (
+            "[network]\nallow = [\"10.20.0.1/16\"]",
+            "windlass.toml:2: network.allow: \"10.20.0.1/16\" has bits beyond its mask; write \"10.20.0.0/16\"",
+        ),
         ("\n[network]\nextra_ca = [\"no.pem\"]", "windlass.toml:3: network.extra_ca[0]: "),
         ("roles = [\"web\"]", "windlass.toml:1: roles: there is no such key"),
         ("listen = ", "windlass.toml:1: this is no TOML: "),

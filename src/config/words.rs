@@ -28,13 +28,19 @@ pub(super) fn plain(message: &str) -> String {
         let (written, right) = quoted(rest);
         return match right.as_slice() {
             [] => "there is no such key, and none can be here".into(),
-            right => format!("there is no such key{}; keys here: {}", did_you_mean(&written, right.iter().copied()), right.join(", ")),
+            right => {
+                format!("there is no such key{}; keys here: {}", did_you_mean(&written, right.iter().copied()), right.join(", "))
+            }
         };
     }
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         let (written, right) = quoted(rest);
         let choices: Vec<String> = right.iter().map(|word| format!("{word:?}")).collect();
-        return format!("{written:?} is not possible{}; write {}", did_you_mean(&written, right.iter().copied()), choices.join(" or "));
+        return format!(
+            "{written:?} is not possible{}; write {}",
+            did_you_mean(&written, right.iter().copied()),
+            choices.join(" or ")
+        );
     }
     let typed = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     if let Some((found, expected)) = typed.and_then(|rest| rest.rsplit_once(", expected ")) {

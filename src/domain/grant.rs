@@ -49,7 +49,10 @@ impl Ceiling {
         }
         for (n, probe) in self.probes.iter().enumerate() {
             if !PROBES.contains(&probe.as_str()) {
-                refuse(format!("probes[{n}]"), format!("{probe:?} is no kind of probe{}; there are {}", did_you_mean(probe, PROBES), PROBES.join(", ")));
+                refuse(
+                    format!("probes[{n}]"),
+                    format!("{probe:?} is no kind of probe{}; there are {}", did_you_mean(probe, PROBES), PROBES.join(", ")),
+                );
             }
         }
         problems
@@ -124,21 +127,31 @@ impl SecretGrant {
                 match self.algorithm.as_deref() {
                     None => refuse("algorithm", format!("is missing, and use = \"sign\" needs one; write {known}")),
                     Some(name) if !SIGN_ALGORITHMS.contains(&name) => {
-                        refuse("algorithm", format!("{name:?} is not known{}; write {known}", did_you_mean(name, SIGN_ALGORITHMS)));
+                        refuse(
+                            "algorithm",
+                            format!("{name:?} is not known{}; write {known}", did_you_mean(name, SIGN_ALGORITHMS)),
+                        );
                     }
                     Some(_) => {}
                 }
                 if self.begins_with.as_deref().unwrap_or_default().is_empty() {
-                    refuse("begins_with", "is missing, and use = \"sign\" needs it: how every text that may be signed begins".into());
+                    refuse(
+                        "begins_with",
+                        "is missing, and use = \"sign\" needs it: how every text that may be signed begins".into(),
+                    );
                 }
                 if self.header.is_some() {
                     refuse("header", "belongs to use = \"header\"; leave it out".into());
                 }
             }
             SecretUse::Header => {
-                let token = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+                let token =
+                    |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
                 if !self.header.as_deref().is_some_and(token) {
-                    refuse("header", "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into());
+                    refuse(
+                        "header",
+                        "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into(),
+                    );
                 }
                 for (key, given) in [("algorithm", self.algorithm.is_some()), ("begins_with", self.begins_with.is_some())] {
                     if given {
@@ -177,8 +190,13 @@ impl Origin {
             return Err(format!("{text:?} is no origin: no path, query or user in it; {right}"));
         }
         let name = rest.strip_prefix("*.").unwrap_or(rest);
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)) || name.is_empty() || name.starts_with(['.', ':']) {
-            return Err(format!("{text:?} is no origin: a \"*.\" may stand before a name, and nothing else in its place; {right}"));
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+            || name.is_empty()
+            || name.starts_with(['.', ':'])
+        {
+            return Err(format!(
+                "{text:?} is no origin: a \"*.\" may stand before a name, and nothing else in its place; {right}"
+            ));
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
@@ -192,12 +210,13 @@ impl Origin {
 
     /// Whether `other` (which may have `*.` itself) lies inside this one.
     pub fn covers(&self, other: &Self) -> bool {
-        let host = match self.host.strip_prefix("*.") {
-            Some(parent) => other.host.trim_start_matches("*.").strip_suffix(parent).is_some_and(|below| {
-                below.ends_with('.') && below.len() > 1 || other.host.starts_with("*.") && below.is_empty()
-            }),
-            None => self.host == other.host,
-        };
+        let host =
+            match self.host.strip_prefix("*.") {
+                Some(parent) => other.host.trim_start_matches("*.").strip_suffix(parent).is_some_and(|below| {
+                    below.ends_with('.') && below.len() > 1 || other.host.starts_with("*.") && below.is_empty()
+                }),
+                None => self.host == other.host,
+            };
         host && self.tls == other.tls && self.port == other.port
     }
 }
@@ -213,14 +232,18 @@ impl Grant {
                 Err(wrong) => problems.push(Problem::new(path, wrong)),
                 Ok(origin) if !allowed.iter().any(|ceiling| ceiling.covers(&origin)) => problems.push(Problem::new(
                     path,
-                    format!("{} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{:?}]", http.host, http.host),
+                    format!(
+                        "{} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{:?}]",
+                        http.host, http.host
+                    ),
                 )),
                 Ok(_) => {}
             }
         }
         for (what, asked, most) in [("memory", self.memory, ceiling.memory), ("scratch", self.scratch, ceiling.scratch)] {
             if asked > most {
-                problems.push(Problem::new(format!("{field}.{what}"), format!("{asked} is above the tenant's ceiling of {most}")));
+                problems
+                    .push(Problem::new(format!("{field}.{what}"), format!("{asked} is above the tenant's ceiling of {most}")));
             }
         }
         problems
@@ -233,7 +256,8 @@ impl Grant {
             // Hosts: `beyond` says what is wrong with them.
             for (m, method) in http.methods.iter().enumerate() {
                 if !METHODS.contains(&method.as_str()) {
-                    let message = format!("{method:?} is no method{}; there are {}", did_you_mean(method, METHODS), METHODS.join(", "));
+                    let message =
+                        format!("{method:?} is no method{}; there are {}", did_you_mean(method, METHODS), METHODS.join(", "));
                     problems.push(Problem::new(format!("{field}.http[{n}].methods[{m}]"), message));
                 }
             }
@@ -242,7 +266,10 @@ impl Grant {
         for (n, secret) in self.secrets.iter().enumerate() {
             let field = format!("{field}.secrets[{n}]");
             if !names.insert(&secret.name) {
-                problems.push(Problem::new(format!("{field}.name"), format!("{:?} is granted twice; a secret is used in one way", secret.name)));
+                problems.push(Problem::new(
+                    format!("{field}.name"),
+                    format!("{:?} is granted twice; a secret is used in one way", secret.name),
+                ));
             }
             problems.extend(secret.contradictions(&field));
         }
@@ -274,7 +301,19 @@ mod tests {
 
     #[test]
     fn an_origin_has_no_path_and_no_user() {
-        for wrong in ["", "127.0.0.1", "ftp://x", "http://a/b", "http://good@evil", "http://x:99999", "http://x:0", "http://*", "http://a.*.b", "http://*.", "http://a b"] {
+        for wrong in [
+            "",
+            "127.0.0.1",
+            "ftp://x",
+            "http://a/b",
+            "http://good@evil",
+            "http://x:99999",
+            "http://x:0",
+            "http://*",
+            "http://a.*.b",
+            "http://*.",
+            "http://a b",
+        ] {
             assert!(Origin::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -138,7 +138,8 @@ impl JobSpec {
         }
         problems.extend(self.retry.contradictions(&format!("{field}.retry")));
         let triggers = self.triggers.iter().enumerate();
-        problems.extend(triggers.flat_map(|(n, trigger)| trigger.contradictions(&format!("{field}.triggers[{n}]"), self.max_live)));
+        problems
+            .extend(triggers.flat_map(|(n, trigger)| trigger.contradictions(&format!("{field}.triggers[{n}]"), self.max_live)));
         problems.extend(self.grant.contradictions(&format!("{field}.grant")));
         problems
     }
@@ -150,13 +151,28 @@ impl JobSpec {
             refuse("time_limit", "0s would let nothing run; write how long an attempt may take, as in \"60s\"".into());
         }
         if let Some(total) = self.total_limit.filter(|total| self.time_limit > *total) {
-            refuse("time_limit", format!("{} is above total_limit, {total}, and an attempt cannot last longer than all of them; write at most \"{total}\", or a longer total_limit", self.time_limit));
+            refuse(
+                "time_limit",
+                format!(
+                    "{} is above total_limit, {total}, and an attempt cannot last longer than all of them; write at most \"{total}\", or a longer total_limit",
+                    self.time_limit
+                ),
+            );
         }
         if let Some(grace) = self.grace.filter(|grace| *grace >= self.time_limit) {
-            refuse("grace", format!("{grace} is not below time_limit, {}: the run would be told to stop at once; write a shorter one, as in \"5s\"", self.time_limit));
+            refuse(
+                "grace",
+                format!(
+                    "{grace} is not below time_limit, {}: the run would be told to stop at once; write a shorter one, as in \"5s\"",
+                    self.time_limit
+                ),
+            );
         }
         if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
-            refuse("stall_limit", format!("{stall} is above time_limit, {}: it could never be reached; write a shorter one", self.time_limit));
+            refuse(
+                "stall_limit",
+                format!("{stall} is above time_limit, {}: it could never be reached; write a shorter one", self.time_limit),
+            );
         }
         let within = match self.success_due {
             SuccessDue::Within(span) => Some(span),

@@ -70,7 +70,9 @@ impl TenantFile {
             refuse("weight", format!("{} is not possible; write 1 to 1000", self.weight));
         }
         let TenantLimits { running, starts_per_minute, waiting } = self.limits;
-        for (key, limit) in [("running", u64::from(running)), ("starts_per_minute", u64::from(starts_per_minute)), ("waiting", waiting)] {
+        for (key, limit) in
+            [("running", u64::from(running)), ("starts_per_minute", u64::from(starts_per_minute)), ("waiting", waiting)]
+        {
             if limit == 0 {
                 refuse(&format!("limits.{key}"), "0 would let nothing run; write 1 or more, or pause the jobs".into());
             }

@@ -83,12 +83,16 @@ impl TryFrom<TriggerFields> for TriggerSpec {
             })),
             (None, Some(backlog)) => {
                 if zone.is_some() || overlap.is_some() || catch_up.is_some() || start_deadline.is_some() || input.is_some() {
-                    return Err("zone, overlap, catch_up, start_deadline and input belong to a schedule, not beside backlog".into());
+                    return Err(
+                        "zone, overlap, catch_up, start_deadline and input belong to a schedule, not beside backlog".into()
+                    );
                 }
                 Ok(Self::Backlog { backlog })
             }
             (Some(_), Some(_)) => Err("schedule and backlog are two triggers: write two entries".into()),
-            (None, None) => Err("a trigger is { schedule = \"30 2 * * *\", … } or { backlog = { probe = \"plugin\", … } }".into()),
+            (None, None) => {
+                Err("a trigger is { schedule = \"30 2 * * *\", … } or { backlog = { probe = \"plugin\", … } }".into())
+            }
         }
     }
 }
@@ -138,7 +142,11 @@ impl ScheduleSpec {
             refuse("schedule", wrong);
         }
         if self.overlap == Overlap::Allow && max_live == 1 {
-            refuse("overlap", "\"allow\" needs more than one run at a time, and max_live is 1; write a larger max_live, or overlap = \"skip\"".into());
+            refuse(
+                "overlap",
+                "\"allow\" needs more than one run at a time, and max_live is 1; write a larger max_live, or overlap = \"skip\""
+                    .into(),
+            );
         }
         if self.start_deadline.is_some_and(|deadline| deadline.0.is_zero()) {
             refuse("start_deadline", "0s would let no run start; write how late it may start, as in \"2h\"".into());
@@ -197,10 +205,19 @@ impl BacklogSpec {
             refuse("max_parallel", "0 would let nothing run; write 1 or more".into());
         }
         if max_live > 0 && self.max_parallel > max_live {
-            refuse("max_parallel", format!("{} is above max_live, {max_live}; write at most {max_live}, or a larger max_live", self.max_parallel));
+            refuse(
+                "max_parallel",
+                format!("{} is above max_live, {max_live}; write at most {max_live}, or a larger max_live", self.max_parallel),
+            );
         }
         if let Some(limit) = self.lag_limit.filter(|limit| *limit < self.every) {
-            refuse("lag_limit", format!("{limit} is below every, {}: lag could not be seen in time; write at least \"{}\"", self.every, self.every));
+            refuse(
+                "lag_limit",
+                format!(
+                    "{limit} is below every, {}: lag could not be seen in time; write at least \"{}\"",
+                    self.every, self.every
+                ),
+            );
         }
         problems
     }

@@ -29,7 +29,8 @@ impl App {
             found.extend(standing.iter().flat_map(|standing| beyond_own(&parsed, standing)));
         }
         found.extend(parsed.file.ceiling.iter().flat_map(|ceiling| self.beyond_server(ceiling)));
-        let ceiling = parsed.file.ceiling.clone().or_else(|| standing.as_ref().map(|tenant| tenant.ceiling.clone())).unwrap_or_default();
+        let ceiling =
+            parsed.file.ceiling.clone().or_else(|| standing.as_ref().map(|tenant| tenant.ceiling.clone())).unwrap_or_default();
         let mut plugins = Vec::new();
         for (n, job) in parsed.file.jobs.iter().enumerate() {
             let owner = standing.as_ref().map_or(SERVER, |tenant| tenant.id);
@@ -60,7 +61,11 @@ impl App {
         let Some(allow) = &self.settings.network.allow else { return Vec::new() };
         let named = ceiling.networks.iter().enumerate().filter_map(|(n, text)| Some((n, network(text).ok()?)));
         let beyond = named.filter(|(_, network)| !allow.iter().any(|allowed| allowed.contains(network)));
-        let message = |network| format!("{network} is not among the networks that this server may reach; windlass.toml may add it: [network] allow = [\"{network}\"]");
+        let message = |network| {
+            format!(
+                "{network} is not among the networks that this server may reach; windlass.toml may add it: [network] allow = [\"{network}\"]"
+            )
+        };
         beyond.map(|(n, network)| Problem::new(format!("ceiling.networks[{n}]"), message(network))).collect()
     }
 
@@ -69,7 +74,12 @@ impl App {
         self.load_plugin(&plugin.digest).await?;
         let checked = self.executor.check(&plugin.digest, serde_json::to_string(&job.config)?).await;
         let path = |key: String| if key.is_empty() { format!("{field}.config") } else { format!("{field}.config.{key}") };
-        Ok(checked.err().unwrap_or_default().into_iter().map(|problem| Problem::new(path(problem.field), problem.message)).collect())
+        Ok(checked
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| Problem::new(path(problem.field), problem.message))
+            .collect())
     }
 }
 
@@ -83,7 +93,8 @@ fn beyond_own(parsed: &Parsed, standing: &Tenant) -> Vec<Problem> {
         ("limits", file.limits != standing.limits),
     ] {
         if changed {
-            problems.push(Problem::new(key, "only a server admin may change this; leave it as it is, or ask one to apply this file"));
+            problems
+                .push(Problem::new(key, "only a server admin may change this; leave it as it is, or ask one to apply this file"));
         }
     }
     problems
@@ -93,7 +104,8 @@ async fn no_plugin(tx: &mut Tx, job: &JobSpec, owner: Id) -> Result<String> {
     let mut all = tx.plugins().await?;
     all.retain(|plugin| plugin.tenant == SERVER || plugin.tenant == owner);
     all.sort_by_key(Plugin::version_key);
-    let versions: Vec<&str> = all.iter().rev().filter(|plugin| plugin.name == job.plugin.name).map(|plugin| plugin.version.as_str()).take(5).collect();
+    let versions: Vec<&str> =
+        all.iter().rev().filter(|plugin| plugin.name == job.plugin.name).map(|plugin| plugin.version.as_str()).take(5).collect();
     let near = did_you_mean(&job.plugin.name, all.iter().map(|plugin| plugin.name.as_str()));
     Ok(match versions.as_slice() {
         [] => format!("there is no plugin {}{near}; push it: windlass plugin push FILE", job.plugin.name),
@@ -108,7 +120,9 @@ fn beyond_probes(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Vec<Problem> 
             && !ceiling.probes.iter().any(|probe| probe == backlog.probe.word())
         {
             let word = backlog.probe.word();
-            let message = format!("probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]");
+            let message = format!(
+                "probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]"
+            );
             problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
         }
     }
@@ -121,7 +135,8 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
     let called = format!("{} {}", plugin.name, plugin.version);
     if !plugin.measures() {
         for (n, _) in job.triggers.iter().enumerate().filter(|(_, trigger)| trigger.kind() == "backlog") {
-            let message = format!("{called} has no backlog export and cannot measure one; choose a plugin that can, or a schedule");
+            let message =
+                format!("{called} has no backlog export and cannot measure one; choose a plugin that can, or a schedule");
             problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
         }
     }
@@ -143,7 +158,9 @@ fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)
         "sign" if !used(SecretUse::Sign) => {
             Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
         }
-        "secrets" if !used(SecretUse::Header) => Some(("secrets", "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\" }]")),
+        "secrets" if !used(SecretUse::Header) => {
+            Some(("secrets", "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\" }]"))
+        }
         "filesystem" if grant.scratch.0 == 0 => Some(("scratch", "scratch = \"16 MiB\"")),
         _ => None,
     }

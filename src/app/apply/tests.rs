@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::plugin::SERVER;
 use crate::vault::Vault;
 
-const FILE: &str = include_str!("../../../tests/data/tenant.toml");
+use crate::app::tenant_file::tests::GOOD as FILE;
 
 /// Has every plugin, and something against a configuration with `bad` in it.
 struct Judge;
@@ -43,6 +43,8 @@ impl Executor for Judge {
 pub(in crate::app) struct Place {
     pub app: App,
     clock: ManualClock,
+    /// Its threads run what the catalog asks of plugins.
+    _sandbox: Sandbox,
     _dir: tempfile::TempDir,
 }
 
@@ -63,18 +65,26 @@ impl Place {
             own: Vec::new(),
             extra_roots: Vec::new(),
             clock: shared.clone(),
-        });
+        })
+        .unwrap();
         let app = App {
             store,
             executor: Arc::new(Judge),
-            catalog: sandbox.unwrap().catalog().clone(),
+            catalog: sandbox.catalog().clone(),
             clock: shared,
             settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&dir.path().join("key"), None).unwrap()),
         };
-        let place = Self { app, clock, _dir: dir };
-        place.plugin("mediawiki-jobs", "1.4.2", &["http", "log", "sign"], &["windlass:plugin/job@1.0.0", "windlass:plugin/backlog@1.0.0"]).await;
-        place.plugin("noop", "0.1.0", &[], &["windlass:plugin/job@1.0.0"]).await;
+        let place = Self { app, clock, _sandbox: sandbox, _dir: dir };
+        place
+            .plugin(
+                "mediawiki-jobs",
+                "1.4.2",
+                &["http", "log", "sign"],
+                &["windlass:plugin/job@1.0.0", "windlass:plugin/backlog@1.0.0"],
+            )
+            .await;
+        place.plugin("noop", "1.0.0", &[], &["windlass:plugin/job@1.0.0"]).await;
         place
     }
 
@@ -122,7 +132,8 @@ fn line_of(text: &str) -> usize {
     FILE.lines().position(|line| line.contains(text)).unwrap() + 1
 }
 
-const UP_TO_DATE: [&str; 3] = ["tenant alpha: already up to date", "job alpha/drain-jobs: already up to date", "job alpha/nightly: already up to date"];
+const UP_TO_DATE: [&str; 3] =
+    ["tenant alpha: already up to date", "job alpha/drain-jobs: already up to date", "job alpha/nightly: already up to date"];
 
 #[tokio::test]
 async fn a_file_makes_a_tenant_once_and_again_nothing() {
@@ -136,7 +147,10 @@ async fn a_file_makes_a_tenant_once_and_again_nothing() {
     assert_eq!(place.apply(FILE).await.unwrap(), UP_TO_DATE);
     assert_eq!(place.jobs().await, made, "no new revision");
     assert_eq!(*place.app.store.signals().changes().borrow(), commits, "nothing was written");
-    let reordered = FILE.replace("api = \"http://127.0.0.1:8091/w/api.php\", index = \"http://127.0.0.1:8091/w/index.php\"", "index = \"http://127.0.0.1:8091/w/index.php\", api = \"http://127.0.0.1:8091/w/api.php\"");
+    let reordered = FILE.replace(
+        "api = \"http://127.0.0.1:8091/w/api.php\", index = \"http://127.0.0.1:8091/w/index.php\"",
+        "index = \"http://127.0.0.1:8091/w/index.php\", api = \"http://127.0.0.1:8091/w/api.php\"",
+    );
     assert_eq!(place.apply(&reordered).await.unwrap(), UP_TO_DATE, "the order of keys is no change");
 }
 
@@ -151,7 +165,8 @@ async fn new_schedules_know_when_they_are_due_and_standing_triggers_stay() {
     let next = tx.next_due().await.unwrap().unwrap();
     assert_eq!(next.rfc3339(), "2026-11-23T01:30:00.000Z");
     drop(tx);
-    let changed = place.apply(&FILE.replace("every = \"15s\"", "every = \"20s\"").replace("weight = 1 ", "weight = 3 ")).await.unwrap();
+    let changed =
+        place.apply(&FILE.replace("every = \"15s\"", "every = \"20s\"").replace("weight = 1 ", "weight = 3 ")).await.unwrap();
     assert_eq!(changed[..2], ["tenant alpha: updated (weight)", "job alpha/drain-jobs: updated (triggers[0].backlog.every)"]);
     let after = place.app.store.read().await.unwrap().triggers_of(job.id).await.unwrap();
     assert_ne!(after[0].id, before[0].id);
@@ -163,7 +178,11 @@ async fn another_zone_of_the_tenant_moves_its_schedules() {
     let place = Place::new().await;
     place.apply(FILE).await.unwrap();
     let changed = place.apply(&FILE.replace("zone = \"Europe/Berlin\"", "zone = \"UTC\"")).await.unwrap();
-    let expected = ["tenant alpha: updated (zone)", "job alpha/drain-jobs: updated (triggers[1].zone)", "job alpha/nightly: updated (triggers[0].zone)"];
+    let expected = [
+        "tenant alpha: updated (zone)",
+        "job alpha/drain-jobs: updated (triggers[1].zone)",
+        "job alpha/nightly: updated (triggers[0].zone)",
+    ];
     assert_eq!(changed, expected);
     let next = place.app.store.read().await.unwrap().next_due().await.unwrap().unwrap();
     assert_eq!(next.rfc3339(), "2026-11-23T02:30:00.000Z");
@@ -173,7 +192,9 @@ async fn another_zone_of_the_tenant_moves_its_schedules() {
 async fn a_newer_plugin_is_an_update_of_jobs_that_ask_for_its_line() {
     let place = Place::new().await;
     place.apply(FILE).await.unwrap();
-    place.plugin("mediawiki-jobs", "1.5.0", &["http", "sign"], &["windlass:plugin/job@1.0.0", "windlass:plugin/backlog@1.0.0"]).await;
+    place
+        .plugin("mediawiki-jobs", "1.5.0", &["http", "sign"], &["windlass:plugin/job@1.0.0", "windlass:plugin/backlog@1.0.0"])
+        .await;
     assert_eq!(place.apply(FILE).await.unwrap()[1], "job alpha/drain-jobs: updated (plugin)");
     assert_eq!(place.jobs().await["drain-jobs"].digest, "sha256:mediawiki-jobs-1.5.0");
     assert_eq!(place.apply(FILE).await.unwrap(), UP_TO_DATE);
@@ -184,7 +205,11 @@ async fn a_job_that_the_file_does_not_name_any_more_is_removed_and_its_waiting_r
     let place = Place::new().await;
     place.apply(FILE).await.unwrap();
     let job = place.jobs().await.remove("nightly").unwrap();
-    let run = place.app.run_now("alpha", "nightly", crate::app::enqueue::Request::default(), Cause::Manual, &Who::server()).await.unwrap();
+    let run = place
+        .app
+        .run_now("alpha", "nightly", crate::app::enqueue::Request::default(), Cause::Manual, &Who::server())
+        .await
+        .unwrap();
     let cut = FILE.find("[[job]]\nname = \"nightly\"").unwrap();
     assert_eq!(place.apply(&FILE[..cut]).await.unwrap(), [UP_TO_DATE[0], UP_TO_DATE[1], "job alpha/nightly: removed"]);
     assert!(!place.jobs().await.contains_key("nightly"));
@@ -220,15 +245,36 @@ async fn what_was_not_granted_is_refused() {
     let place = Place::new().await;
     let line = line_of("http = [{ host");
     let wrong = place.refused("http = [{ host = \"http://127.0.0.1:8091\"", "http = [{ host = \"http://10.0.0.1\"").await;
-    let says = "http://10.0.0.1 is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [\"http://10.0.0.1\"]";
+    let says =
+        "http://10.0.0.1 is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [\"http://10.0.0.1\"]";
     assert_eq!(wrong, [format!("alpha.toml:{line}: job[0].grant.http[0].host: {says}")]);
     for (good, bad, says) in [
         ("memory = \"64 MiB\"", "memory = \"1 GiB\"", "job[0].grant.memory: 1.0 GiB is above the tenant's ceiling of 256.0 MiB"),
-        ("probes = [\"plugin\"]", "probes = [\"http\"]", "job[0].triggers[0].backlog.probe: probes of the kind \"plugin\" are not within the tenant's ceiling"),
-        ("http = [{ host = \"http://127.0.0.1:8091\", methods = [\"GET\", \"POST\"] }]", "", "job[0].grant.http: mediawiki-jobs 1.4.2 asks for \"http\" and the job grants none"),
-        ("mediawiki-jobs@1\"", "mediawiki-jobs@2\"", "job[0].plugin: there is no mediawiki-jobs@2; of this plugin there are 1.4.2"),
-        ("mediawiki-jobs@1\"", "mediawiki-job\"", "job[0].plugin: there is no plugin mediawiki-job (did you mean \"mediawiki-jobs\"?); push it: windlass plugin push FILE"),
-        ("mediawiki-jobs@1\"", "noop\"", "job[0].triggers[0].backlog.probe: noop 0.1.0 has no backlog export and cannot measure one"),
+        (
+            "probes = [\"plugin\"]",
+            "probes = [\"http\"]",
+            "job[0].triggers[0].backlog.probe: probes of the kind \"plugin\" are not within the tenant's ceiling",
+        ),
+        (
+            "http = [{ host = \"http://127.0.0.1:8091\", methods = [\"GET\", \"POST\"] }]",
+            "",
+            "job[0].grant.http: mediawiki-jobs 1.4.2 asks for \"http\" and the job grants none",
+        ),
+        (
+            "mediawiki-jobs@1\"",
+            "mediawiki-jobs@2\"",
+            "job[0].plugin: there is no mediawiki-jobs@2; of this plugin there are 1.4.2",
+        ),
+        (
+            "mediawiki-jobs@1\"",
+            "mediawiki-job\"",
+            "job[0].plugin: there is no plugin mediawiki-job (did you mean \"mediawiki-jobs\"?); push it: windlass plugin push FILE",
+        ),
+        (
+            "mediawiki-jobs@1\"",
+            "noop\"",
+            "job[0].triggers[0].backlog.probe: noop 1.0.0 has no backlog export and cannot measure one",
+        ),
         ("batch = 500", "bad = 1", "job[0].config.bad: there is no such key; write api"),
     ] {
         let wrong = place.refused(good, bad).await;
@@ -245,8 +291,21 @@ async fn a_tenants_admin_stays_inside_the_ceiling_and_the_tenant() {
     let who = Who { name: "ada".into(), role: Role::Admin, tenant: Some(tenant) };
     assert_eq!(place.apply_as(FILE, &who).await.unwrap(), UP_TO_DATE, "an unchanged ceiling may stand in the file");
     let wrong = place.apply_as(&FILE.replace("256 MiB", "1 GiB"), &who).await.unwrap_err().to_string();
-    assert_eq!(wrong, format!("alpha.toml:{}: ceiling: only a server admin may change this; leave it as it is, or ask one to apply this file", line_of("[ceiling]")));
-    assert!(place.apply_as(&FILE.replace("weight = 1 ", "weight = 9 "), &who).await.unwrap_err().to_string().contains(": weight: only a server admin"));
+    assert_eq!(
+        wrong,
+        format!(
+            "alpha.toml:{}: ceiling: only a server admin may change this; leave it as it is, or ask one to apply this file",
+            line_of("[ceiling]")
+        )
+    );
+    assert!(
+        place
+            .apply_as(&FILE.replace("weight = 1 ", "weight = 9 "), &who)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains(": weight: only a server admin")
+    );
     assert!(matches!(place.apply_as("tenant = \"beta\"\n", &who).await, Err(Error::NotFound(_))));
     let operator = Who { role: Role::Operator, ..who };
     assert!(matches!(place.apply_as(FILE, &operator).await, Err(Error::Forbidden(_))));
@@ -282,6 +341,9 @@ async fn a_job_with_very_many_unfinished_runs_is_not_removed() {
     place.app.store.enqueue((0..=REMOVE_LIMIT).map(|_| run()).collect()).await.unwrap();
     let cut = FILE.find("[[job]]\nname = \"nightly\"").unwrap();
     let wrong = place.apply(&FILE[..cut]).await.unwrap_err().to_string();
-    assert!(wrong.contains(": job: the file does not name the job nightly any more, which has more than 1000 unfinished runs"), "{wrong}");
+    assert!(
+        wrong.contains(": job: the file does not name the job nightly any more, which has more than 1000 unfinished runs"),
+        "{wrong}"
+    );
     assert!(place.jobs().await.contains_key("nightly"));
 }
