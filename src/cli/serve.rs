@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Who, member};
+use crate::app::{App, Who};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
@@ -93,7 +93,7 @@ impl Server {
         write_access(&app, &settings.data_dir, address).await?;
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
-        let setup_code = app.is_first_start().await?.then(|| member::random_text()[..12].to_owned());
+        let setup_code = app.is_first_start().await?.then(web::setup_code);
         let options = web::Options { setup_code: setup_code.clone(), https: settings.is_https(), stop: stop.clone() };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
