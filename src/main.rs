@@ -1,1 +1,24 @@
-fn main() {}
+//! Parses the command line, sets up the log, calls one command.
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+use windlass::cli::{self, LogFormat};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let (filter, format) = cli.log();
+    let Ok(filter) = EnvFilter::try_new(filter) else {
+        eprintln!("{filter:?} is no filter of a log: error, warn, info, debug, or parts such as windlass::runner=debug");
+        return ExitCode::from(2);
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    cli.run()
+}

@@ -1,1 +1,238 @@
-//! (to come)
+//! The command line. `serve`, `demo`, `doctor`, `bench` and `cron` work by themselves; the rest is a client of the API.
+//! docs/cli.md is its reference.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{DEFAULT_FILE, Settings};
+use stop::{BAD, Done, Stop};
+
+mod apply;
+mod backlog;
+mod client;
+mod cron;
+mod job;
+mod plugin;
+mod run;
+mod secret;
+mod show;
+mod stop;
+mod tenant;
+mod token;
+
+/// Per-tenant background jobs on cron and on backlog size, run as sandboxed WebAssembly plugins
+#[derive(Parser)]
+#[command(name = "windlass", version)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+pub struct Global {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// The server's address, with its token in WINDLASS_TOKEN; the one of the data folder, when absent
+    #[arg(long, global = true, value_name = "URL", env = "WINDLASS_SERVER")]
+    server: Option<String>,
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// windlass.toml
+    #[arg(long, global = true, value_name = "FILE", env = "WINDLASS_CONFIG")]
+    config: Option<PathBuf>,
+    /// What is logged to stderr: error, warn, info, debug, or a filter such as windlass::runner=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "WINDLASS_LOG", default_value = "info")]
+    log: String,
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Listen),
+    /// The server with four small wikis whose backlogs fall
+    Demo {
+        #[command(flatten)]
+        listen: Listen,
+        /// Without a browser: in a temporary folder, on a free port, until all backlogs are where they should be
+        #[arg(long)]
+        once: bool,
+    },
+    /// Make tenants and jobs as files say
+    Apply(apply::Command),
+    #[command(subcommand)]
+    Job(job::Command),
+    #[command(subcommand)]
+    Run(run::Command),
+    /// What waits at the targets
+    Backlog(backlog::Command),
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    #[command(subcommand)]
+    Secret(secret::Command),
+    #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Times of schedules
+    #[command(subcommand)]
+    Cron(cron::Command),
+    /// Check data folder, database, clock, engine and free space
+    Doctor,
+    /// Measure this machine
+    Bench {
+        /// No-op runs to drain
+        #[arg(long, default_value_t = 50_000)]
+        runs: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+#[derive(Args)]
+struct Listen {
+    /// Address and port; port 0 is a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// Parses the command line, or ends as clap does: 0 after help, 2 for wrong use.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(args).map_err(|wrong| {
+        // Nobody is left to tell when this fails.
+        let _ = wrong.print();
+        ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(stop::WRONG))
+    })
+}
+
+impl Cli {
+    /// The filter and format of the log.
+    pub fn log(&self) -> (&str, LogFormat) {
+        (&self.global.log, self.global.log_format)
+    }
+
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        match self.done() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(stop) => stop.exit(),
+        }
+    }
+
+    fn done(self) -> Done {
+        let Self { global, command } = self;
+        match command {
+            Command::Serve(listen) => Ok(server::serve(global.settings(&listen)?)?),
+            Command::Demo { listen, once: false } => Ok(server::demo(global.settings(&listen)?)?),
+            Command::Demo { listen, once: true } => good(server::demo_once(global.settings(&listen)?, global.json)?),
+            Command::Apply(command) => apply::run(&command, &global),
+            Command::Job(command) => job::run(command, &global),
+            Command::Run(command) => run::run(command, &global),
+            Command::Backlog(command) => backlog::run(&command, &global),
+            Command::Tenant(command) => tenant::run(&command, &global),
+            Command::Secret(command) => secret::run(command, &global),
+            Command::Token(command) => token::run(command, &global),
+            Command::Plugin(command) => plugin::run(command, &global),
+            Command::Cron(command) => cron::run(command, &global),
+            Command::Doctor => good(server::doctor(global.settings(&Listen { listen: None })?, global.json)?),
+            Command::Bench { runs, seed } => Ok(server::bench(runs, seed, global.json)?),
+        }
+    }
+}
+
+/// A command that ran and has said what is bad.
+fn good(well: bool) -> Done {
+    if well { Ok(()) } else { Err(Stop::silent(BAD)) }
+}
+
+impl Global {
+    /// Of the node: the configuration, and the command line over it.
+    fn settings(&self, listen: &Listen) -> Done<Settings> {
+        let standing = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+        let file = self.config.clone().or_else(standing);
+        let mut settings = Settings::load(file.as_deref(), std::env::vars())?;
+        if let Some(data_dir) = &self.data_dir {
+            settings.data_dir.clone_from(data_dir);
+        }
+        if let Some(listen) = listen.listen {
+            settings.listen = listen;
+        }
+        Ok(settings)
+    }
+
+    /// Where the server of this machine leaves its address.
+    fn data_dir(&self) -> Done<PathBuf> {
+        Ok(self.settings(&Listen { listen: None })?.data_dir)
+    }
+}
+
+/// A variable that is for the command line and no setting.
+#[expect(clippy::disallowed_methods, reason = "a token must not stand in argv, which every process can read, nor in the settings")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Between two looks at the server.
+#[expect(clippy::disallowed_methods, reason = "the command line has one thread and no runtime")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// What puts the parts together.
+mod server {
+    use crate::config::Settings;
+
+    pub fn serve(_: Settings) -> anyhow::Result<()> {
+        anyhow::bail!("serve is not in this build")
+    }
+
+    pub fn demo(_: Settings) -> anyhow::Result<()> {
+        anyhow::bail!("demo is not in this build")
+    }
+
+    pub fn demo_once(_: Settings, _: bool) -> anyhow::Result<bool> {
+        anyhow::bail!("demo is not in this build")
+    }
+
+    pub fn doctor(_: Settings, _: bool) -> anyhow::Result<bool> {
+        anyhow::bail!("doctor is not in this build")
+    }
+
+    pub fn bench(_: usize, _: u64, _: bool) -> anyhow::Result<()> {
+        anyhow::bail!("bench is not in this build")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_use_is_2_and_help_is_0() {
+        let code = |line: &str| parse(line.split(' ').map(OsString::from)).map(|_| ()).unwrap_err();
+        assert_eq!(format!("{:?}", code("windlass job walk")), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(format!("{:?}", code("windlass --version")), format!("{:?}", ExitCode::SUCCESS));
+    }
+}

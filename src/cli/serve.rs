@@ -18,8 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
-use crate::plugin::Executor;
-use crate::plugin::sandbox::{self, Sandbox};
+use crate::plugin::{self, Executor, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::Store;
 use crate::vault::Vault;
@@ -69,7 +68,7 @@ impl Server {
         let address = listener.local_addr()?;
         note_owner(&lock, address)?;
         let store = Store::open(&settings.database(), clock.clone()).await?;
-        let sandbox = Arc::new(Sandbox::new(sandbox::Settings {
+        let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
@@ -94,7 +93,7 @@ impl Server {
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
-        let options = web::Options { setup_code: setup_code.clone(), https: settings.is_https(), stop: stop.clone() };
+        let options = web::Options { setup_code: setup_code.clone(), https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")), stop: stop.clone() };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
         Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })

@@ -7,6 +7,7 @@ use axum::routing::{any, delete, get, post};
 use crate::app::App;
 use crate::error::{Error, Result};
 
+mod apply;
 mod backlog;
 mod extract;
 mod job;
@@ -19,16 +20,17 @@ pub mod shape;
 mod tenant;
 mod token;
 
-/// Bytes of a plugin's component.
-pub const PLUGIN_LIMIT: usize = 32 * 1024 * 1024;
+/// Bytes of a plugin's component, and of all files of one `apply`.
+const LARGE_LIMIT: usize = 32 * 1024 * 1024;
 /// Bytes of any other body: an input, a secret.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
 /// All of `/api/v1`, for the server to merge.
 pub fn router(app: App) -> Router {
     let large = Router::new()
-        .route("/plugins", get(plugin::list))
-        .layer(DefaultBodyLimit::max(PLUGIN_LIMIT));
+        .route("/plugins", get(plugin::list).post(plugin::push))
+        .route("/apply", post(apply::apply))
+        .layer(DefaultBodyLimit::max(LARGE_LIMIT));
     let routes = Router::new()
         .route("/tenants", get(tenant::list))
         .route("/tenants/{tenant}", get(tenant::show))

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
 
-use super::extract::Caller;
-use super::shape::{List, PluginJson};
+use super::extract::{Asked, Caller, Raw};
+use super::read;
+use super::shape::{List, PluginJson, Pushed};
 use crate::app::App;
 use crate::domain::plugin::Plugin;
 use crate::error::Result;
@@ -23,6 +26,28 @@ pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<Li
         shape(plugin, tenant)
     };
     Ok(Json(List::whole(plugins.into_iter().map(shape).collect())))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct For {
+    name: Option<String>,
+    tenant: Option<String>,
+}
+
+/// The body is the component. 201 for a new one, 200 when the same bytes were there.
+pub async fn push(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Asked(to): Asked<For>,
+    Raw(bytes): Raw,
+) -> Result<(StatusCode, Json<Pushed>)> {
+    if let Some(tenant) = &to.tenant {
+        read::within(&app, &who, tenant).await?;
+    }
+    let (plugin, new) = app.push(to.name.as_deref(), bytes.into(), to.tenant.as_deref(), &who).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(Pushed { plugin: shape(plugin, to.tenant), new })))
 }
 
 fn shape(plugin: Plugin, tenant: Option<String>) -> PluginJson {

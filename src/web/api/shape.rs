@@ -378,6 +378,33 @@ pub struct SourceJson {
     pub text: String,
 }
 
+/// The answer of `POST apply`, in the order of the files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Applied {
+    pub changes: Vec<ChangeJson>,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeJson {
+    /// As in `tenant alpha` or `job alpha/drain-jobs`.
+    pub object: String,
+    /// created, updated, already up to date, removed
+    pub result: String,
+    /// updated: the dotted keys that changed.
+    #[serde(default)]
+    pub what: Vec<String>,
+}
+
+/// The answer of `POST plugins`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pushed {
+    #[serde(flatten)]
+    pub plugin: PluginJson,
+    /// False: the same bytes were there.
+    pub new: bool,
+}
+
 /// RFC 9457; `web::error` writes it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProblemJson {

@@ -1,0 +1,157 @@
+//! `windlass job …`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::Global;
+use super::client::{Client, job};
+use super::run::{final_word, wait};
+use super::show::{Table, now, or_dash, say, say_json, short, when, when_some};
+use super::stop::{BAD, Done, Stop, WRONG};
+use crate::web::api::shape::{JobJson, List, NewRunJson, RunJson, Started};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// All jobs, with their health
+    List {
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// One job: triggers, next times, definition
+    Show(Which),
+    /// Start a run
+    Run(Start),
+    /// No new run starts until it is resumed
+    Pause(Which),
+    Resume(Which),
+}
+
+#[derive(Args)]
+pub struct Which {
+    /// TENANT/JOB
+    job: String,
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Start {
+    #[command(flatten)]
+    which: Which,
+    /// JSON that the run gets
+    #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
+    input: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    input_file: Option<PathBuf>,
+    /// The same key within 24 h gets the same run
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Wait for its end; exit 1 when that is not a success
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: exit 4 after so long
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration, requires = "wait")]
+    timeout: Option<Duration>,
+}
+
+pub fn run(command: Command, global: &Global) -> Done {
+    let client = Client::open(global)?;
+    match command {
+        Command::List { tenant } => list(&client, tenant.as_deref(), global.json),
+        Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
+        Command::Run(asked) => start(&client, asked, global.json),
+        Command::Pause(which) => switch(&client, &which, "pause", global.json),
+        Command::Resume(which) => switch(&client, &which, "resume", global.json),
+    }
+}
+
+impl Which {
+    fn address(&self) -> Done<String> {
+        let (tenant, job) = job(&self.job, self.tenant.as_deref())?;
+        Ok(format!("tenants/{tenant}/jobs/{job}"))
+    }
+}
+
+fn list(client: &Client, tenant: Option<&str>, json: bool) -> Done {
+    let mut jobs: Vec<JobJson> = Vec::new();
+    for tenant in client.tenants(tenant)? {
+        jobs.extend(client.all::<JobJson>(&format!("tenants/{tenant}/jobs"))?.items);
+    }
+    if json {
+        return say_json(&List::whole(jobs));
+    }
+    let now = now();
+    let mut table = Table::new(&["job", "health", "plugin", "next", "why"]);
+    for job in jobs {
+        let plugin = format!("{} {}", job.plugin.name, or_dash(job.plugin.version));
+        table.row(vec![format!("{}/{}", job.tenant, job.name), job.health, plugin, when_some(job.next_due_at, now), short(&job.why, 80)]);
+    }
+    table.print("no jobs: windlass apply FILE makes them")
+}
+
+fn show(job: &JobJson, json: bool) -> Done {
+    if json {
+        return say_json(job);
+    }
+    let now = now();
+    say(format_args!("{}/{}   {}{}", job.tenant, job.name, job.health, if job.why.is_empty() { String::new() } else { format!(": {}", job.why) }))?;
+    if let (Some(at), Some(by)) = (job.paused_at, &job.paused_by) {
+        say(format_args!("paused    {} by {by}", when(at, now)))?;
+    }
+    say(format_args!("plugin    {} {} ({})", job.plugin.name, or_dash(job.plugin.version.as_ref()), short(&job.plugin.digest, 20)))?;
+    say(format_args!("class     {}, at most {} unfinished", job.class, job.max_live))?;
+    for trigger in &job.triggers {
+        say(format_args!("{:<9} {}", trigger.kind, trigger.spec))?;
+        let times: Vec<String> = trigger.next.iter().map(|at| at.rfc3339()).collect();
+        if !times.is_empty() {
+            say(format_args!("          next {}", times.join(", ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn switch(client: &Client, which: &Which, verb: &str, json: bool) -> Done {
+    let job: JobJson = client.post(&format!("{}/{verb}", which.address()?))?;
+    if json {
+        return say_json(&job);
+    }
+    say(format_args!("{}/{} is {}", job.tenant, job.name, if job.paused_at.is_some() { "paused" } else { "not paused" }))
+}
+
+fn start(client: &Client, asked: Start, json: bool) -> Done {
+    let address = format!("{}/runs", asked.which.address()?);
+    let body = NewRunJson { input: input(asked.input, asked.input_file)? };
+    let headers: Vec<(&str, &str)> = asked.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+    let answer: Started = client.post_json(&address, &body, &headers)?;
+    if !asked.wait {
+        return started(&answer, json);
+    }
+    let run = wait(client, &answer.run, asked.timeout)?;
+    if json { say_json(&run)? } else { say(final_word(&run))? }
+    if run.state == "succeeded" { Ok(()) } else { Err(Stop::silent(BAD)) }
+}
+
+/// Says what became of the wish for a run.
+pub fn started(answer: &Started<RunJson>, json: bool) -> Done {
+    if json {
+        return say_json(answer);
+    }
+    let (run, how) = (&answer.run, match (answer.merged, answer.repeated) {
+        (true, _) => "merged with",
+        (_, true) => "was started before as",
+        _ => "started",
+    });
+    say(format_args!("{how} {}/{} ({})", run.tenant, run.id, run.page_state))
+}
+
+fn input(text: Option<String>, file: Option<PathBuf>) -> Done<Option<Value>> {
+    let text = match (text, file) {
+        (Some(text), _) => text,
+        (None, Some(file)) => std::fs::read_to_string(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?,
+        (None, None) => return Ok(None),
+    };
+    serde_json::from_str(&text).map(Some).map_err(|wrong| Stop::new(WRONG, format!("the input is no JSON: {wrong}")))
+}

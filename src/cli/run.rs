@@ -1,0 +1,233 @@
+//! `windlass run …`
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::client::{self, Client};
+use super::job::started;
+use super::show::{Table, now, or_dash, passing, say, say_json, short, when};
+use super::stop::{Done, Stop, TIMED_OUT};
+use crate::web::api::shape::{Count, List, LogJson, RunJson};
+
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(400);
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs, newest first
+    List(Listed),
+    /// One run with its attempts
+    Show(Which),
+    /// What the run said
+    Logs {
+        #[command(flatten)]
+        which: Which,
+        /// Go on until the run is over
+        #[arg(long, short)]
+        follow: bool,
+        /// That attempt alone
+        #[arg(long)]
+        attempt: Option<u32>,
+    },
+    /// A new run with the input of one that is over
+    Rerun(Which),
+    /// End a waiting run; ask a running one to stop
+    Cancel(Which),
+}
+
+#[derive(Args)]
+pub struct Which {
+    /// TENANT/ID
+    run: String,
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Listed {
+    #[arg(long)]
+    tenant: Option<String>,
+    /// JOB, or TENANT/JOB
+    #[arg(long)]
+    job: Option<String>,
+    /// waiting, running, succeeded, dead or cancelled
+    #[arg(long)]
+    state: Option<String>,
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    limit: u32,
+}
+
+pub fn run(command: Command, global: &Global) -> Done {
+    let client = Client::open(global)?;
+    match command {
+        Command::List(listed) => list(&client, listed, global.json),
+        Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
+        Command::Logs { which, follow, attempt } => logs(&client, &which, follow, attempt, global.json),
+        Command::Rerun(which) => started(&client.post(&format!("{}/rerun", which.address()?))?, global.json),
+        Command::Cancel(which) => {
+            let run: RunJson = client.post(&format!("{}/cancel", which.address()?))?;
+            if global.json { say_json(&run) } else { say(format_args!("{}/{} is {}", run.tenant, run.id, run.page_state)) }
+        }
+    }
+}
+
+impl Which {
+    fn address(&self) -> Done<String> {
+        let (tenant, run) = client::run(&self.run, self.tenant.as_deref())?;
+        Ok(address(&tenant, run))
+    }
+}
+
+fn address(tenant: &str, run: crate::id::Id) -> String {
+    format!("tenants/{tenant}/runs/{run}")
+}
+
+fn list(client: &Client, listed: Listed, json: bool) -> Done {
+    let (tenant, job) = match &listed.job {
+        Some(job) if job.contains('/') || listed.tenant.is_some() => {
+            let (tenant, job) = client::job(job, listed.tenant.as_deref())?;
+            (Some(tenant), Some(job))
+        }
+        Some(job) => (None, Some(client::job(job, Some("any"))?.1)),
+        None => (listed.tenant.clone(), None),
+    };
+    let mut query = format!("limit={}", listed.limit);
+    if let Some(job) = &job {
+        query += &format!("&job={job}");
+    }
+    if let Some(state) = listed.state.as_deref() {
+        // Only letters stand in an address; the server names the states there are.
+        query += &format!("&state={}", state.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
+    }
+    let mut whole = List { items: Vec::<RunJson>::new(), next: None, count: Count { value: 0, capped: false } };
+    let tenants = client.tenants(tenant.as_deref())?;
+    let one = tenants.len() == 1;
+    for tenant in tenants {
+        let page: List<RunJson> = client.get(&format!("tenants/{tenant}/runs?{query}"))?;
+        whole.items.extend(page.items);
+        whole.count = Count { value: whole.count.value + page.count.value, capped: whole.count.capped || page.count.capped };
+        // A cursor belongs to one tenant.
+        whole.next = page.next.filter(|_| one);
+    }
+    whole.items.sort_by_key(|run| std::cmp::Reverse(run.id));
+    whole.items.truncate(listed.limit as usize);
+    if json { say_json(&whole) } else { table(&whole) }
+}
+
+fn table(list: &List<RunJson>) -> Done {
+    let now = now();
+    let mut table = Table::new(&["run", "job", "state", ">attempt", "made", "trigger", "what"]);
+    for run in &list.items {
+        let attempt = format!("{}/{}", run.attempt, run.max_attempts);
+        let what = [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| short(text, 70)).unwrap_or_default();
+        table.row(vec![
+            format!("{}/{}", run.tenant, run.id),
+            run.job.clone(),
+            run.page_state.clone(),
+            attempt,
+            when(run.created_at, now),
+            run.trigger.kind.clone(),
+            what,
+        ]);
+    }
+    table.print("no such runs")?;
+    let more = list.count.value > list.items.len() as u64;
+    if more { say(format_args!("{} of {}{}", list.items.len(), list.count.value, if list.count.capped { "+" } else { "" })) } else { Ok(()) }
+}
+
+fn show(run: &RunJson, json: bool) -> Done {
+    if json {
+        return say_json(run);
+    }
+    let now = now();
+    say(final_word(run))?;
+    let line = |name: &str, text: String| say(format_args!("{name:<9} {text}"));
+    line("job", format!("{}/{}", run.tenant, run.job))?;
+    let by = run.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    line("trigger", format!("{}{by}, {}", run.trigger.kind, when(run.created_at, now)))?;
+    line("plugin", format!("{} {}", run.plugin.name, or_dash(run.plugin.version.as_ref())))?;
+    line("spent", format!("{} of {} attempts, lost {}, deferred {}", run.failed, run.max_attempts, run.lost, run.snoozed))?;
+    if let Some(progress) = &run.progress {
+        line("progress", format!("{} of {} {}", progress.done, or_dash(progress.total), progress.message))?;
+    }
+    if let Some(counts) = &run.counts {
+        line("pieces", format!("{} taken, {} done, {} failed, {} left", counts.taken, counts.done, counts.failed, or_dash(counts.left)))?;
+    }
+    line("input", run.input.to_string())?;
+    if !run.output.is_null() {
+        line("output", run.output.to_string())?;
+    }
+    if let Some(of) = run.rerun_of {
+        line("re-run of", of.to_string())?;
+    }
+    let mut table = Table::new(&[">attempt", "outcome", "started", "message"]);
+    for attempt in run.attempts.iter().flatten() {
+        let message = attempt.message.as_deref().unwrap_or_default();
+        table.row(vec![attempt.attempt.to_string(), attempt.outcome.clone(), when(attempt.started_at, now), short(message, 100)]);
+    }
+    table.print("no attempt yet")
+}
+
+/// A run in one line.
+pub fn final_word(run: &RunJson) -> String {
+    let cause = run.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+    let text = [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| format!(": {text}")).unwrap_or_default();
+    format!("{}/{} {}{cause}{text}", run.tenant, run.id, run.page_state)
+}
+
+/// Looks at the run until it is over.
+pub fn wait(client: &Client, run: &RunJson, timeout: Option<Duration>) -> Done<RunJson> {
+    let (began, address) = (Instant::now(), address(&run.tenant, run.id));
+    loop {
+        let run: RunJson = client.get(&address)?;
+        if is_over(&run.state) {
+            passing("");
+            return Ok(run);
+        }
+        if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+            passing("");
+            return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still", run.tenant, run.id, run.page_state)));
+        }
+        let progress = run.progress.as_ref().map(|p| format!(" {} of {} {}", p.done, or_dash(p.total), p.message)).unwrap_or_default();
+        passing(&format!("{} {}{progress}", run.id, run.page_state));
+        super::pause(LOOK);
+    }
+}
+
+fn is_over(state: &str) -> bool {
+    !matches!(state, "waiting" | "running")
+}
+
+fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json: bool) -> Done {
+    let address = which.address()?;
+    let only = attempt.map(|attempt| format!("attempt={attempt}&")).unwrap_or_default();
+    let mut after = String::new();
+    loop {
+        let page: LogJson = client.get(&format!("{address}/logs?{only}limit=1000{after}"))?;
+        for line in &page.lines.items {
+            if json {
+                // One object a line, so that a program can follow too.
+                say(serde_json::to_string(line)?)?;
+                continue;
+            }
+            let level = serde_json::to_value(line.level)?;
+            let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+            say(format_args!("{} {} {:<5} {}{fields}", line.at.rfc3339(), line.attempt, level.as_str().unwrap_or_default(), line.message))?;
+        }
+        if let Some(last) = page.lines.items.last() {
+            after = format!("&after={}.{}", last.attempt, last.number);
+        }
+        if page.lines.next.is_some() {
+            continue;
+        }
+        if !follow || is_over(&page.state) {
+            if page.dropped > 0 && !json {
+                say(format_args!("({} more lines were over the limit and dropped)", page.dropped))?;
+            }
+            return Ok(());
+        }
+        super::pause(LOOK);
+    }
+}

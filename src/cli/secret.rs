@@ -1,0 +1,84 @@
+//! `windlass secret …`: values come from stdin or a file, never from the command line, which every process can read.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::Global;
+use super::client::{self, Client};
+use super::show::{Table, now, say, say_json, when, when_some};
+use super::stop::{Done, Stop, WRONG};
+use crate::domain::plugin::is_name;
+use crate::web::api::shape::{List, SecretJson};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Set a secret; its value comes from stdin, without the line end at its end
+    Set {
+        /// TENANT/NAME
+        secret: String,
+        #[arg(long)]
+        tenant: Option<String>,
+        /// The value, byte for byte
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+    },
+    /// Names, never values
+    List {
+        #[arg(value_name = "TENANT", required_unless_present = "tenant")]
+        of: Option<String>,
+        #[arg(long, conflicts_with = "of")]
+        tenant: Option<String>,
+    },
+}
+
+pub fn run(command: Command, global: &Global) -> Done {
+    let client = Client::open(global)?;
+    match command {
+        Command::Set { secret, tenant, from_file } => {
+            let (tenant, name) = client::named(&secret, tenant.as_deref(), "NAME")?;
+            if !is_name(&name) {
+                return Err(Stop::new(WRONG, format!("{name:?} is no name of a secret: a-z, 0-9 and -, beginning with a letter")));
+            }
+            let set: SecretJson = client.put_bytes(&format!("tenants/{tenant}/secrets/{name}"), &value(from_file)?)?;
+            if global.json { say_json(&set) } else { say(format_args!("{tenant}/{name} is set (version {})", set.version)) }
+        }
+        Command::List { of, tenant } => {
+            let tenant = client::tenant(&of.or(tenant).unwrap_or_default())?;
+            list(&client.get(&format!("tenants/{tenant}/secrets"))?, global.json)
+        }
+    }
+}
+
+fn list(list: &List<SecretJson>, json: bool) -> Done {
+    if json {
+        return say_json(list);
+    }
+    let now = now();
+    let mut table = Table::new(&["secret", ">version", "set", "used"]);
+    for secret in &list.items {
+        table.row(vec![secret.name.clone(), secret.version.to_string(), when(secret.updated_at, now), when_some(secret.used_at, now)]);
+    }
+    table.print("no secrets")
+}
+
+fn value(file: Option<PathBuf>) -> Done<Vec<u8>> {
+    if let Some(file) = file {
+        return std::fs::read(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())));
+    }
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Stop::new(WRONG, "give the value on stdin (it would show on a terminal): windlass secret set TENANT/NAME < FILE"));
+    }
+    let mut value = Vec::new();
+    stdin.read_to_end(&mut value)?;
+    // `echo value |` ends with one that nobody meant.
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}

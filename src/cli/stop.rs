@@ -1,0 +1,81 @@
+//! How a command ends when it does not end well: what to say, and the exit code (docs/cli.md).
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use crate::error::Error;
+
+/// It ran, and the answer is bad: a run dead, a check failed.
+pub const BAD: u8 = 1;
+/// Wrong use or bad input.
+pub const WRONG: u8 = 2;
+/// No server, or no permission.
+pub const NO_SERVER: u8 = 3;
+/// The time for waiting was over.
+pub const TIMED_OUT: u8 = 4;
+
+pub type Done<T = ()> = Result<T, Stop>;
+
+/// Why a command stops.
+#[derive(Debug)]
+pub struct Stop {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl Stop {
+    pub fn new(code: u8, line: impl Display) -> Self {
+        Self { code, lines: vec![line.to_string()] }
+    }
+
+    /// Said already, on stdout.
+    pub fn silent(code: u8) -> Self {
+        Self { code, lines: Vec::new() }
+    }
+
+    pub fn problems(problems: &[crate::error::Problem]) -> Self {
+        Self { code: WRONG, lines: problems.iter().map(ToString::to_string).collect() }
+    }
+
+    /// Says it, one problem a line.
+    pub fn exit(&self) -> ExitCode {
+        for line in &self.lines {
+            eprintln!("{line}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(problems) => Self::problems(&problems),
+            Error::NotFound(text) => Self::new(WRONG, text),
+            Error::Unauthorized(text) | Error::Forbidden(text) | Error::Unavailable(text) => Self::new(NO_SERVER, text),
+            Error::Conflict(text) => Self::new(BAD, text),
+            Error::Internal(cause) => Self::new(BAD, format!("{cause:#}")),
+        }
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        // `windlass run list | head`: whoever reads has enough.
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::silent(0) } else { Self::new(BAD, error) }
+    }
+}
+
+impl From<serde_json::Error> for Stop {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(BAD, format!("the server's answer is not what this version expects: {error}"))
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::new(BAD, format!("{error:#}")),
+        }
+    }
+}
