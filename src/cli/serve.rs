@@ -76,7 +76,7 @@ impl Server {
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
-        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), std::env::var("WINDLASS_SECRET_KEY").ok().as_deref())?);
+        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {

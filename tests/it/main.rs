@@ -5,4 +5,5 @@ mod house;
 mod plugin;
 mod runner;
 mod store;
+mod web;
 mod world;
