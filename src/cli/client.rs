@@ -44,7 +44,9 @@ impl Client {
         let (server, token) = match (&global.server, super::variable("WINDLASS_TOKEN")) {
             (Some(server), Some(token)) => (server.clone(), token),
             // The token of this machine's server is for no other.
-            (Some(_), None) => return Err(Stop::new(NO_SERVER, "set WINDLASS_TOKEN to a token of that server: windlass token issue makes one")),
+            (Some(_), None) => {
+                return Err(Stop::new(NO_SERVER, "set WINDLASS_TOKEN to a token of that server: windlass token issue makes one"));
+            }
             (None, token) => {
                 let access = access(&global.data_dir()?)?;
                 (access.server, token.unwrap_or(access.token))
@@ -100,7 +102,8 @@ impl Client {
 
     fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<T> {
         let url = format!("{}/api/v1/{path}", self.server);
-        let mut request = ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -120,7 +123,8 @@ impl Client {
         };
         let answer = answer.map_err(|wrong| self.unreachable(&wrong))?;
         let status = answer.status().as_u16();
-        let text = answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
+        let text =
+            answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
         if (200..300).contains(&status) {
             let text: &[u8] = if text.is_empty() { b"null" } else { &text };
             return Ok(serde_json::from_slice(text)?);

@@ -36,7 +36,10 @@ pub fn run(command: Command, global: &Global) -> Done {
             let mut query = Vec::new();
             if let Some(name) = name {
                 if !is_name(&name) {
-                    return Err(Stop::new(WRONG, format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter")));
+                    return Err(Stop::new(
+                        WRONG,
+                        format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter"),
+                    ));
                 }
                 query.push(format!("name={name}"));
             }

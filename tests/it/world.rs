@@ -181,7 +181,6 @@ pub fn tenant(id: Id, name: &str) -> Tenant {
         labels: std::collections::BTreeMap::new(),
         limits: windlass::domain::tenant::TenantLimits::default(),
         ceiling: windlass::domain::grant::Ceiling::default(),
-        alerts: Vec::new(),
         created_at: TEN,
         updated_at: TEN,
     }
