@@ -64,8 +64,12 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Runs that are over, with their attempts and logs.
+    /// Runs that succeeded or were cancelled, with all that hangs on them; samples and occurrences too.
     pub succeeded: Span,
+    /// Dead runs.
+    pub dead: Span,
+    /// Logs and calls of runs that are over, where they go before their run.
+    pub logs: Span,
 }
 
 impl Default for Settings {
@@ -90,7 +94,8 @@ impl Default for Worker {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { succeeded: Span::secs(7 * 24 * 3600) }
+        let week = Span::secs(7 * 24 * 3600);
+        Self { succeeded: week, dead: week, logs: week }
     }
 }
 

@@ -90,16 +90,22 @@ pub fn run_once(mut settings: Settings, json: bool) -> anyhow::Result<bool> {
     Ok(report.tenants.iter().all(|tenant| tenant.well))
 }
 
-async fn start(settings: Settings, once: bool) -> Result<(Server, Vec<Wiki>)> {
+/// The server and its wikis, with how many jobs each had before anything ran.
+async fn start(settings: Settings, once: bool) -> Result<(Server, Vec<(Wiki, usize)>)> {
     let server = Server::start(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let wikis = start_all(&plans(once), &clock)?;
-    let files = wikis.iter().map(|wiki| Source { path: format!("{}.toml", wiki.name), text: tenant_file(wiki) }).collect();
+    let wikis: Vec<_> = start_all(&plans(once), &clock)?.into_iter().map(counted).collect();
+    let files = wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: tenant_file(wiki) }).collect();
     server.app.apply(files, false, &Who::server()).await?;
-    for wiki in &wikis {
+    for (wiki, _) in &wikis {
         server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &Who::server()).await?;
     }
     Ok((server, wikis))
+}
+
+fn counted(wiki: Wiki) -> (Wiki, usize) {
+    let jobs = wiki.backlog();
+    (wiki, jobs)
 }
 
 fn tenant_file(wiki: &Wiki) -> String {
@@ -154,9 +160,8 @@ async fn welcome(app: &App, server: &Server) -> Result<()> {
 async fn once(settings: Settings, json: bool) -> Result<Report> {
     let began = Instant::now();
     let (server, wikis) = start(settings, true).await?;
-    let before: Vec<usize> = wikis.iter().map(Wiki::backlog).collect();
     let report = loop {
-        let tenants = report(&server.app, &wikis, &before).await?;
+        let tenants = report(&server.app, &wikis).await?;
         let done = tenants.iter().all(|tenant| tenant.well);
         if done || began.elapsed() > ONCE {
             break Report { tenants, seconds: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0 };
@@ -170,11 +175,11 @@ async fn once(settings: Settings, json: bool) -> Result<Report> {
     Ok(report)
 }
 
-async fn report(app: &App, wikis: &[Wiki], before: &[usize]) -> Result<Vec<TenantReport>> {
+async fn report(app: &App, wikis: &[(Wiki, usize)]) -> Result<Vec<TenantReport>> {
     let mut tx = app.store.read().await?;
     let healths = tx.healths().await?;
     let mut tenants = Vec::new();
-    for (wiki, backlog_before) in wikis.iter().zip(before) {
+    for (wiki, backlog_before) in wikis {
         let tenant = tx.need_tenant(wiki.name).await?.id;
         let mut runs = RunsReport::default();
         for (state, count) in [

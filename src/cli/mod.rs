@@ -13,6 +13,10 @@ use crate::config::{DEFAULT_FILE, Settings};
 use stop::{BAD, Done, Stop};
 
 mod apply;
+pub mod bench;
+pub mod demo;
+pub mod doctor;
+pub mod serve;
 mod backlog;
 mod client;
 mod cron;
@@ -137,9 +141,9 @@ impl Cli {
     fn done(self) -> Done {
         let Self { global, command } = self;
         match command {
-            Command::Serve(listen) => Ok(server::serve(global.settings(&listen)?)?),
-            Command::Demo { listen, once: false } => Ok(server::demo(global.settings(&listen)?)?),
-            Command::Demo { listen, once: true } => good(server::demo_once(global.settings(&listen)?, global.json)?),
+            Command::Serve(listen) => Ok(serve::run(global.settings(&listen)?)?),
+            Command::Demo { listen, once: false } => Ok(demo::run(global.demo_settings(&listen)?)?),
+            Command::Demo { listen, once: true } => good(demo::run_once(global.demo_settings(&listen)?, global.json)?),
             Command::Apply(command) => apply::run(&command, &global),
             Command::Job(command) => job::run(command, &global),
             Command::Run(command) => run::run(command, &global),
@@ -149,8 +153,8 @@ impl Cli {
             Command::Token(command) => token::run(command, &global),
             Command::Plugin(command) => plugin::run(command, &global),
             Command::Cron(command) => cron::run(command, &global),
-            Command::Doctor => good(server::doctor(global.settings(&Listen { listen: None })?, global.json)?),
-            Command::Bench { runs, seed } => Ok(server::bench(runs, seed, global.json)?),
+            Command::Doctor => good(doctor::run(&global.settings(&Listen { listen: None })?, global.json)?),
+            Command::Bench { runs, seed } => Ok(bench::run(runs, seed, global.json)?),
         }
     }
 }
@@ -175,6 +179,15 @@ impl Global {
         Ok(settings)
     }
 
+    /// Of the demo: it keeps apart from a real server's folder, unless it is told which one to take.
+    fn demo_settings(&self, listen: &Listen) -> Done<Settings> {
+        let mut settings = self.settings(listen)?;
+        if settings.data_dir == Settings::default().data_dir {
+            settings.data_dir = "windlass-demo".into();
+        }
+        Ok(settings)
+    }
+
     /// Where the server of this machine leaves its address.
     fn data_dir(&self) -> Done<PathBuf> {
         Ok(self.settings(&Listen { listen: None })?.data_dir)
@@ -194,31 +207,6 @@ fn variable(name: &str) -> Option<String> {
 #[expect(clippy::disallowed_methods, reason = "the command line has one thread and no runtime")]
 fn pause(span: Duration) {
     std::thread::sleep(span);
-}
-
-/// What puts the parts together.
-mod server {
-    use crate::config::Settings;
-
-    pub fn serve(_: Settings) -> anyhow::Result<()> {
-        anyhow::bail!("serve is not in this build")
-    }
-
-    pub fn demo(_: Settings) -> anyhow::Result<()> {
-        anyhow::bail!("demo is not in this build")
-    }
-
-    pub fn demo_once(_: Settings, _: bool) -> anyhow::Result<bool> {
-        anyhow::bail!("demo is not in this build")
-    }
-
-    pub fn doctor(_: Settings, _: bool) -> anyhow::Result<bool> {
-        anyhow::bail!("doctor is not in this build")
-    }
-
-    pub fn bench(_: usize, _: u64, _: bool) -> anyhow::Result<()> {
-        anyhow::bail!("bench is not in this build")
-    }
 }
 
 #[cfg(test)]

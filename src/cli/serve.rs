@@ -13,13 +13,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Who, member};
+use crate::app::{App, Who};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
-use crate::plugin::Executor;
-use crate::plugin::sandbox::{self, Sandbox};
+use crate::plugin::{self, Executor, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::Store;
 use crate::vault::Vault;
@@ -69,7 +68,7 @@ impl Server {
         let address = listener.local_addr()?;
         note_owner(&lock, address)?;
         let store = Store::open(&settings.database(), clock.clone()).await?;
-        let sandbox = Arc::new(Sandbox::new(sandbox::Settings {
+        let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
@@ -77,7 +76,7 @@ impl Server {
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
-        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), std::env::var("WINDLASS_SECRET_KEY").ok().as_deref())?);
+        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -93,8 +92,8 @@ impl Server {
         write_access(&app, &settings.data_dir, address).await?;
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
-        let setup_code = app.is_first_start().await?.then(|| member::random_text()[..12].to_owned());
-        let options = web::Options { setup_code: setup_code.clone(), https: settings.is_https(), stop: stop.clone() };
+        let setup_code = app.is_first_start().await?.then(web::setup_code);
+        let options = web::Options { setup_code: setup_code.clone(), https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")), stop: stop.clone() };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
         Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })

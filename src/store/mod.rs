@@ -83,6 +83,25 @@ impl Store {
         Ok(Self { inbox, readers, ids, node, signals, path: Arc::new(path.to_owned()) })
     }
 
+    /// Looks at a file without entering it: a server may be running on it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or SQLite finds it damaged.
+    pub async fn inspect(path: &Path) -> Result<Inspected> {
+        let mut conn = sqlite_options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
+        let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
+        let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
+        if verdict != "ok" {
+            return Err(Error::Unavailable(format!("{} is damaged: {verdict}; restore a backup", path.display())));
+        }
+        let high = "SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM setting WHERE key = 'high_water'";
+        let high: i64 = sqlx::query_scalar(high).fetch_one(&mut conn).await.map_err(broken)?;
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        Ok(Inspected { bytes: bytes(path), wal_bytes: bytes(Path::new(&wal)), newest: Id(high).created_at() })
+    }
+
     /// A transaction of its own, for everything but the hot path. Others wait for it: be brief, wait for nothing else.
     pub async fn begin(&self) -> Result<Tx> {
         let (lend, loan) = oneshot::channel();
@@ -128,6 +147,15 @@ impl Store {
         }
         self.readers.close().await;
     }
+}
+
+/// What a look at a database file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspected {
+    pub bytes: u64,
+    pub wal_bytes: u64,
+    /// When the newest id was made, to the minute.
+    pub newest: Timestamp,
 }
 
 /// FULL: what was answered survives a power cut. Sizes are measured (docs/store.md).

@@ -95,9 +95,9 @@ impl Wiki {
             let site = site.clone();
             tasks.spawn(async move {
                 loop {
-                    site.clock.sleep(every.mul_f64(rand::rng().random_range(0.5..1.5))).await;
-                    let jobs = rand::rng().random_range(1..6);
-                    site.queue().push(jobs);
+                    let pause = every.mul_f64(rand::random_range(0.5..1.5));
+                    site.clock.sleep(pause).await;
+                    site.queue().push(rand::random_range(1..6));
                 }
             });
         }
@@ -232,7 +232,7 @@ async fn work(site: &Site, most: u64, time: Option<Duration>) -> Value {
             break "time-limit";
         }
         let Some(job) = site.queue().pop() else { break "none-ready" };
-        let ms = rand::rng().random_range(JOB_MS);
+        let ms = rand::random_range(JOB_MS);
         site.clock.sleep(Duration::from_millis(ms)).await;
         if job.poison {
             site.queue().claimed += 1;

@@ -1,5 +1,6 @@
 //! Pages and the API. The only room with axum and askama; it reads the store, and changes things only through `app`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,6 +8,7 @@ use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use rand::RngCore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -17,6 +19,7 @@ pub mod api;
 pub(crate) mod assets;
 mod board;
 mod dashboard;
+pub mod demo_wiki;
 pub mod error;
 mod events;
 mod fragment;
@@ -58,6 +61,12 @@ pub fn router(app: App, options: Options) -> Router {
     let pages = layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
     let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
     layers::around(pages.merge(streams).merge(api).fallback(nowhere), &web)
+}
+
+/// Answers requests until `stop`; those under way are answered to their end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 /// For who is not logged in.

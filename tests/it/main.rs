@@ -7,4 +7,5 @@ mod house;
 mod plugin;
 mod runner;
 mod store;
+mod web;
 mod world;

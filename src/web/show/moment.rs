@@ -26,11 +26,6 @@ impl Lens {
         Maybe(at.map(|at| self.at(&at)))
     }
 
-    /// How long ago, or nothing when it lies ahead.
-    pub fn since(&self, at: &Timestamp) -> String {
-        span(self.now.since(*at))
-    }
-
     /// "14:32:08.004"
     pub fn clock_ms(&self, at: &Timestamp) -> String {
         self.format(*at, "%H:%M:%S%.3f")

@@ -47,6 +47,11 @@ impl Pill {
         Self::run("dead")
     }
 
+    /// Of a dead run that was run again, or discarded: it needs nobody any more, so it is not red.
+    pub fn settled() -> Self {
+        Self { class: "skipped", word: "dead, settled" }
+    }
+
     pub fn occurrence(result: &str) -> Self {
         let (class, word) = match result {
             "ran" => ("ran", "ran"),

@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 
 use super::number::{commas, plural};
 use crate::domain::attempt::Counts;
+use crate::domain::health::words;
 use crate::domain::run::{Reason, Run, State};
 use crate::domain::schedule::Schedule;
 use crate::domain::trigger::{BacklogSpec, CatchUp, Cause, Overlap, ProbeKind, ScheduleSpec, TriggerSpec};
@@ -25,17 +26,17 @@ pub fn trigger(spec: &TriggerSpec, job: Id, zone: Tz) -> TriggerWords {
     }
 }
 
-/// "whenever work waits: one run for each 500, at most 1 at once; measured every 15s by the plugin"
+/// "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin"
 fn backlog(spec: &BacklogSpec) -> String {
     let by = match spec.probe {
         ProbeKind::Plugin => "the plugin",
     };
-    let promise = spec.lag_limit.map(|limit| format!("; nothing shall wait longer than {limit}")).unwrap_or_default();
+    let promise = spec.lag_limit.map(|limit| format!("; nothing shall wait longer than {}", words(limit.0))).unwrap_or_default();
     format!(
         "whenever work waits: one run for each {}, at most {} at once; measured every {} by {by}{promise}",
         commas(spec.per_run),
         spec.max_parallel,
-        spec.every
+        words(spec.every.0)
     )
 }
 
@@ -148,7 +149,7 @@ mod tests {
             backlog: BacklogSpec { probe: ProbeKind::Plugin, every: Span::secs(15), per_run: 500, max_parallel: 1, lag_limit: Some(Span::secs(180)) },
         };
         let said = trigger(&spec, Id(1), Tz::UTC);
-        assert_eq!(said.words, "whenever work waits: one run for each 500, at most 1 at once; measured every 15s by the plugin; nothing shall wait longer than 3m");
+        assert_eq!(said.words, "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin; nothing shall wait longer than 3 min");
         let spec = TriggerSpec::Schedule(ScheduleSpec {
             schedule: "30 2 * * *".into(),
             zone: None,

@@ -2,6 +2,7 @@
 
 use super::view::PolicyLine;
 use crate::domain::grant::{Grant, SecretUse};
+use crate::domain::health::words;
 use crate::domain::job::{JobSpec, SuccessDue};
 use crate::domain::plugin::PluginRef;
 use crate::domain::retry::{Jitter, RetrySpec};
@@ -15,7 +16,7 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
     let plain = plain(&spec.plugin, &spec.name);
     let from = |own: bool| if own { JOB } else { DEFAULT };
     let line = |what, value: String, from| PolicyLine { what, value, from };
-    let optional = |what, span: Option<Span>| line(what, span.map_or("none".into(), |span| span.to_string()), from(span.is_some()));
+    let optional = |what, span: Option<Span>| line(what, span.map_or("none".into(), |span| words(span.0)), from(span.is_some()));
     let at_once = match spec.max_live {
         0 => "no limit".to_owned(),
         1 => "1 run".to_owned(),
@@ -24,8 +25,8 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
     vec![
         line("At once", at_once, from(spec.max_live != plain.max_live)),
         line("Of the tenant", format!("{} runs", tenant.limits.running), "tenant"),
-        line("Time limit", format!("{} an attempt", spec.time_limit), from(spec.time_limit != plain.time_limit)),
-        line("Grace", spec.grace().to_string(), from(spec.grace.is_some())),
+        line("Time limit", format!("{} an attempt", words(spec.time_limit.0)), from(spec.time_limit != plain.time_limit)),
+        line("Grace", words(spec.grace().0), from(spec.grace.is_some())),
         optional("In all", spec.total_limit),
         optional("Start within", spec.start_deadline),
         optional("Stall limit", spec.stall_limit),
@@ -33,19 +34,19 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
         line("Dead when", format!("more than {} of its pieces failed", percent(spec.items.failure_threshold)), from(spec.items != plain.items)),
         match spec.success_due {
             SuccessDue::Auto => line("Success due", "by its triggers".into(), DEFAULT),
-            SuccessDue::Within(span) => line("Success due", format!("every {span}"), JOB),
+            SuccessDue::Within(span) => line("Success due", format!("every {}", words(span.0)), JOB),
         },
         line("Class", spec.class.clone(), from(spec.class != plain.class)),
     ]
 }
 
-/// "5, backoff 1s to 5m, ± 20 %"
+/// "5, backoff 1 s to 5 min, ± 20 %"
 fn attempts(retry: &RetrySpec) -> String {
     let jitter = match retry.jitter {
         Jitter::Share(share) => format!("± {}", percent(share)),
         Jitter::Word(_) => "full jitter".into(),
     };
-    format!("{}, backoff {} to {}, {jitter}", retry.attempts, retry.base, retry.cap)
+    format!("{}, backoff {} to {}, {jitter}", retry.attempts, words(retry.base.0), words(retry.cap.0))
 }
 
 fn percent(share: f64) -> String {
@@ -102,6 +103,6 @@ mod tests {
     fn a_job_that_says_nothing_has_the_servers_defaults() {
         let said: JobSpec = serde_json::from_value(serde_json::json!({ "name": "a", "plugin": "b" })).unwrap();
         assert_eq!(said, plain(&said.plugin, "a"));
-        assert_eq!(attempts(&said.retry), "5, backoff 1s to 5m, ± 20 %");
+        assert_eq!(attempts(&said.retry), "5, backoff 1 s to 5 min, ± 20 %");
     }
 }

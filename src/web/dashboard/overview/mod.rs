@@ -21,7 +21,7 @@ pub mod rows;
 pub mod view;
 
 use filter::Filter;
-use view::{Overview, Tab, Totals};
+use view::{FirstSteps, Overview, Tab, Totals};
 
 /// Tenants on one page.
 const PAGE: usize = 50;
@@ -32,10 +32,12 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     let board = web.glance(done.as_deref()).await?;
     let shell = web.shell_with(&session, &board, Tz::UTC, done.as_deref()).at(Place::Overview, &[], "Overview");
     let own = session.who.tenant;
+    let all: Vec<&TenantLine> = board.seen_by(own).collect();
+    if all.is_empty() {
+        return fragment::answer(&FirstSteps { shell }, &headers);
+    }
     let mut tx = web.app.store.read().await?;
     let (needs, more_needs) = needs::list(&mut tx, &board, own).await?;
-
-    let all: Vec<&TenantLine> = board.seen_by(own).collect();
     let tabs = tabs(&all, &filter);
     let sorted = rows::sorted(&all, &filter);
     let matching = sorted.len() as u64;
@@ -46,7 +48,6 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     let page = Overview {
         shell,
         here: filter.here(),
-        empty: all.is_empty(),
         totals: totals(&board, &all),
         needs,
         more_needs,

@@ -22,8 +22,6 @@ pub struct Overview {
     pub shell: Shell,
     /// The page's own address, filters included.
     pub here: String,
-    /// No tenant at all: first steps instead.
-    pub empty: bool,
     pub totals: Totals,
     pub needs: Vec<Need>,
     pub more_needs: usize,
@@ -38,6 +36,15 @@ pub struct Overview {
 }
 
 crate::web::fragment::fragments!(Overview: totals => as_totals, needs => as_needs, tenants => as_tenants);
+
+/// No tenant at all: first steps instead.
+#[derive(Template)]
+#[template(path = "overview/empty.html")]
+pub struct FirstSteps {
+    pub shell: Shell,
+}
+
+crate::web::fragment::fragments!(FirstSteps);
 
 impl Overview {
     fn shown(&self) -> Commas {

@@ -21,6 +21,8 @@ pub struct RunRow {
     pub job: String,
     pub progress: Option<Progress>,
     pub payload: Payload,
+    /// Dead, and needs nobody any more.
+    pub settled: bool,
 }
 
 /// Rows with what only lists need: progress of what runs, who asked for what has a payload.
@@ -31,7 +33,8 @@ pub async fn rows_of(tx: &mut Tx, runs: Vec<Run>, tenant: &str, job: impl Fn(Id)
     let mut rows = Vec::with_capacity(runs.len());
     for run in runs {
         let payload = if run.payload { tx.payload(owner, run.id).await? } else { Payload::default() };
-        rows.push(RunRow { progress: progress.remove(&run.id), tenant: tenant.to_owned(), job: job(run.job), payload, run });
+        let settled = matches!(run.state, State::Dead { .. }) && tx.settled(owner, run.id).await?.is_some();
+        rows.push(RunRow { settled, progress: progress.remove(&run.id), tenant: tenant.to_owned(), job: job(run.job), payload, run });
     }
     Ok(rows)
 }
@@ -42,7 +45,7 @@ impl RunRow {
     }
 
     pub fn pill(&self) -> Pill {
-        Pill::run(self.run.page_state())
+        if self.settled { Pill::settled() } else { Pill::run(self.run.page_state()) }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -84,7 +87,10 @@ impl RunRow {
     pub fn result(&self, now: &Timestamp) -> String {
         let text = match &self.run.state {
             State::Waiting { due_at, why } if due_at > now => {
-                format!("attempt {} {}: {}", self.run.attempt + 1, relative(*due_at, *now), why.as_deref().unwrap_or("not yet due"))
+                let why = why.as_deref().unwrap_or("not yet due");
+                // "next attempt after 64s: transient": the time is said here, and better.
+                let cause = why.strip_prefix("next attempt after ").and_then(|rest| rest.split_once(": ")).map_or(why, |(_, cause)| cause);
+                format!("attempt {} {}: {cause}", self.run.attempt + 1, relative(*due_at, *now))
             }
             State::Waiting { why, .. } => why.clone().unwrap_or_else(|| "due; waits for its turn".into()),
             State::Running { .. } => match &self.progress {

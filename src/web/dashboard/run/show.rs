@@ -10,6 +10,7 @@ use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
+use crate::domain::health::words as in_words;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -102,7 +103,8 @@ pub async fn show(
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
     let attempts = tx.attempts_of(&run).await?;
     let calls = tx.calls_of(owner.id, id).await?;
-    let again = tx.settled(owner.id, id).await?.and_then(|(again, _, _)| again);
+    let settled = tx.settled(owner.id, id).await?;
+    let again = settled.as_ref().and_then(|(again, _, _)| *again);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
@@ -128,7 +130,7 @@ pub async fn show(
         input: payload.input.clone(),
         output: payload.output.clone(),
         details: payload.details.clone(),
-        row: RunRow { run, tenant: tenant.clone(), job: job.clone(), progress, payload },
+        row: RunRow { settled: settled.is_some(), run, tenant: tenant.clone(), job: job.clone(), progress, payload },
         shell,
         tenant,
         job,
@@ -157,9 +159,9 @@ fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, Str
 }
 
 fn limits(spec: &crate::domain::job::JobSpec) -> String {
-    let total = spec.total_limit.map(|limit| format!(", {limit} in all")).unwrap_or_default();
-    let stall = spec.stall_limit.map(|limit| format!(", stall {limit}")).unwrap_or_default();
-    format!("{} an attempt{total}{stall}", spec.time_limit)
+    let total = spec.total_limit.map(|limit| format!(", {} in all", in_words(limit.0))).unwrap_or_default();
+    let stall = spec.stall_limit.map(|limit| format!(", stall {}", in_words(limit.0))).unwrap_or_default();
+    format!("{} an attempt{total}{stall}", in_words(spec.time_limit.0))
 }
 
 fn times(run: &Run) -> Vec<(&'static str, Timestamp)> {
@@ -177,7 +179,10 @@ fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
     match &run.state {
         RunState::Dead { reason, .. } => {
             let why = words::reason(*reason, run.failed, run.lost);
-            let head = words::first_line(run.message.as_deref().unwrap_or("It failed.")).to_owned();
+            let mut head = words::first_line(run.message.as_deref().unwrap_or("It failed.")).to_owned();
+            if !head.ends_with(['.', '!', '?']) {
+                head.push('.');
+            }
             match again {
                 Some(again) => Some(Verdict {
                     class: "",

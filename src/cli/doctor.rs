@@ -1,0 +1,162 @@
+//! `windlass doctor`: what a server would trip over, without starting one.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::serve::runtime;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::domain::attempt::Outcome;
+use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::health::words;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::plugin::{self, EMBEDDED, Executor, Journal, Sandbox, Work, catalog};
+use crate::store::Store;
+
+/// Below this a day of a busy server may not fit; below a tenth of it nothing does.
+const FREE: u64 = 1024 * 1024 * 1024;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What is, and if it is bad, what to do.
+    detail: String,
+}
+
+/// Prints a line a check; answers whether all are good.
+pub fn run(settings: &Settings, json: bool) -> anyhow::Result<bool> {
+    let checks = runtime()?.block_on(async {
+        let mut checks = vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
+        let database = settings.database();
+        checks.push(check("database", database_answers(&database).await));
+        checks.push(check("clock", clock(&database).await));
+        checks.push(check("engine", engine(settings).await));
+        checks
+    });
+    let well = checks.iter().all(|check| check.ok);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({"ok": well, "checks": checks}))?);
+    } else {
+        for Check { name, ok, detail } in &checks {
+            println!("{}  {name:<12} {detail}", if *ok { "ok " } else { "BAD" });
+        }
+    }
+    Ok(well)
+}
+
+fn check(name: &'static str, found: Result<String>) -> Check {
+    match found {
+        Ok(detail) => Check { name, ok: true, detail },
+        Err(wrong) => Check { name, ok: false, detail: wrong.to_string() },
+    }
+}
+
+fn data_folder(dir: &Path) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    if !dir.exists() {
+        return Ok(format!("{} does not exist yet; the first start makes it", dir.display()));
+    }
+    let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Error::Unavailable(format!("{} is open to others (mode {mode:o}): chmod 700 it, keys and tokens lie there", dir.display())));
+    }
+    let probe = dir.join(".doctor");
+    fs::write(&probe, b"")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|wrong| Error::Unavailable(format!("{} cannot be written: {wrong}", dir.display())))?;
+    Ok(format!("{} can be written", dir.display()))
+}
+
+fn free_space(dir: &Path) -> Result<String> {
+    let standing = dir.ancestors().find(|dir| dir.exists()).filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stat = rustix::fs::statvfs(standing).map_err(std::io::Error::from)?;
+    let free = stat.f_bavail * stat.f_frsize;
+    let text = format!("{} free", crate::span::Size(free));
+    if free < FREE {
+        return Err(Error::Unavailable(format!("{text}; at least 1 GiB is right: make room, or shorten retention")));
+    }
+    Ok(text)
+}
+
+async fn database_answers(file: &Path) -> Result<String> {
+    if !file.exists() {
+        return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
+    }
+    let found = Store::inspect(file).await?;
+    Ok(format!("{} is sound: {}, {} of it not yet merged (WAL)", file.display(), crate::span::Size(found.bytes), crate::span::Size(found.wal_bytes)))
+}
+
+/// A clock that went back behind what was written makes times on pages wrong; ids keep their order.
+async fn clock(file: &Path) -> Result<String> {
+    let now = SystemClock.now();
+    if file.exists() {
+        let newest = Store::inspect(file).await?.newest;
+        if newest > now.plus(Duration::from_secs(60)) {
+            let behind = words(newest.since(now));
+            return Err(Error::Unavailable(format!("it is {} now, {behind} before what was written last: set the clock", now.rfc3339())));
+        }
+    }
+    Ok(now.rfc3339())
+}
+
+/// Starts an engine and runs the guest that does nothing.
+async fn engine(settings: &Settings) -> Result<String> {
+    let folder = std::env::temp_dir().join(format!("windlass-doctor-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let ran = noop(settings, &folder).await;
+    fs::remove_dir_all(&folder)?;
+    ran
+}
+
+async fn noop(settings: &Settings, folder: &Path) -> Result<String> {
+    let sandbox = Sandbox::new(plugin::Settings {
+        threads: settings.worker.guest_threads,
+        runs: settings.worker.runs_in_flight,
+        data_dir: folder.to_owned(),
+        own: Vec::new(),
+        extra_roots: settings.extra_roots()?,
+        clock: Arc::new(SystemClock),
+    })?;
+    let Some(noop) = EMBEDDED.iter().find(|plugin| plugin.name == "noop") else {
+        return Err(Error::Internal(anyhow::anyhow!("this build has no plugin noop")));
+    };
+    let digest = catalog::digest(noop.bytes);
+    let compiling = Instant::now();
+    sandbox.catalog().load(&digest, noop.bytes.to_vec()).await?;
+    let (compiled, running) = (compiling.elapsed(), Instant::now());
+    let (state, _calls) = mpsc::channel(1);
+    let work = Work {
+        tenant: "doctor".into(),
+        job: "noop".into(),
+        run: Id(1),
+        attempt: 1,
+        trigger: "manual",
+        config: "{}".into(),
+        input: "{}".into(),
+        digest,
+        time_limit: Duration::from_secs(10),
+        grace: Duration::from_secs(1),
+        stall_limit: None,
+        grant: Arc::new(Grant::default()),
+        ceiling: Arc::new(Ceiling::default()),
+        secrets: Arc::default(),
+        journal: Arc::new(Journal::default()),
+        stop: Arc::default(),
+        state,
+    };
+    match sandbox.execute(work).await {
+        Outcome::Succeeded { .. } => {
+            let pool = if sandbox.is_pooled() { "guests come from a pool" } else { "no pool (is the address space limited?): guests start slower" };
+            Ok(format!("compiled a guest in {} ms and ran it in {} µs; {pool}", compiled.as_millis(), running.elapsed().as_micros()))
+        }
+        outcome => Err(Error::Unavailable(format!("a guest that does nothing ended as {}: {}", outcome.word(), outcome.message()))),
+    }
+}
