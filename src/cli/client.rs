@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Global;
+use super::serve::Access;
 use super::stop::{BAD, Done, NO_SERVER, Stop, WRONG};
 use crate::domain::plugin::is_name;
 use crate::id::Id;
@@ -17,13 +18,6 @@ use crate::web::api::shape::{List, ProblemJson, TenantJson};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer.
 const ANSWER_LIMIT: u64 = 128 * 1024 * 1024;
-
-/// Left in the data folder by the server, for its owner alone.
-#[derive(Deserialize)]
-struct Access {
-    server: String,
-    token: String,
-}
 
 pub struct Client {
     agent: ureq::Agent,
@@ -138,7 +132,7 @@ impl Client {
 }
 
 fn access(data_dir: &Path) -> Done<Access> {
-    let file = data_dir.join("admin.json");
+    let file = Access::file(data_dir);
     let missing = |why: &dyn std::fmt::Display| {
         let advice = "start windlass serve, say --data-dir, or give --server and WINDLASS_TOKEN";
         Stop::new(NO_SERVER, format!("no server is known: {} {why}; {advice}", file.display()))
