@@ -127,7 +127,7 @@ pub async fn start(
     read::within(&app, &who, &tenant).await?;
     let request = Request { input: body.input, idempotency_key: key(&headers)? };
     let answer = app.run_now(&tenant, &job, request, Cause::Api, &who).await?;
-    Ok(super::run::started(&app, &who, &tenant, answer, &headers).await?)
+    super::run::started(&app, &who, &tenant, answer, &headers).await
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>> {

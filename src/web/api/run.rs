@@ -86,7 +86,7 @@ pub async fn rerun(
 ) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
     let answer = app.rerun(&tenant, run, &who).await?;
-    Ok(started(&app, &who, &tenant, answer, &headers).await?)
+    started(&app, &who, &tenant, answer, &headers).await
 }
 
 /// 200 when it is over, 202 when it has been asked to stop.
