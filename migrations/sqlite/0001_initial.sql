@@ -56,7 +56,8 @@ CREATE TABLE probe (                              -- the moving part of a trigge
   clear_at BIGINT,                                -- when the target was last known to have nothing to take
   fruitless BIGINT NOT NULL,                      -- runs in a row that took nothing though work stood
   stuck_size BIGINT,                              -- the backlog that the last fruitless run left
-  next_run_at BIGINT NOT NULL                     -- no run for the backlog before
+  next_run_at BIGINT NOT NULL,                    -- no run for the backlog before
+  done_at BIGINT                                  -- when a run last got something done
 );
 CREATE INDEX probe_due ON probe (next_at);
 CREATE INDEX probe_job ON probe (job);

@@ -11,6 +11,9 @@ use crate::id::Id;
 pub const FRUITLESS_LIMIT: u32 = 3;
 /// How long a stuck job waits before it tries the same backlog again (scenario W7: 5 minutes or more).
 pub const STUCK_PAUSE: Duration = Duration::from_secs(300);
+/// How old a target's own count may be: MediaWiki answers from a cache (scenario W2). What a run has just done may be
+/// counted for so long.
+const CACHED: Duration = Duration::from_secs(60);
 /// The longest pause between probes of a target that does not answer (scenario W6: one probe in 30 s).
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -38,6 +41,8 @@ pub struct Probe {
     pub stuck_size: Option<u64>,
     /// No run for the backlog before this.
     pub next_run_at: Timestamp,
+    /// When a run last got something done.
+    pub done_at: Option<Timestamp>,
 }
 
 /// A measured backlog.
@@ -64,6 +69,7 @@ impl Probe {
             fruitless: 0,
             stuck_size: None,
             next_run_at: Timestamp(0),
+            done_at: None,
         }
     }
 
@@ -78,7 +84,7 @@ impl Probe {
         (self.size, self.age_ms, self.sampled_at) = (Some(found.size), found.age_ms, Some(now));
         if found.size == 0 {
             self.clear_at = Some(now);
-            (self.fruitless, self.stuck_size) = (0, None);
+            self.moves();
             return 0;
         }
         // Another size than the stuck rest is fresh work: try at once (W7: it is still seen within the promise). Smaller
@@ -105,6 +111,10 @@ impl Probe {
             self.clear_at = Some(now);
         }
         if counts.taken == 0 {
+            if self.done_at.zip(self.sampled_at).is_some_and(|(done, sampled)| sampled < done.plus(CACHED)) {
+                // What was counted may be what is done since: that proves nothing.
+                return;
+            }
             self.fruitless += 1;
             self.stuck_size = self.size;
             if self.fruitless >= FRUITLESS_LIMIT {
@@ -112,11 +122,19 @@ impl Probe {
             }
             return;
         }
-        (self.fruitless, self.stuck_size) = (0, None);
+        self.moves();
+        if counts.done > 0 {
+            self.done_at = Some(now);
+        }
         if counts.left != Some(0) {
             // It stopped for want of time: what is left is worth a look at once.
             self.next_at = now;
         }
+    }
+
+    /// It is not stuck, and the pause of a stuck one is over: what comes next is fresh.
+    fn moves(&mut self) {
+        (self.fruitless, self.stuck_size, self.next_run_at) = (0, None, Timestamp(0));
     }
 }
 
@@ -173,11 +191,47 @@ mod tests {
         assert_eq!(probe.measured(found(6), &spec, now.plus(Duration::from_secs(15)), 0.5), 1, "fresh work");
         probe.run_ended(counts(1), now);
         assert!(!probe.is_stuck(), "it moved");
+        now = stuck_since.plus(Duration::from_secs(45));
+        assert_eq!(probe.measured(found(6), &spec, now, 0.5), 1, "fresh work again, although the pause was to last longer");
+        probe.run_ended(counts(1), now);
+        now = now.plus(CACHED);
         for _ in 0..3 {
+            assert_eq!(probe.measured(found(5), &spec, now, 0.5), 1);
+            probe.run_ended(counts(0), now);
+        }
+        assert!(probe.is_stuck());
+        assert_eq!(probe.measured(found(5), &spec, now.plus(STUCK_PAUSE), 0.5), 1, "tries again");
+        assert_eq!(probe.measured(found(0), &spec, now, 0.5), 0, "somebody removed what could not run");
+        assert_eq!(probe.measured(found(2), &spec, now, 0.5), 1, "no pause from before");
+    }
+
+    #[test]
+    fn w2_what_is_done_and_still_counted_is_not_called_stuck() {
+        let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
+        assert_eq!(probe.measured(found(2), &spec, now, 0.5), 1);
+        probe.run_ended(counts(2), now);
+        for _ in 0..3 {
+            now = now.plus(Duration::from_secs(15));
+            assert_eq!(probe.measured(found(2), &spec, now, 0.5), 1, "from the cache");
+            probe.run_ended(counts(0), now);
+            assert!(!probe.is_stuck());
+        }
+        // The cache is over, and another edit makes as many jobs as the first did.
+        now = now.plus(Duration::from_secs(15));
+        assert_eq!(probe.measured(found(2), &spec, now, 0.5), 1);
+    }
+
+    #[test]
+    fn w7_jobs_that_all_failed_are_not_done() {
+        let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
+        probe.measured(found(5), &spec, now, 0.5);
+        probe.run_ended(Some(Counts { taken: 5, done: 0, failed: 5, left: Some(0) }), now);
+        for _ in 0..3 {
+            now = now.plus(Duration::from_secs(1));
             probe.measured(found(5), &spec, now, 0.5);
             probe.run_ended(counts(0), now);
         }
-        assert_eq!(probe.measured(found(5), &spec, stuck_since.plus(STUCK_PAUSE), 0.5), 1, "tries again");
+        assert!(probe.is_stuck());
     }
 
     #[test]

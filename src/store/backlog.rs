@@ -20,25 +20,25 @@ pub struct Sample {
 
 static PUT: Sql = Sql::new(
     "INSERT INTO probe (trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, \
-     next_run_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (trigger_id) DO UPDATE SET \
+     next_run_at, done_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (trigger_id) DO UPDATE SET \
      next_at = excluded.next_at, failed = excluded.failed, size = excluded.size, age_ms = excluded.age_ms, sampled_at = excluded.sampled_at, \
      error = excluded.error, error_at = excluded.error_at, clear_at = excluded.clear_at, fruitless = excluded.fruitless, \
-     stuck_size = excluded.stuck_size, next_run_at = excluded.next_run_at",
+     stuck_size = excluded.stuck_size, next_run_at = excluded.next_run_at, done_at = excluded.done_at",
 );
 static DUE: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 ORDER BY p.next_at LIMIT $2",
 );
 static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe");
 static ONE: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at FROM probe \
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe \
      WHERE trigger_id = $1",
 );
 static OF_JOB: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at FROM probe \
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe \
      WHERE job = $1 ORDER BY trigger_id",
 );
 static ALL: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at FROM probe",
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe",
 );
 static SOON: Sql = Sql::new("UPDATE probe SET next_at = $1 WHERE job = $2 AND next_at > $1");
 static SAMPLE: Sql = Sql::new(
@@ -51,7 +51,7 @@ impl Tx {
     pub async fn put_probe(&mut self, p: &Probe) -> Result<()> {
         let args = args![
             p.trigger, p.tenant, p.job, p.next_at, p.failed, p.size, p.age_ms, p.sampled_at, p.error.clone(), p.error_at, p.clear_at, p.fruitless,
-            p.stuck_size, p.next_run_at
+            p.stuck_size, p.next_run_at, p.done_at
         ];
         self.exec(&PUT, args).await?;
         Ok(())
@@ -116,5 +116,6 @@ fn probe(row: &Row) -> Result<Probe> {
         fruitless: row.small("fruitless")?,
         stuck_size: row.opt_count("stuck_size")?,
         next_run_at: row.time("next_run_at")?,
+        done_at: row.opt_time("done_at")?,
     })
 }

@@ -44,6 +44,11 @@ if ( is_file( "$wiki/read-only" ) ) {
 	$wgReadOnly = 'read-only for a test';
 }
 
+// To who is not logged in the API answers with an error, and with HTTP 200.
+if ( is_file( "$wiki/private" ) ) {
+	$wgGroupPermissions['*']['read'] = false;
+}
+
 // A job that fails whenever it runs.
 $wgJobClasses['poison'] = 'PoisonJob';
 $wgAutoloadClasses['PoisonJob'] = __DIR__ . '/PoisonJob.php';

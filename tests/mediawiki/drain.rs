@@ -1,0 +1,133 @@
+//! Backlogs go to zero: for all wikis, for a single edit, whatever triggers it, and after a crash.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+use crate::farm::{PAGES, Wiki, take};
+use crate::harness::wait;
+use crate::scene::{QUICK, Scene, Setup, USUAL};
+
+#[test]
+fn w1_three_backlogs_drain_without_a_page_view() {
+    let wikis = take(["alpha", "beta", "gamma"]);
+    wikis.iter().for_each(|wiki| wiki.seed("Drained"));
+    let views: Vec<u64> = wikis.iter().map(|wiki| wiki.requests().page_views).collect();
+
+    let scene = Scene::draining(&wikis, QUICK);
+    let took = scene.drained(&wikis, "Drained", scene.began(), Duration::from_secs(120));
+    let requests: Vec<u64> = wikis.iter().map(|wiki| wiki.requests().total).collect();
+    println!("W1: three backlogs of {PAGES} pages drained {took:.1?} after the start of the server, by {requests:?} requests");
+
+    for (wiki, views) in wikis.iter().zip(views) {
+        assert_eq!(wiki.requests().page_views, views, "{}: nobody looked at a page", wiki.name);
+        assert!(wiki.requests().most <= 1, "{}: one drain at a time", wiki.name);
+        scene.backlog_is(wiki, "Windlass knows that it is empty", Duration::from_secs(20), |backlog| backlog.size == Some(0));
+        assert!(scene.runs(wiki).iter().all(|run| run.state == "succeeded"), "{:?}", scene.runs(wiki));
+    }
+}
+
+#[test]
+fn w2_an_edit_is_visible_within_three_minutes() {
+    const BOUND: Duration = Duration::from_secs(180);
+    let [wiki] = take(["gamma"]);
+    let scene = Scene::draining(std::slice::from_ref(&wiki), USUAL);
+    let idle = || scene.backlog_is(&wiki, "idle", Duration::from_secs(60), |backlog| backlog.size == Some(0));
+    let edit = |category: &str| {
+        let began = Instant::now();
+        wiki.edit(category);
+        wait(&format!("readers see {category}"), BOUND, || {
+            let backlog = scene.backlog(&wiki);
+            assert_eq!(backlog.health, "ok", "{backlog:?}");
+            (wiki.visible(category) == 1).then_some(())
+        });
+        began.elapsed()
+    };
+
+    idle();
+    println!("W2: an edit was visible after {:.1?}", edit("Live"));
+
+    // The worst case: the wiki has just counted, and will say the same for a minute.
+    wiki.switch("cached", true);
+    let before = idle().sampled_at;
+    scene.backlog_is(&wiki, "counted from now on by the cache", Duration::from_secs(60), |backlog| backlog.sampled_at != before);
+    println!("W2: with a count that is a minute old, after {:.1?}", edit("Cached"));
+    // Now the count still has what is done already, and as much comes anew.
+    println!("W2: and the next edit after {:.1?}", edit("Cached again"));
+}
+
+#[test]
+fn w5_one_drain_per_wiki_whatever_triggers_it() {
+    let wikis = take(["alpha", "beta"]);
+    // Small batches, so that a drain lasts long enough to be met by all its triggers.
+    let mut scene = Scene::draining(&wikis, Setup { every: "1s", batch: 10, schedule: Some("* * * * *") });
+    let merged_by_schedule = (1..=3).any(|round| {
+        let category = format!("Round {round}");
+        until_before_the_minute(Duration::from_secs(3));
+        wikis.iter().for_each(|wiki| wiki.seed(&category));
+        let merged: Vec<u32> = wikis.iter().map(|wiki| start_until_drained(&scene, wiki)).collect();
+        assert!(merged.iter().all(|merged| *merged > 0), "runs asked for by hand were merged: {merged:?}");
+        scene.drained(&wikis, &category, Instant::now(), Duration::from_secs(120));
+        wikis.iter().all(|wiki| {
+            let page = scene.server.page(&format!("/t/{}/jobs/drain-jobs", wiki.name));
+            assert_eq!(page.status, 200, "{page:?}");
+            page.text.contains("merged with run ")
+        })
+    });
+    assert!(merged_by_schedule, "in no round did the schedule meet the drain");
+    for wiki in &wikis {
+        let requests = wiki.requests();
+        println!("W5: {}: {requests:?}", wiki.name);
+        assert_eq!(requests.most, 1, "{}: one request to run jobs at a time", wiki.name);
+    }
+}
+
+/// Asks for runs without end, until the queue is empty and the minute is over; answers how many were merged with one that
+/// was there. Each names the run it is merged with.
+fn start_until_drained(scene: &Scene, wiki: &Wiki) -> u32 {
+    let (path, mut merged) = (format!("tenants/{}/jobs/drain-jobs/runs", wiki.name), 0);
+    let began = Instant::now();
+    wait(&format!("{} is drained and the minute is over", wiki.name), Duration::from_secs(120), || {
+        let started = scene.server.api_post(&path, &json!({})).json();
+        if started["merged"] == true {
+            merged += 1;
+            let with = started["id"].as_str().unwrap();
+            assert!(scene.runs(wiki).iter().any(|run| run.id == with), "{started}");
+        }
+        (wiki.queue().ready == 0 && began.elapsed() > Duration::from_secs(5)).then_some(merged)
+    })
+}
+
+/// Waits until so long before the next full minute.
+fn until_before_the_minute(ahead: Duration) {
+    wait("the end of a minute", Duration::from_secs(70), || {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let left = 60_000 - u64::try_from(now.as_millis() % 60_000).unwrap();
+        (left <= u64::try_from(ahead.as_millis()).unwrap()).then_some(())
+    });
+}
+
+#[test]
+fn w16_a_killed_server_finishes_after_its_restart() {
+    let wikis = take(["alpha", "beta", "gamma"]);
+    wikis.iter().for_each(|wiki| wiki.seed("Survived"));
+    // Small batches, so that the kill falls in the middle.
+    let mut scene = Scene::draining(&wikis, Setup { batch: 20, ..QUICK });
+    wait("all drains are under way", Duration::from_secs(60), || {
+        wikis.iter().all(|wiki| wiki.queue().ready < PAGES - 20).then_some(())
+    });
+    scene.server.kill();
+    let left: Vec<u64> = wikis.iter().map(|wiki| wiki.queue().ready).collect();
+    assert!(left.iter().all(|left| *left > 0), "killed in the middle: {left:?}");
+
+    let restarted = Instant::now();
+    scene.server.restart();
+    let took = scene.drained(&wikis, "Survived", restarted, Duration::from_secs(120));
+    println!("W16: killed with {left:?} jobs left, all drained {took:.1?} after the restart");
+    for wiki in &wikis {
+        assert!(wiki.requests().most <= 1, "{}: no second drain beside the one of the dead server", wiki.name);
+        let runs = scene.runs(wiki);
+        assert!(runs.iter().all(|run| run.failed == 0 && run.cause.is_none()), "a crash costs no attempt: {runs:?}");
+        assert!(runs.iter().any(|run| run.lost == 1), "the crash is told: {runs:?}");
+    }
+}
