@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         eprintln!("{filter:?} is no filter of a log: error, warn, info, debug, or parts such as windlass::runner=debug");
         return ExitCode::from(2);
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

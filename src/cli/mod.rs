@@ -195,7 +195,10 @@ impl Global {
 }
 
 /// A variable that is for the command line and no setting.
-#[expect(clippy::disallowed_methods, reason = "a token must not stand in argv, which every process can read, nor in the settings")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a token must not stand in argv, which every process can read, nor in the settings"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

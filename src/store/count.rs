@@ -4,7 +4,6 @@ use super::record::{CANCELLED, DEAD, SUCCEEDED};
 use super::run::{COUNT_CAP, RunQuery};
 use super::sql::{Sql, args};
 use super::tx::Tx;
-use crate::clock::Timestamp;
 use crate::domain::run::StateFilter;
 use crate::error::Result;
 use crate::id::Id;
@@ -16,11 +15,11 @@ static LATER_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later
 static LEASE: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
 static LEASE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1 AND job = $2");
 static DONE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 LIMIT 10001) x");
-static DONE_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 LIMIT 10001) x");
+static DONE_STATE: Sql =
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 LIMIT 10001) x");
 static DONE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 LIMIT 10001) x");
-static DONE_JOB_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 LIMIT 10001) x");
-static BACKLOG_AT: Sql =
-    Sql::new("SELECT at, size FROM backlog_sample WHERE job = $1 AND at <= $2 AND size IS NOT NULL ORDER BY at DESC LIMIT 1");
+static DONE_JOB_STATE: Sql =
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 LIMIT 10001) x");
 
 impl Tx {
     /// Runs that a list shows over all its pages; above [`COUNT_CAP`] there are more than that.
@@ -64,11 +63,5 @@ impl Tx {
 
     async fn n(&mut self, sql: &'static Sql, of: Vec<super::sql::Arg>) -> Result<u64> {
         self.row(sql, of).await?.map_or(Ok(0), |row| row.count("n"))
-    }
-
-    /// The last size measured by then, and when.
-    pub async fn backlog_at(&mut self, job: Id, at: Timestamp) -> Result<Option<(Timestamp, u64)>> {
-        let row = self.row(&BACKLOG_AT, args![job, at]).await?;
-        row.map(|row| Ok((row.time("at")?, row.count("size")?))).transpose()
     }
 }
