@@ -5,6 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl Server {
     /// Starts it again on the same folder, after [`Self::kill`] or [`Self::terminate`].
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
-        fs::create_dir_all(&self.dir).unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(self.dir.join("server.log")).unwrap();
         let child = command(&self.dir)
             .args(["serve", "--listen", "127.0.0.1:0"])
@@ -235,7 +236,8 @@ pub fn wait<T>(what: &str, at_most: Duration, mut look: impl FnMut() -> Option<T
             return found;
         }
         assert!(began.elapsed() < at_most, "not within {at_most:?}: {what}");
-        std::thread::sleep(Duration::from_millis(100));
+        // Short waits are measured well, and long ones do not keep the machine busy with looking.
+        std::thread::sleep((began.elapsed() / 20).clamp(Duration::from_millis(50), Duration::from_secs(1)));
     }
 }
 
