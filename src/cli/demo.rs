@@ -174,7 +174,14 @@ async fn once(settings: Settings, json: bool) -> Result<Report> {
         if !json {
             show_progress(&tenants);
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+            // Told to end: what is true now is the report, and the folder is removed all the same.
+            stopped = stop_signal() => {
+                stopped?;
+                break Report { tenants, seconds: began.elapsed().as_secs_f64() };
+            }
+        }
     };
     server.stop().await;
     Ok(report)

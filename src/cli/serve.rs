@@ -24,6 +24,11 @@ use crate::store::Store;
 use crate::vault::Vault;
 use crate::web;
 
+/// The key that seals secrets, in the data folder.
+const KEY_FILE: &str = "secret.key";
+/// The same from outside, for those who keep keys elsewhere.
+const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
+
 /// A running server.
 pub struct Server {
     pub app: App,
@@ -60,6 +65,8 @@ impl Server {
     /// The same, with the executor wrapped: `windlass bench` looks when guests start.
     pub async fn start_with(settings: Settings, wrap: impl FnOnce(Arc<dyn Executor>) -> Arc<dyn Executor>) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Whatever is made from here on is its owner's alone, also in a folder that was there before.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
         let listener = TcpListener::bind(settings.listen).await.map_err(|wrong| {
@@ -76,8 +83,8 @@ impl Server {
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
-        let vault =
-            Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
+        keep_key(&settings, &store).await?;
+        let vault = Arc::new(Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?);
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -148,6 +155,20 @@ pub async fn stop_signal() -> std::io::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = term.recv() => Ok(()),
     }
+}
+
+/// A new key in the place of a lost one would open nothing: that is for a person to decide.
+async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
+    let file = settings.data_dir.join(KEY_FILE);
+    if file.exists() || super::variable(KEY_VARIABLE).is_some() || !store.read().await?.has_secrets().await? {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "{} is gone, and with it every secret; put it back, or set {KEY_VARIABLE}. To start with new secrets, make an empty one: \
+         head -c 32 /dev/urandom | base64 > {}, and set each again",
+        file.display(),
+        file.display()
+    )))
 }
 
 fn make_private(data_dir: &Path) -> Result<()> {

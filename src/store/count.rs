@@ -16,10 +16,12 @@ static LEASE: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1"
 static LEASE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1 AND job = $2");
 static DONE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 LIMIT 10001) x");
 static DONE_STATE: Sql =
-    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 LIMIT 10001) x");
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 AND state <> 0 LIMIT 10001) x");
+static DONE_WELL: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = 0 LIMIT 10001) x");
+static DONE_JOB_WELL: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = 0 LIMIT 10001) x");
 static DONE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 LIMIT 10001) x");
 static DONE_JOB_STATE: Sql =
-    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 LIMIT 10001) x");
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 AND state <> 0 LIMIT 10001) x");
 
 impl Tx {
     /// Runs that a list shows over all its pages; above [`COUNT_CAP`] there are more than that.
@@ -52,6 +54,8 @@ impl Tx {
         };
         if count <= COUNT_CAP {
             count += match (query.job, ended) {
+                (None, Some(SUCCEEDED)) => self.n(&DONE_WELL, args![tenant]).await?,
+                (Some(job), Some(SUCCEEDED)) => self.n(&DONE_JOB_WELL, args![job]).await?,
                 (None, None) => self.n(&DONE, args![tenant]).await?,
                 (None, Some(state)) => self.n(&DONE_STATE, args![tenant, state]).await?,
                 (Some(job), None) => self.n(&DONE_JOB, args![job]).await?,

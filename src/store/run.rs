@@ -48,8 +48,8 @@ impl std::iter::Sum for StateCounts {
 /// All four tables in one statement: it sees one moment, so a run that moves meanwhile is in exactly one of them.
 static ONE: Sql = Sql::new(
     "SELECT 0 AS place, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
-       node, started_at, (SELECT c.at FROM cancel c WHERE c.run = lease.id) AS cancelled_at, NULL AS due_at, NULL AS why, NULL AS state, \
-       NULL AS reason, NULL AS ended_at, NULL AS taken, NULL AS done, NULL AS undone, NULL AS remain, NULL AS print, NULL AS message \
+       node, started_at, (SELECT c.at FROM cancel c WHERE c.run = lease.id) AS cancelled_at, CAST(NULL AS BIGINT) AS due_at, CAST(NULL AS TEXT) AS why, CAST(NULL AS BIGINT) AS state, \
+       CAST(NULL AS BIGINT) AS reason, CAST(NULL AS BIGINT) AS ended_at, CAST(NULL AS BIGINT) AS taken, CAST(NULL AS BIGINT) AS done, CAST(NULL AS BIGINT) AS undone, CAST(NULL AS BIGINT) AS remain, CAST(NULL AS BIGINT) AS print, CAST(NULL AS TEXT) AS message \
      FROM lease WHERE id = $1 AND tenant = $2 \
      UNION ALL SELECT 1, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
@@ -63,9 +63,14 @@ static ONE: Sql = Sql::new(
 );
 static JOBS: Sql = Sql::new("SELECT id FROM job WHERE tenant = $1");
 static DONE_TENANT: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-static DONE_STATE: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+// `state <> 0` is said again in these: the index of what did not succeed is partial, and the planner wants to see it.
+static DONE_WELL: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = 0 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_STATE: Sql =
+    Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = $2 AND state <> 0 AND id < $3 ORDER BY id DESC LIMIT $4");
 static DONE_JOB: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-static DONE_JOB_STATE: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+static DONE_JOB_WELL: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND state = 0 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_JOB_STATE: Sql =
+    Sql::new("SELECT * FROM done WHERE job = $1 AND state = $2 AND state <> 0 AND id < $3 ORDER BY id DESC LIMIT $4");
 static LEASE_TENANT: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
 );
@@ -88,7 +93,7 @@ static COUNT_LATER: Sql = Sql::new(
 );
 static COUNT_LEASES: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
 static COUNT_DEAD: Sql = Sql::new(
-    "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND NOT EXISTS \
+    "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
 );
 static RERUN_OF: Sql = Sql::new("SELECT rerun, at, by FROM settled WHERE tenant = $1 AND run = $2");
@@ -148,8 +153,10 @@ impl Tx {
         if let Some(state) = ended {
             let rows = match (query.job, state) {
                 (None, None) => self.rows(&DONE_TENANT, args![tenant, before, limit]).await?,
+                (None, Some(SUCCEEDED)) => self.rows(&DONE_WELL, args![tenant, before, limit]).await?,
                 (None, Some(state)) => self.rows(&DONE_STATE, args![tenant, state, before, limit]).await?,
                 (Some(job), None) => self.rows(&DONE_JOB, args![job, before, limit]).await?,
+                (Some(job), Some(SUCCEEDED)) => self.rows(&DONE_JOB_WELL, args![job, before, limit]).await?,
                 (Some(job), Some(state)) => self.rows(&DONE_JOB_STATE, args![job, state, before, limit]).await?,
             };
             found.extend(rows.iter().map(done).collect::<Result<Vec<_>>>()?);

@@ -114,7 +114,7 @@ async fn a_late_or_repeated_end_changes_nothing() {
     let job = world.job("j", json!({"max_live": 0})).await;
     let (first, second) = (world.enqueue(&job).await, world.enqueue(&job).await);
     let claimed = claim(&world, job.id, 2).await;
-    let again = Decision::Again { due_at: TEN, why: "lost".into(), spent: Budget::Lost };
+    let again = Decision::Again { due_at: TEN, delay: Duration::ZERO, why: "lost".into(), spent: Budget::Lost };
     world.store.record(vec![finished(&claimed[0], again)]).await.unwrap();
     let anew = claim(&world, job.id, 1).await;
     assert_eq!((anew[0].run.id, anew[0].run.fence, anew[0].run.attempt, anew[0].run.lost), (first, 2, 2, 1));

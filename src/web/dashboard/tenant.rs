@@ -85,17 +85,7 @@ pub async fn show(
         .find(|line| line.tenant.id == tenant.id)
         .ok_or_else(|| Error::not_found(format!("tenant {name}")))?;
     let counts = tx.state_counts(tenant.id).await?;
-    let starts = tx.tally_since(board.at.minus(std::time::Duration::from_secs(60))).await?;
-    let started = starts
-        .iter()
-        .filter(|((of, _), _)| *of == tenant.id)
-        .map(|(_, tally)| tally.succeeded + tally.retried + tally.dead)
-        .sum();
-    let limits = vec![
-        Limit { what: "Runs at once", used: counts.running, of: u64::from(tenant.limits.running) },
-        Limit { what: "Starts a minute", used: started, of: u64::from(tenant.limits.starts_per_minute) },
-        Limit { what: "Runs waiting", used: counts.waiting, of: tenant.limits.waiting },
-    ];
+    let limits = vec![Limit { what: "Runs at once", used: counts.running, of: u64::from(tenant.limits.running) }];
     let shell = web.shell_with(&session, &board, tenant.zone, asked.done.as_deref()).at(
         Place::Overview,
         &[("Overview", "/".into())],

@@ -84,6 +84,7 @@ impl World {
         (app.clone(), web::router(app, options), folder)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one small world, told from its beginning to its end")]
     pub async fn new(clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
         let (app, router, folder) = Self::empty(clock).await;
@@ -133,6 +134,7 @@ impl World {
         let retry = claimed(store, &alpha, Cause::Manual, None, now.minus(Duration::from_secs(40))).await;
         let again = Decision::Again {
             due_at: now.plus(Duration::from_secs(40)),
+            delay: std::time::Duration::from_secs(64),
             why: "next attempt after 64s: transient".into(),
             spent: Budget::Failed,
         };
@@ -177,7 +179,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         zone: chrono_tz::Tz::Europe__Berlin,
         weight: 1,
         labels: Default::default(),
-        limits: TenantLimits { running: 4, ..TenantLimits::default() },
+        limits: TenantLimits { running: 4 },
         ceiling: Default::default(),
         created_at: at,
         updated_at: at,

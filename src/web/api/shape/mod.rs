@@ -122,8 +122,6 @@ pub struct TenantJson {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsJson {
     pub running: u32,
-    pub starts_per_minute: u32,
-    pub waiting: u64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
