@@ -110,7 +110,11 @@ async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, 
         idempotency: None,
     };
     let answers = tx.enqueue(&[vec![new]], now).await?;
-    let answer = answers.into_iter().flatten().next().unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
+    let answer = answers
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
     if matches!(old.state, State::Dead { .. }) {
         tx.settle_rerun(&[(old.tenant, old.id, answer.id())], &who.name, now).await?;
     }

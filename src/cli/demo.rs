@@ -95,11 +95,16 @@ async fn start(settings: Settings, once: bool) -> Result<(Server, Vec<(Wiki, usi
     let server = Server::start(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let wikis: Vec<_> = start_all(&plans(once), &clock)?.into_iter().map(counted).collect();
-    let files = wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: tenant_file(wiki) }).collect();
-    server.app.apply(files, false, &Who::server()).await?;
+    let files = |text: fn(&Wiki) -> String| {
+        wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: text(wiki) }).collect()
+    };
+    // The tenants, their secrets, and only then the jobs that want them.
+    let who = Who::server();
+    server.app.apply(files(|wiki| format!("tenant = \"{}\"\n", wiki.name)), false, &who).await?;
     for (wiki, _) in &wikis {
-        server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &Who::server()).await?;
+        server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &who).await?;
     }
+    server.app.apply(files(tenant_file), false, &who).await?;
     Ok((server, wikis))
 }
 
@@ -190,7 +195,8 @@ async fn report(app: &App, wikis: &[(Wiki, usize)]) -> Result<Vec<TenantReport>>
         ] {
             *count = tx.runs(tenant, &RunQuery { state: Some(state), limit: 1_000, ..RunQuery::default() }).await?.len();
         }
-        let health = healths.values().filter(|health| health.tenant == tenant).map(|health| health.health).max().unwrap_or(Health::Ok);
+        let health =
+            healths.values().filter(|health| health.tenant == tenant).map(|health| health.health).max().unwrap_or(Health::Ok);
         let (backlog_after, poisoned) = (wiki.backlog(), wiki.runnable() == 0 && wiki.backlog() > 0);
         let well = if poisoned { health == Health::Stuck } else { backlog_after == 0 && runs.running == 0 && runs.waiting == 0 };
         tenants.push(TenantReport { name: wiki.name, health, backlog_before: *backlog_before, backlog_after, runs, well });
@@ -202,7 +208,8 @@ async fn report(app: &App, wikis: &[(Wiki, usize)]) -> Result<Vec<TenantReport>>
 fn show_progress(tenants: &[TenantReport]) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
-        let line: Vec<String> = tenants.iter().map(|t| format!("{} {} of {}", t.name, t.backlog_after, t.backlog_before)).collect();
+        let line: Vec<String> =
+            tenants.iter().map(|t| format!("{} {} of {}", t.name, t.backlog_after, t.backlog_before)).collect();
         // Progress that cannot be shown is no reason to stop.
         let _ = write!(out, "\r\x1b[K{}", line.join(" · "));
         let _ = out.flush();

@@ -62,9 +62,9 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .map_err(|wrong| Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen)))?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(|wrong| {
+            Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen))
+        })?;
         let address = listener.local_addr()?;
         note_owner(&lock, address)?;
         let store = Store::open(&settings.database(), clock.clone()).await?;
@@ -76,7 +76,8 @@ impl Server {
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
-        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
+        let vault =
+            Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -93,7 +94,11 @@ impl Server {
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
-        let options = web::Options { setup_code: setup_code.clone(), https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")), stop: stop.clone() };
+        let options = web::Options {
+            setup_code: setup_code.clone(),
+            https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
+            stop: stop.clone(),
+        };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
         Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })

@@ -85,7 +85,11 @@ impl RetrySpec {
 pub enum Decision {
     End(Final),
     /// Waiting again. `failed` and `snoozed` tell which budget the attempt spent.
-    Again { due_at: Timestamp, why: String, spent: Budget },
+    Again {
+        due_at: Timestamp,
+        why: String,
+        spent: Budget,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +120,10 @@ pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, rand
         Outcome::Drained => again(Duration::ZERO, "handed back by its node".into(), Budget::None),
         Outcome::Lost if run.lost + 1 >= LOST_LIMIT => dead(Reason::LostTooOften),
         Outcome::Lost => again(Duration::ZERO, "its node was lost".into(), Budget::Lost),
-        Outcome::Failed { class: Class::Transient, .. } | Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Trapped { .. } => {
+        Outcome::Failed { class: Class::Transient, .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::OutOfMemory { .. }
+        | Outcome::Trapped { .. } => {
             let failed = run.failed + 1;
             if failed >= spec.retry.attempts {
                 return dead(Reason::AttemptsSpent);

@@ -138,7 +138,11 @@ fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp
 }
 
 /// Answers a guest's calls of `state` from the store, until the guest has ended.
-pub(super) async fn serve_state(context: &Context, known: &Known, mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
+pub(super) async fn serve_state(
+    context: &Context,
+    known: &Known,
+    mut calls: mpsc::Receiver<StateCall>,
+) -> std::convert::Infallible {
     while let Some(StateCall { ask, answer }) = calls.recv().await {
         let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
             tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
@@ -162,7 +166,9 @@ async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result
             }
             let (keys, bytes) = tx.state_used(job).await?;
             let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
-            if let Some(refusal) = over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64) {
+            if let Some(refusal) =
+                over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64)
+            {
                 return Ok(Err(refusal));
             }
             let version = standing.map_or(0, |(_, version)| version) + 1;
@@ -274,7 +280,8 @@ async fn record(context: &Arc<Context>, finished: Finished) {
 fn tell(context: &Context, finished: &Finished) {
     if let Decision::End(Final::Dead(reason)) = finished.decision {
         let known = context.definitions.job(finished.run.job);
-        let (tenant, job) = known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
+        let (tenant, job) =
+            known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
         let message: String = finished.message.lines().next().unwrap_or_default().chars().take(300).collect();
         tracing::warn!(
             tenant.name = tenant, job.name = job, run.id = %finished.run.id, attempt = finished.run.attempt, reason = reason.word(), error = message,

@@ -45,7 +45,10 @@ async fn occur(context: &Context, tx: &mut Tx, due: &Due, now: Timestamp) -> Res
         tx.advance_schedule(due.trigger.id, Some(now.plus(Duration::from_secs(1)))).await?;
         return Ok(Vec::new());
     };
-    let zone = spec.zone.or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone)).unwrap_or(chrono_tz::Tz::UTC);
+    let zone = spec
+        .zone
+        .or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone))
+        .unwrap_or(chrono_tz::Tz::UTC);
     let schedule = match Schedule::parse(&spec.schedule, zone, due.trigger.job) {
         Ok(schedule) => schedule,
         Err(wrong) => {
@@ -60,8 +63,15 @@ async fn occur(context: &Context, tx: &mut Tx, due: &Due, now: Timestamp) -> Res
     let first_taken = first_taken(spec, &instants, now);
     let mut occurrences = Vec::with_capacity(instants.len());
     for (n, at) in instants.iter().enumerate() {
-        let mut occurrence =
-            Occurrence { trigger: due.trigger.id, due_at: *at, tenant: due.trigger.tenant, job: due.trigger.job, result: "missed", run: None, note: None };
+        let mut occurrence = Occurrence {
+            trigger: due.trigger.id,
+            due_at: *at,
+            tenant: due.trigger.tenant,
+            job: due.trigger.job,
+            result: "missed",
+            run: None,
+            note: None,
+        };
         if n < first_taken {
             occurrence.note = Some(format!("Windlass was not there; catch_up = {:?}", spec.catch_up).to_lowercase());
         } else if known.job.paused_at.is_some() {

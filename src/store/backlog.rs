@@ -50,8 +50,21 @@ static SAMPLES: Sql = Sql::new("SELECT at, size, age_ms, error FROM backlog_samp
 impl Tx {
     pub async fn put_probe(&mut self, p: &Probe) -> Result<()> {
         let args = args![
-            p.trigger, p.tenant, p.job, p.next_at, p.failed, p.size, p.age_ms, p.sampled_at, p.error.clone(), p.error_at, p.clear_at, p.fruitless,
-            p.stuck_size, p.next_run_at, p.done_at
+            p.trigger,
+            p.tenant,
+            p.job,
+            p.next_at,
+            p.failed,
+            p.size,
+            p.age_ms,
+            p.sampled_at,
+            p.error.clone(),
+            p.error_at,
+            p.clear_at,
+            p.fruitless,
+            p.stuck_size,
+            p.next_run_at,
+            p.done_at
         ];
         self.exec(&PUT, args).await?;
         Ok(())
@@ -94,7 +107,12 @@ impl Tx {
         let rows = self.rows(&SAMPLES, args![job, since]).await?;
         rows.iter()
             .map(|row| {
-                Ok(Sample { at: row.time("at")?, size: row.opt_count("size")?, age_ms: row.opt_count("age_ms")?, error: row.opt_text("error")? })
+                Ok(Sample {
+                    at: row.time("at")?,
+                    size: row.opt_count("size")?,
+                    age_ms: row.opt_count("age_ms")?,
+                    error: row.opt_text("error")?,
+                })
             })
             .collect()
     }

@@ -80,7 +80,10 @@ impl Tx {
 
 /// A row of `lease` as a run.
 pub(super) fn leased(row: &Row) -> Result<Run> {
-    Ok(Run { state: State::Running { node: row.int("node")?, started_at: row.time("started_at")?, stopping: false }, ..unfinished(row)? })
+    Ok(Run {
+        state: State::Running { node: row.int("node")?, started_at: row.time("started_at")?, stopping: false },
+        ..unfinished(row)?
+    })
 }
 
 /// The columns that `ready`, `later` and `lease` share; the state is for the caller to set.

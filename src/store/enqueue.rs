@@ -52,8 +52,20 @@ pub(super) struct Waiting {
 impl Waiting {
     fn args(&self) -> Vec<Arg> {
         args![
-            self.job, self.id, self.tenant, self.revision, self.created_at, self.cause, self.payload, self.attempt, self.fence, self.failed,
-            self.lost, self.snoozed, self.first_started_at, self.start_by
+            self.job,
+            self.id,
+            self.tenant,
+            self.revision,
+            self.created_at,
+            self.cause,
+            self.payload,
+            self.attempt,
+            self.fence,
+            self.failed,
+            self.lost,
+            self.snoozed,
+            self.first_started_at,
+            self.start_by
         ]
     }
 }
@@ -183,7 +195,8 @@ impl Tx {
     }
 
     async fn seen_keys(&mut self, lists: &[Vec<NewRun>], now: Timestamp) -> Result<Seen> {
-        let keys = lists.iter().flatten().filter_map(|run| run.idempotency.as_ref().map(|key| args![run.job, &key.key])).collect();
+        let keys =
+            lists.iter().flatten().filter_map(|run| run.idempotency.as_ref().map(|key| args![run.job, &key.key])).collect();
         let mut seen = Seen::new();
         for row in self.rows_for(&DEDUPE_OF, keys).await? {
             if row.time("expires_at")? > now {

@@ -67,7 +67,9 @@ impl Store {
         let options = sqlite_options(path);
         let mut conn = options.connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
         sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
-            Error::Internal(anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())))
+            Error::Internal(
+                anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
+            )
         })?;
         let (node, high_water) = writer::enter(&mut conn, clock.now()).await?;
         let ids = Ids::new(clock.clone(), node, high_water);
@@ -88,7 +90,12 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or SQLite finds it damaged.
     pub async fn inspect(path: &Path) -> Result<Inspected> {
-        let mut conn = sqlite_options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
+        let mut conn = sqlite_options(path)
+            .read_only(true)
+            .create_if_missing(false)
+            .connect()
+            .await
+            .map_err(|wrong| cannot_open(path, &wrong))?;
         let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
         let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
         if verdict != "ok" {
@@ -120,7 +127,16 @@ impl Store {
     }
 
     fn tx(&self, conn: Conn) -> Tx {
-        Tx { conn, ids: self.ids.clone(), node: self.node, signals: self.signals.clone(), woken: BTreeSet::new(), redefined: false, later: None, tallies: tally::Tallies::new() }
+        Tx {
+            conn,
+            ids: self.ids.clone(),
+            node: self.node,
+            signals: self.signals.clone(),
+            woken: BTreeSet::new(),
+            redefined: false,
+            later: None,
+            tallies: tally::Tallies::new(),
+        }
     }
 
     pub fn node(&self) -> i64 {

@@ -13,9 +13,8 @@ static DEAD: Sql = Sql::new(
     "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant",
 );
-static RETRYING: Sql = Sql::new(
-    "SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job",
-);
+static RETRYING: Sql =
+    Sql::new("SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job");
 /// The last sample at or before each instant: a seek each, however many samples there are.
 static LEVELS: Sql = Sql::new(
     "SELECT v.column1 AS job, v.column2 AS at, (SELECT s.size FROM backlog_sample s WHERE s.job = v.column1 AND s.at <= v.column2 \

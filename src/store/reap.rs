@@ -26,7 +26,11 @@ impl Tx {
 
     /// Runs running now: (tenant, job, how many).
     pub async fn running(&mut self) -> Result<Vec<(Id, Id, u64)>> {
-        self.rows(&ALL_LEASES, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?))).collect()
+        self.rows(&ALL_LEASES, args![])
+            .await?
+            .iter()
+            .map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?)))
+            .collect()
     }
 
     /// Moves runs whose time has come to `ready`, at most 512; answers how many.
@@ -69,8 +73,12 @@ impl Tx {
     /// Jobs with rows to claim: (tenant, job). Read once at start; later the commits tell.
     pub async fn lanes(&mut self) -> Result<Vec<(Id, Id)>> {
         let jobs: Vec<Id> = self.rows(&LANES, args![]).await?.iter().map(|row| row.id("job")).collect::<Result<_>>()?;
-        let tenants: std::collections::HashMap<Id, Id> =
-            self.rows(&TENANT_OF, args![]).await?.iter().map(|row| Ok((row.id("id")?, row.id("tenant")?))).collect::<Result<_>>()?;
+        let tenants: std::collections::HashMap<Id, Id> = self
+            .rows(&TENANT_OF, args![])
+            .await?
+            .iter()
+            .map(|row| Ok((row.id("id")?, row.id("tenant")?)))
+            .collect::<Result<_>>()?;
         Ok(jobs.into_iter().filter_map(|job| tenants.get(&job).map(|tenant| (*tenant, job))).collect())
     }
 

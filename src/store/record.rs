@@ -121,7 +121,15 @@ impl Tx {
                 Decision::Again { due_at, why, spent } => {
                     let delay = i64::try_from(due_at.since(now).as_millis()).unwrap_or(i64::MAX);
                     attempts.push(args![
-                        f.run.tenant, f.run.id, f.run.attempt, self.node, started_at, now, f.outcome, Some(f.message.as_str()), Some(delay)
+                        f.run.tenant,
+                        f.run.id,
+                        f.run.attempt,
+                        self.node,
+                        started_at,
+                        now,
+                        f.outcome,
+                        Some(f.message.as_str()),
+                        Some(delay)
                     ]);
                     waiting.push(again(&f.run, *due_at, why, *spent));
                 }
@@ -198,12 +206,35 @@ fn done_row(f: &Finished, end: Final, payload: bool, node: i64, now: Timestamp) 
         Final::Dead(reason) => (DEAD, Reason::code(reason)),
         Final::Cancelled => (CANCELLED, 0),
     };
-    let failed = f.run.failed + u32::from(matches!(end, Final::Dead(Reason::AttemptsSpent | Reason::TotalLimit | Reason::Permanent | Reason::ItemsFailed)));
+    let failed = f.run.failed
+        + u32::from(matches!(
+            end,
+            Final::Dead(Reason::AttemptsSpent | Reason::TotalLimit | Reason::Permanent | Reason::ItemsFailed)
+        ));
     let lost = f.run.lost + u32::from(end == Final::Dead(Reason::LostTooOften));
     let message = (!f.message.is_empty()).then_some(f.message.as_str());
     args![
-        f.run.tenant, f.run.id, f.run.job, f.run.revision, state, reason, f.run.cause.code(), payload, f.run.attempt, failed, lost, f.run.snoozed,
-        started(&f.run).map(|_| node), f.run.created_at, started(&f.run), now, f.counts.map(|c| c.taken), f.counts.map(|c| c.done),
-        f.counts.map(|c| c.failed), f.counts.and_then(|c| c.left), f.print, message
+        f.run.tenant,
+        f.run.id,
+        f.run.job,
+        f.run.revision,
+        state,
+        reason,
+        f.run.cause.code(),
+        payload,
+        f.run.attempt,
+        failed,
+        lost,
+        f.run.snoozed,
+        started(&f.run).map(|_| node),
+        f.run.created_at,
+        started(&f.run),
+        now,
+        f.counts.map(|c| c.taken),
+        f.counts.map(|c| c.done),
+        f.counts.map(|c| c.failed),
+        f.counts.and_then(|c| c.left),
+        f.print,
+        message
     ]
 }

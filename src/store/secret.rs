@@ -17,13 +17,15 @@ pub struct Sealed {
     pub used_at: Option<Timestamp>,
 }
 
-static OF_TENANT: Sql = Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
+static OF_TENANT: Sql =
+    Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
 static PUT: Sql = Sql::new(
     "INSERT INTO secret (tenant, name, nonce, sealed, version, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, $5, $5) \
      ON CONFLICT (tenant, name) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed, version = secret.version + 1, \
      updated_at = excluded.updated_at",
 );
-static USED: Sql = Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
+static USED: Sql =
+    Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
 
 impl Tx {
     pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {

@@ -55,8 +55,16 @@ impl Tx {
     pub async fn put_tenant(&mut self, t: &Tenant, now: Timestamp) -> Result<()> {
         let spec = Spec { labels: t.labels.clone(), ceiling: t.ceiling.clone() };
         let args = args![
-            t.id, &t.name, t.zone.name(), t.weight, t.limits.running, t.limits.starts_per_minute, t.limits.waiting, serde_json::to_string(&spec)?,
-            t.created_at, now
+            t.id,
+            &t.name,
+            t.zone.name(),
+            t.weight,
+            t.limits.running,
+            t.limits.starts_per_minute,
+            t.limits.waiting,
+            serde_json::to_string(&spec)?,
+            t.created_at,
+            now
         ];
         self.exec(&PUT, args).await?;
         self.redefine();

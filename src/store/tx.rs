@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::Signals;
-use super::tally::Tallies;
 use super::sql::{Arg, Row, Sql, chunks, sqlite_arguments};
+use super::tally::Tallies;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
@@ -154,7 +154,9 @@ fn failed(text: &str, wrong: sqlx::Error) -> Error {
     let head: String = text.chars().take(60).collect();
     match &wrong {
         sqlx::Error::PoolTimedOut => Error::Unavailable("all readers of the database are busy; try again".into()),
-        sqlx::Error::Database(inner) if inner.is_unique_violation() => Error::Conflict(format!("it is there already ({})", inner.message())),
+        sqlx::Error::Database(inner) if inner.is_unique_violation() => {
+            Error::Conflict(format!("it is there already ({})", inner.message()))
+        }
         _ => Error::Internal(anyhow::Error::new(wrong).context(format!("statement: {head}…"))),
     }
 }

@@ -21,9 +21,11 @@ use crate::id::{Id, Ids};
 const BATCH: usize = 1_024;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+/// Run by run, in order.
+type EnqueuedEach = Vec<Result<Enqueued>>;
 
 pub(super) enum Op {
-    Enqueue(Vec<NewRun>, Reply<Vec<Result<Enqueued>>>),
+    Enqueue(Vec<NewRun>, Reply<EnqueuedEach>),
     Claim(Want, Reply<Vec<Claimed>>),
     Record(Vec<Finished>, Reply<Vec<Recorded>>),
     Lend(oneshot::Sender<(SqliteConnection, oneshot::Sender<Returned>)>),
@@ -61,7 +63,7 @@ pub(super) async fn enter(conn: &mut SqliteConnection, now: Timestamp) -> Result
     let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
     let high = Id(high.unwrap_or(0));
     // The high water is noted once a minute: where the clock has gone back behind it, leave room for what came after.
-    let room = if now < high.created_at() { 2 * 60_000 << 21 } else { 0 };
+    let room = if now < high.created_at() { (2 * 60_000) << 21 } else { 0 };
     Ok((1, Id(high.0 + room)))
 }
 
@@ -75,7 +77,7 @@ struct Writer {
 struct Batch {
     record: Vec<(Vec<Finished>, Reply<Vec<Recorded>>)>,
     claim: Vec<(Want, Reply<Vec<Claimed>>)>,
-    enqueue: Vec<(Vec<NewRun>, Reply<Vec<Result<Enqueued>>>)>,
+    enqueue: Vec<(Vec<NewRun>, Reply<EnqueuedEach>)>,
 }
 
 impl Batch {
@@ -84,8 +86,24 @@ impl Batch {
     }
 }
 
-pub(super) async fn run(conn: SqliteConnection, mut inbox: mpsc::Receiver<Op>, ids: Ids, node: i64, signals: Signals, clock: Arc<dyn Clock>) {
-    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, woken: BTreeSet::new(), redefined: false, later: None, tallies: Tallies::new() };
+pub(super) async fn run(
+    conn: SqliteConnection,
+    mut inbox: mpsc::Receiver<Op>,
+    ids: Ids,
+    node: i64,
+    signals: Signals,
+    clock: Arc<dyn Clock>,
+) {
+    let tx = Tx {
+        conn: Conn::Own(Box::new(conn)),
+        ids,
+        node,
+        signals,
+        woken: BTreeSet::new(),
+        redefined: false,
+        later: None,
+        tallies: Tallies::new(),
+    };
     let mut writer = Writer { tx, clock };
     let mut waiting = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut waiting, BATCH).await > 0 {
@@ -175,7 +193,7 @@ impl Writer {
         work: Work,
         records: Vec<Reply<Vec<Recorded>>>,
         claims: Vec<Reply<Vec<Claimed>>>,
-        enqueues: Vec<Reply<Vec<Result<Enqueued>>>>,
+        enqueues: Vec<Reply<EnqueuedEach>>,
     ) {
         for (finished, reply) in work.finished.into_iter().zip(records) {
             let done = self.attempt(&Work { finished: vec![finished], ..Work::default() }).await;

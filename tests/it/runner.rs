@@ -286,7 +286,9 @@ async fn w7_a_backlog_that_cannot_be_taken_is_stuck_and_is_left_alone() {
     world.guests.backlog.lock().unwrap().insert("drain".into(), Ok(5));
     world.guests.script("drain", |_| std::future::ready(well(Some(Counts { left: Some(0), ..Counts::default() }))));
     let runner = world.start().await;
-    let health = async || world.store.read().await.unwrap().healths().await.unwrap().remove(&job.id).filter(|h| h.health.word() == "stuck");
+    let health = async || {
+        world.store.read().await.unwrap().healths().await.unwrap().remove(&job.id).filter(|h| h.health.word() == "stuck")
+    };
     let stuck = world.until("it is stuck", SECOND, health).await;
     assert!(stuck.why.starts_with("5 jobs, none runnable"), "{}", stuck.why);
     let attempts = world.guests.attempts("drain");

@@ -77,7 +77,12 @@ fn finished(claimed: &Claimed, decision: Decision) -> Finished {
 }
 
 fn dead(claimed: &Claimed, print: i64) -> Finished {
-    Finished { outcome: "permanent", print: Some(print), message: "400 bad".into(), ..finished(claimed, Decision::End(Final::Dead(Reason::Permanent))) }
+    Finished {
+        outcome: "permanent",
+        print: Some(print),
+        message: "400 bad".into(),
+        ..finished(claimed, Decision::End(Final::Dead(Reason::Permanent)))
+    }
 }
 
 #[tokio::test]
@@ -143,7 +148,8 @@ async fn one_live_run_until_it_is_over() {
 async fn the_same_key_is_the_same_run_for_a_day() {
     let world = World::new().await;
     let job = world.job("j", json!({"max_live": 0})).await;
-    let keyed = |hash: &str| NewRun { idempotency: Some(Idempotency { key: "k".into(), request_hash: hash.into() }), ..new_run(&job) };
+    let keyed =
+        |hash: &str| NewRun { idempotency: Some(Idempotency { key: "k".into(), request_hash: hash.into() }), ..new_run(&job) };
     let first = world.store.enqueue(vec![keyed("a")]).await.unwrap().remove(0).unwrap();
     assert_eq!(world.store.enqueue(vec![keyed("a")]).await.unwrap().remove(0).unwrap(), Enqueued::Repeated(first.id()));
     let mut refused = world.store.enqueue(vec![keyed("b"), new_run(&job)]).await.unwrap();
@@ -181,7 +187,10 @@ async fn what_is_not_committed_has_not_happened() {
     let id = tx.enqueue(&[vec![new_run(&job)]], TEN).await.unwrap().remove(0).remove(0).unwrap().id();
     drop(tx);
     assert!(world.store.read().await.unwrap().run(job.tenant, id).await.unwrap().is_none());
-    assert!(matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))), "the writer goes on");
+    assert!(
+        matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))),
+        "the writer goes on"
+    );
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Wiki {
     }
 
     fn run(&self, command: &str, more: &[&str]) -> String {
-        run(&self.folder, &[&[command, self.name], more].concat())
+        run(self.folder, &[&[command, self.name], more].concat())
     }
 }
 
