@@ -133,7 +133,8 @@ fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp
         return None;
     }
     let missing = known.grant.secrets.iter().find(|granted| !set.contains_key(&granted.name))?;
-    let message = format!("the secret {:?} is not set yet: windlass secret set {}/{}", missing.name, known.job.tenant_name, missing.name);
+    let message =
+        format!("the secret {:?} is not set yet: windlass secret set {}/{}", missing.name, known.job.tenant_name, missing.name);
     Some(Outcome::Failed { class: Class::Snooze, message, delay: Some(SET_YET), counts: None, details: Vec::new() })
 }
 

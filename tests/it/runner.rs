@@ -63,13 +63,15 @@ async fn a_permanent_failure_is_dead_at_once_and_a_snooze_spends_nothing() {
 #[tokio::test]
 async fn a_secret_that_is_not_set_yet_is_waited_for_while_the_job_is_new() {
     let world = World::new().await;
-    let granted = |name: &str| json!({"grant": {"secrets": [{"name": name, "use": "sign", "algorithm": "hmac-sha1", "begins_with": "a"}]}});
+    let granted =
+        |name: &str| json!({"grant": {"secrets": [{"name": name, "use": "sign", "algorithm": "hmac-sha1", "begins_with": "a"}]}});
     let (late, never) = (world.job("late", granted("key")).await, world.job("never", granted("other")).await);
     let context = world.context();
     let (nonce, sealed) = context.vault.seal(late.tenant, "key", b"hunter2").unwrap();
     let runner = Runner::start(context).await.unwrap();
     let (late, never) = (world.enqueue(&late).await, world.enqueue(&never).await);
-    let waiting = world.until("deferred", Duration::ZERO, async || Some(world.run(late).await).filter(|run| run.snoozed > 0)).await;
+    let waiting =
+        world.until("deferred", Duration::ZERO, async || Some(world.run(late).await).filter(|run| run.snoozed > 0)).await;
     let State::Waiting { why, .. } = &waiting.state else { panic!("{waiting:?}") };
     assert!(why.as_deref().unwrap().contains("\"key\" is not set yet: windlass secret set alpha/key"), "{why:?}");
     assert_eq!(world.guests.attempts("late"), 0, "nothing began");
