@@ -67,6 +67,8 @@ pub enum Outcome {
     Drained,
     /// The node died, or lost its lease.
     Lost,
+    /// Its start deadline had passed before it came to start.
+    TooLate,
     /// The run cannot be given to a guest: its input or its plugin cannot be read.
     Undecodable {
         message: String,
@@ -91,6 +93,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Drained => "drained",
             Self::Lost => "lost",
+            Self::TooLate => "too_late",
             Self::Undecodable { .. } => "undecodable",
         }
     }
@@ -105,6 +108,7 @@ impl Outcome {
             | Self::Undecodable { message } => message.clone(),
             Self::OutOfMemory { wanted, limit } => format!("out of memory: wanted {wanted}, the limit is {limit}"),
             Self::Cancelled => "cancelled".into(),
+            Self::TooLate => "it did not start before its start deadline".into(),
             Self::Drained => "handed back: its node stopped".into(),
             Self::Lost => "its node was lost".into(),
         }

@@ -60,6 +60,13 @@ impl Schedule {
         Some(Timestamp(next.timestamp_millis()))
     }
 
+    /// The last instant at or before `now` at which it was due.
+    pub fn before(&self, now: Timestamp) -> Option<Timestamp> {
+        let local = self.zone.timestamp_millis_opt(now.0).single()?;
+        let last = self.cron.find_previous_occurrence(&local, true).ok()?;
+        Some(Timestamp(last.timestamp_millis()))
+    }
+
     /// The next `n` instants after `now`.
     pub fn next(&self, now: Timestamp, n: usize) -> Vec<Timestamp> {
         std::iter::successors(self.after(now), |at| self.after(*at)).take(n).collect()

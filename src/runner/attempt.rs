@@ -12,7 +12,7 @@ use super::{Context, prober, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::log::{Level, Line};
-use crate::domain::retry::{Decision, decide};
+use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run, fingerprint};
 use crate::error::{Error, Result};
 use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal, Work};
@@ -25,8 +25,9 @@ const STATE_VALUE: usize = 64 * 1024;
 const STATE_BYTES: u64 = 1024 * 1024;
 /// Characters of an error that stand in its run's row; the log has the whole.
 const MESSAGE: usize = 4_096;
-/// How long a record is tried when the store is away: the lease stands, nobody else has the run.
-const RECORD_TRIES: u32 = 30;
+/// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
+/// keeps the run ours, and nobody else has it.
+const RECORD_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
 /// `secret set` are two commands, and the first poll comes between them.
@@ -45,6 +46,8 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let made = context.definitions.revision(&context.store, live.run.revision).await;
     let (outcome, made) = match made {
         Ok(made) => (execute(context, &live, &made, input).await, Some(made)),
+        // The database was busy, or away: that is no reason to give a run up.
+        Err(Error::Unavailable(_)) => (Outcome::Drained, None),
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
     let outcome = settle(outcome, live.why());
@@ -58,7 +61,11 @@ fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
     match (outcome, why) {
         (Outcome::Succeeded { summary, data, counts }, _) => Outcome::Succeeded { summary, data, counts },
         (_, Some(Why::Cancelled)) => Outcome::Cancelled,
-        (Outcome::Cancelled, Some(Why::Drained)) => Outcome::Drained,
+        // It cannot tell a drain from its own limit: what would be retried is handed back instead.
+        (
+            Outcome::Cancelled | Outcome::TimedOut { .. } | Outcome::Failed { class: Class::Transient | Class::Snooze, .. },
+            Some(Why::Drained),
+        ) => Outcome::Drained,
         (outcome, _) => outcome,
     }
 }
@@ -66,13 +73,14 @@ fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
 async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: Option<String>) -> Outcome {
     let run = &live.run;
     if run.attempt == 1 && run.start_by.is_some_and(|by| by < context.clock.now()) {
-        return Outcome::failed(Class::Permanent, START_DEADLINE);
+        return Outcome::TooLate;
     }
     let Some(known) = context.definitions.job(run.job) else {
         return Outcome::failed(Class::Permanent, "its job was removed");
     };
     let secrets = match secrets(context, &known).await {
         Ok(secrets) => secrets,
+        Err(Error::Unavailable(_)) => return Outcome::Drained,
         Err(wrong) => return Outcome::failed(Class::Permanent, wrong.to_string()),
     };
     if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
@@ -211,14 +219,15 @@ fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRef
     Some(StateRefusal { code: "quota", message })
 }
 
-const START_DEADLINE: &str = "it did not start before its start deadline";
-
 fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> Finished {
     let (run, now) = (live.run.clone(), context.clock.now());
     let message = message_of(&outcome, live, now);
     let decision = match made {
-        _ if message == START_DEADLINE => Decision::End(Final::Dead(Reason::StartDeadline)),
         Some(made) => decide(&outcome, &run, &made.spec, now, random()),
+        None if outcome == Outcome::Drained => {
+            let delay = Duration::from_secs(1);
+            Decision::Again { due_at: now.plus(delay), delay, why: "its definition could not be read yet".into(), spent: Budget::None }
+        }
         None => Decision::End(Final::Dead(Reason::Undecodable)),
     };
     let print = match decision {
@@ -256,7 +265,8 @@ fn pairs(details: &[(String, String)]) -> String {
 async fn record(context: &Arc<Context>, finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     tell(context, &finished);
-    for attempt in 1..=RECORD_TRIES {
+    let mut pause = Duration::from_millis(200);
+    loop {
         match context.store.record(vec![finished.clone()]).await {
             Ok(recorded) if recorded.first() == Some(&Recorded::Late) => {
                 tracing::warn!(run.id = %run.id, attempt = run.attempt, "late: the lease has passed to another, nothing was recorded");
@@ -266,13 +276,14 @@ async fn record(context: &Arc<Context>, finished: Finished) {
                 prober::run_ended(context, &run, counts).await;
                 return;
             }
-            Err(Error::Unavailable(wrong)) if attempt == RECORD_TRIES => {
-                tracing::error!(run.id = %run.id, error = wrong, "an end could not be recorded; the run is taken back at the next start");
+            Err(wrong) if context.store.is_closed() => {
+                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded; the run is taken back at the next start");
                 return;
             }
             Err(wrong) => {
-                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet");
-                context.clock.sleep(Duration::from_millis(200)).await;
+                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet; it is tried again");
+                context.clock.sleep(pause).await;
+                pause = (pause * 2).min(RECORD_PAUSE);
             }
         }
     }

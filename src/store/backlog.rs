@@ -28,7 +28,7 @@ static PUT: Sql = Sql::new(
 static DUE: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 ORDER BY p.next_at LIMIT $2",
 );
-static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe");
+static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe WHERE next_at > $1");
 static ONE: Sql = Sql::new(
     "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe \
      WHERE trigger_id = $1",
@@ -75,8 +75,9 @@ impl Tx {
         self.rows(&DUE, args![now, limit]).await?.iter().map(trigger).collect()
     }
 
-    pub async fn next_probe(&mut self) -> Result<Option<Timestamp>> {
-        self.row(&NEXT, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
+    /// When the next probe after `now` is due.
+    pub async fn next_probe(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.row(&NEXT, args![now]).await?.map_or(Ok(None), |row| row.opt_time("at"))
     }
 
     pub async fn probe(&mut self, trigger: Id) -> Result<Option<Probe>> {

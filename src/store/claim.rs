@@ -66,15 +66,15 @@ impl Tx {
         }
         let rows = self.rows_text(CLAIM.for_rows(1), args).await?;
         let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
-        let taken = self.exec_rows(&TAKE, runs.iter().map(|run| args![run.job, run.id]).collect()).await?;
+        let taken = self.exec_keys(&TAKE, &runs.iter().map(|run| args![run.job, run.id]).collect::<Vec<_>>()).await?;
         expect_rows(taken, runs.len(), "claim")?;
         let mut inputs = self.inputs(&runs).await?;
         Ok(runs.into_iter().map(|run| Claimed { input: inputs.remove(&run.id).flatten(), run }).collect())
     }
 
     async fn inputs(&mut self, runs: &[Run]) -> Result<HashMap<Id, Option<String>>> {
-        let keys = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
-        self.rows_for(&INPUTS, keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
+        let keys: Vec<_> = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
+        self.rows_for(&INPUTS, &keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
     }
 }
 

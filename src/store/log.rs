@@ -127,7 +127,7 @@ impl Tx {
 
     /// Progress of runs of one tenant, where there is any.
     pub async fn progress_of(&mut self, tenant: Id, runs: &[Id]) -> Result<Vec<(Id, Progress)>> {
-        let rows = self.rows_for(&PROGRESS_OF, runs.iter().map(|run| args![tenant, *run]).collect()).await?;
+        let rows = self.rows_for(&PROGRESS_OF, &runs.iter().map(|run| args![tenant, *run]).collect::<Vec<_>>()).await?;
         rows.iter()
             .map(|row| {
                 let total = row.opt_int("total")?.map(i64::cast_unsigned);

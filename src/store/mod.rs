@@ -40,7 +40,7 @@ mod tx;
 mod writer;
 
 pub use tx::Tx;
-use tx::{Conn, Loan};
+use tx::{Conn, Loan, News};
 use writer::Op;
 
 /// Operations that wait for the writer; past this, callers wait to hand theirs over.
@@ -113,8 +113,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         let (lend, loan) = oneshot::channel();
         self.inbox.send(Op::Lend(lend)).await.map_err(|_| closed())?;
-        let (conn, back) = loan.await.map_err(|_| closed())?;
-        Ok(self.tx(Conn::Writer(Loan { conn: Some(conn), back: Some(back) })))
+        Ok(self.tx(Conn::Writer(loan.await.map_err(|_| closed())??)))
     }
 
     /// A reader; each statement sees what is committed when it starts.
@@ -132,11 +131,14 @@ impl Store {
             ids: self.ids.clone(),
             node: self.node,
             signals: self.signals.clone(),
-            woken: BTreeSet::new(),
-            redefined: false,
-            later: None,
+            news: News::default(),
             tallies: tally::Tallies::new(),
         }
+    }
+
+    /// Whether nothing can be written any more, because the server has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
     }
 
     pub fn node(&self) -> i64 {
@@ -221,7 +223,8 @@ impl Default for Signals {
 }
 
 impl Signals {
-    fn publish(&self, woken: BTreeSet<(Id, Id)>, redefined: bool, later: Option<Timestamp>) {
+    fn publish(&self, news: News) {
+        let News { woken, redefined, later } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -255,10 +258,18 @@ impl Signals {
         self.later.subscribe()
     }
 
-    /// Nothing is put off before `at`: the promoter has looked.
+    /// Forgets what was told so far: the promoter looks for itself. What a commit tells from now on counts again.
+    pub fn look_later(&self) {
+        self.later.send_if_modified(|earliest| {
+            *earliest = Timestamp(i64::MAX);
+            false
+        });
+    }
+
+    /// The promoter waits for `at`: only what is earlier wakes it.
     pub fn later_is(&self, at: Timestamp) {
         self.later.send_if_modified(|earliest| {
-            *earliest = at;
+            *earliest = (*earliest).min(at);
             false
         });
     }

@@ -84,6 +84,7 @@ impl World {
         (app.clone(), web::router(app, options), folder)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one small world, told from its beginning to its end")]
     pub async fn new(clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
         let (app, router, folder) = Self::empty(clock).await;
