@@ -29,6 +29,12 @@ const MESSAGE: usize = 4_096;
 /// keeps the run ours, and nobody else has it.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
+/// `secret set` are two commands, and the first poll comes between them.
+const SETTING_UP: Duration = Duration::from_secs(600);
+/// How soon it looks again.
+const SET_YET: Duration = Duration::from_secs(5);
+
 /// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
 pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let Claimed { run, input } = claimed;
@@ -80,6 +86,9 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
         Err(Error::Unavailable(_)) => return Outcome::Drained,
         Err(wrong) => return Outcome::failed(Class::Permanent, wrong.to_string()),
     };
+    if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
+        return waiting;
+    }
     let (state, calls) = mpsc::channel(16);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
@@ -128,6 +137,16 @@ pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<
         }
     }
     Ok(values)
+}
+
+fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp) -> Option<Outcome> {
+    if now >= known.job.updated_at.plus(SETTING_UP) {
+        return None;
+    }
+    let missing = known.grant.secrets.iter().find(|granted| !set.contains_key(&granted.name))?;
+    let message =
+        format!("the secret {:?} is not set yet: windlass secret set {}/{}", missing.name, known.job.tenant_name, missing.name);
+    Some(Outcome::Failed { class: Class::Snooze, message, delay: Some(SET_YET), counts: None, details: Vec::new() })
 }
 
 /// Answers a guest's calls of `state` from the store, until the guest has ended.

@@ -3,11 +3,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -218,7 +220,7 @@ fn answer(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
 
 /// The binary with a data folder, and nothing of the environment that is meant for it.
 fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WINDLASS_") {
             command.env_remove(name);
@@ -226,6 +228,13 @@ fn command(dir: &Path) -> Command {
     }
     command.current_dir(dir).arg("--data-dir").arg(dir);
     command
+}
+
+/// The binary as it was when the tests began, for another build may replace it while they run.
+fn binary() -> String {
+    static BINARY: OnceLock<File> = OnceLock::new();
+    let file = BINARY.get_or_init(|| File::open(env!("CARGO_BIN_EXE_windlass")).unwrap());
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
 /// Looks until there is something, or fails with what was waited for.
