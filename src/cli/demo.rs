@@ -95,12 +95,18 @@ async fn start(settings: Settings, once: bool) -> Result<(Server, Vec<(Wiki, usi
     let server = Server::start(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let wikis: Vec<_> = start_all(&plans(once), &clock)?.into_iter().map(counted).collect();
-    let files = wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: tenant_file(wiki) }).collect();
-    server.app.apply(files, false, &Who::server()).await?;
+    // Keys before jobs: a run that begins without its key is dead.
+    apply(&server.app, &wikis, |wiki| tenant(&wiki.origin(), wiki.name)).await?;
     for (wiki, _) in &wikis {
         server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &Who::server()).await?;
     }
+    apply(&server.app, &wikis, |wiki| tenant(&wiki.origin(), wiki.name) + &job(&wiki.origin())).await?;
     Ok((server, wikis))
+}
+
+async fn apply(app: &App, wikis: &[(Wiki, usize)], text: impl Fn(&Wiki) -> String) -> Result<()> {
+    let files = wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: text(wiki) }).collect();
+    app.apply(files, false, &Who::server()).await.map(drop)
 }
 
 fn counted(wiki: Wiki) -> (Wiki, usize) {
@@ -108,8 +114,7 @@ fn counted(wiki: Wiki) -> (Wiki, usize) {
     (wiki, jobs)
 }
 
-fn tenant_file(wiki: &Wiki) -> String {
-    let origin = wiki.origin();
+fn tenant(origin: &str, name: &str) -> String {
     format!(
         r#"tenant = "{name}"
 labels = {{ demo = "wiki" }}
@@ -117,7 +122,13 @@ labels = {{ demo = "wiki" }}
 [ceiling]
 hosts = ["{origin}"]
 networks = ["127.0.0.0/8"]
+"#
+    )
+}
 
+fn job(origin: &str) -> String {
+    format!(
+        r#"
 [[job]]
 name = "drain-jobs"
 plugin = "mediawiki-jobs"
@@ -131,8 +142,7 @@ triggers = [
 [job.grant]
 http = [{{ host = "{origin}", methods = ["GET", "POST"] }}]
 secrets = [{{ name = "wiki-key", use = "sign", algorithm = "hmac-sha1", begins_with = "async=0&maxjobs=" }}]
-"#,
-        name = wiki.name
+"#
     )
 }
 
