@@ -14,7 +14,7 @@ pub const SPARK_STEPS: usize = 24;
 pub const CHART_STEPS: usize = 96;
 /// The longest time that charts look back, and the shortest, when there is little history.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-const SHORTEST: Duration = Duration::from_secs(600);
+const SHORTEST: Duration = Duration::from_secs(120);
 
 /// The time that charts of a page look back: 24 h, or since the first sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,13 +231,13 @@ mod tests {
         assert_eq!([1, 500, 50_000, 2_000_000].map(short), ["1", "500", "50k", "2M"]);
         let window = Window::since(None, Timestamp(86_400_000));
         let chart = LevelChart { levels: vec![Some(0)], window, lens: Lens { now: Timestamp(86_400_000), zone: Tz::UTC } }.to_string();
-        assert!(chart.contains("<span>23:50</span>") && chart.contains("<span>now</span>"), "{chart}");
+        assert!(chart.contains("<span>23:58</span>") && chart.contains("<span>now</span>"), "{chart}");
     }
 
     #[test]
     fn a_window_is_as_long_as_the_history_but_no_longer_than_a_day() {
         let now = Timestamp(200_000_000);
-        assert_eq!(Window::since(None, now).words(), "10 min");
+        assert_eq!(Window::since(None, now).words(), "2 min");
         assert_eq!(Window::since(Some(now.minus(Duration::from_secs(3600))), now).words(), "1 h");
         let day = Window::since(Some(Timestamp(0)), now);
         assert_eq!(day.words(), "24 h");
