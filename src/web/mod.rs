@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rand::RngCore;
 use tokio::net::TcpListener;
@@ -61,7 +63,8 @@ pub fn router(app: App, options: Options) -> Router {
     let pages =
         layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
     let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
-    layers::around(pages.merge(streams).merge(api).fallback(nowhere), &web)
+    let lost = Router::new().fallback(nowhere).with_state(web.clone());
+    layers::around(pages.merge(streams).merge(api).merge(lost), &web)
 }
 
 /// Answers requests until `stop`; those under way are answered to their end.
@@ -79,8 +82,13 @@ fn open_routes() -> Router<Web> {
         .route("/readyz", get(ready))
 }
 
-async fn nowhere() -> Error {
-    Error::not_found("this page")
+/// Who is logged in keeps the way back.
+async fn nowhere(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let mut response = Error::NotFound("There is no such page.".into()).into_response();
+    if let Ok(Some(session)) = session::of(&web, &headers).await {
+        response.extensions_mut().insert(session);
+    }
+    response
 }
 
 /// Whether the database answers.

@@ -56,12 +56,14 @@ enum Pass {
     Gate(Redirect),
 }
 
+/// Who looks, where nobody has to be logged in.
+pub async fn of(web: &Web, headers: &HeaderMap) -> Result<Option<Session>> {
+    let Some(cookie) = cookie(headers, web.cookie_name()) else { return Ok(None) };
+    Ok(web.app.who_in_session(&cookie).await?.map(|who| Session { who, csrf: csrf_of(&cookie), cookie }))
+}
+
 async fn let_in(web: &Web, request: Request) -> Result<Pass> {
-    let session = match cookie(request.headers(), web.cookie_name()) {
-        Some(cookie) => web.app.who_in_session(&cookie).await?.map(|who| Session { who, csrf: csrf_of(&cookie), cookie }),
-        None => None,
-    };
-    let Some(session) = session else {
+    let Some(session) = of(web, request.headers()).await? else {
         // A fragment cannot show a login form: its page asks again as a whole.
         if request.headers().contains_key(&FRAGMENT) || request.method() != Method::GET {
             return Err(Error::Unauthorized("you are logged out: log in again".into()));

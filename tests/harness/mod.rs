@@ -219,7 +219,7 @@ fn answer(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
 }
 
 /// The binary with a data folder, and nothing of the environment that is meant for it.
-fn command(dir: &Path) -> Command {
+pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WINDLASS_") {

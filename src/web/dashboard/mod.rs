@@ -39,6 +39,7 @@ pub fn routes() -> Router<Web> {
         .route("/t/{tenant}/runs/{run}/rerun", post(run::rerun))
         .route("/t/{tenant}/runs/{run}/cancel", post(run::cancel))
         .route("/failures", get(failure::index))
+        .route("/failures/count", get(failure::count))
         .route("/t/{tenant}/failures/{cause}", get(failure::confirm::show))
         .route("/t/{tenant}/failures/{cause}/rerun", post(failure::confirm::rerun))
         .route("/plugins", get(plugin::index))

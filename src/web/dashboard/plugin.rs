@@ -55,7 +55,7 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap)
             used_by: if jobs == 0 { "no job".into() } else { format!("{} {}", commas(jobs), plural(jobs, "job", "jobs")) },
             unused: jobs == 0,
             size: bytes(plugin.bytes),
-            offers: plugin.exports.join(", "),
+            offers: plugin.exports.iter().map(|name| offer(name)).collect::<Vec<_>>().join(", "),
             pushed_at: plugin.pushed_at,
             pushed_by: plugin.pushed_by,
             short_digest: short_digest(&plugin.digest),
@@ -66,4 +66,9 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap)
     });
     let shell = web.shell_with(&session, &board, Tz::UTC, None).at(Place::Plugins, &[], "Plugins");
     fragment::answer(&Plugins { shell, rows: rows.collect() }, &headers)
+}
+
+/// "job 1.0.0" of "windlass:plugin/job@1.0.0"; what is not of our contract stays as it is.
+fn offer(export: &str) -> String {
+    export.strip_prefix("windlass:plugin/").map_or_else(|| export.to_owned(), |own| own.replacen('@', " ", 1))
 }

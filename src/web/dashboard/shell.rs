@@ -57,6 +57,7 @@ pub struct Entry {
     pub label: &'static str,
     pub here: bool,
     pub gap: bool,
+    /// The red number; not shown when it is zero.
     pub dead: Option<Capped>,
 }
 
@@ -68,7 +69,7 @@ impl Shell {
         let entry = |place, href, label| Entry { href, label, here: self.place == place, gap: false, dead: None };
         vec![
             entry(Place::Overview, "/", "Overview"),
-            Entry { dead: (!self.dead.is_zero()).then_some(self.dead), ..entry(Place::Failures, "/failures", "Failures") },
+            Entry { dead: Some(self.dead), ..entry(Place::Failures, "/failures", "Failures") },
             entry(Place::Runs, "/runs", "Runs"),
             Entry { gap: true, ..entry(Place::Plugins, "/plugins", "Plugins") },
         ]

@@ -14,7 +14,7 @@ pub const SPARK_STEPS: usize = 24;
 pub const CHART_STEPS: usize = 96;
 /// The longest time that charts look back, and the shortest, when there is little history.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-const SHORTEST: Duration = Duration::from_secs(600);
+const SHORTEST: Duration = Duration::from_secs(120);
 
 /// The time that charts of a page look back: 24 h, or since the first sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +56,7 @@ impl fmt::Display for Spark {
         let now = self.levels.last().copied().flatten();
         let open = "viewBox=\"0 0 96 20\" preserveAspectRatio=\"none\" role=\"img\"";
         if peak == 0 {
-            return write!(
-                f,
-                "<svg class=\"spark flat\" {open} aria-label=\"No backlog in {}\"><path d=\"M0 19H96\"/></svg>",
-                self.window
-            );
+            return write!(f, "<svg class=\"spark flat\" {open} aria-label=\"No backlog in {}\"><path d=\"M0 19H96\"/></svg>", self.window);
         }
         let (line, area) = paths(&self.levels, peak, 96.0, (1.0, 19.0), 20.0)?;
         let said = now.map_or("not measured".into(), commas);
@@ -94,13 +90,7 @@ impl fmt::Display for Bars {
         let step = 96.0 / float(self.counts.len().max(1) as u64);
         for (at, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             let height = (19.0 * float(*count) / float(peak)).max(1.5);
-            write!(
-                f,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
-                step * float(at as u64),
-                20.0 - height,
-                step - 1.0
-            )?;
+            write!(f, "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>", step * float(at as u64), 20.0 - height, step - 1.0)?;
         }
         f.write_str("</svg>")
     }
@@ -145,13 +135,7 @@ impl fmt::Display for LevelChart {
 impl HtmlSafe for LevelChart {}
 
 /// The line, and the area below it; gaps where nothing was measured.
-fn paths(
-    levels: &[Option<u64>],
-    top: u64,
-    width: f64,
-    (high, low): (f64, f64),
-    floor: f64,
-) -> Result<(String, String), fmt::Error> {
+fn paths(levels: &[Option<u64>], top: u64, width: f64, (high, low): (f64, f64), floor: f64) -> Result<(String, String), fmt::Error> {
     let step = width / float(levels.len().saturating_sub(1).max(1) as u64);
     let (mut line, mut area) = (String::new(), String::new());
     let mut from: Option<f64> = None;
@@ -246,15 +230,14 @@ mod tests {
         assert_eq!([1, 2, 3, 48_210, 50_001, 1_000_000].map(round_up), [1, 2, 5, 50_000, 100_000, 1_000_000]);
         assert_eq!([1, 500, 50_000, 2_000_000].map(short), ["1", "500", "50k", "2M"]);
         let window = Window::since(None, Timestamp(86_400_000));
-        let chart =
-            LevelChart { levels: vec![Some(0)], window, lens: Lens { now: Timestamp(86_400_000), zone: Tz::UTC } }.to_string();
-        assert!(chart.contains("<span>23:50</span>") && chart.contains("<span>now</span>"), "{chart}");
+        let chart = LevelChart { levels: vec![Some(0)], window, lens: Lens { now: Timestamp(86_400_000), zone: Tz::UTC } }.to_string();
+        assert!(chart.contains("<span>23:58</span>") && chart.contains("<span>now</span>"), "{chart}");
     }
 
     #[test]
     fn a_window_is_as_long_as_the_history_but_no_longer_than_a_day() {
         let now = Timestamp(200_000_000);
-        assert_eq!(Window::since(None, now).words(), "10 min");
+        assert_eq!(Window::since(None, now).words(), "2 min");
         assert_eq!(Window::since(Some(now.minus(Duration::from_secs(3600))), now).words(), "1 h");
         let day = Window::since(Some(Timestamp(0)), now);
         assert_eq!(day.words(), "24 h");

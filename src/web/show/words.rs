@@ -77,8 +77,12 @@ fn lower_first(text: &str) -> String {
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// Why a run exists: "backlog", "manual, ann", "re-run of 4T9F2C, ann".
+/// Why a run exists: "backlog 900", "manual, ann", "re-run of 4T9F2C, ann".
 pub fn cause(cause: Cause, parent: Option<Id>, by: Option<&str>) -> String {
+    // A backlog says how large it was: "backlog 900".
+    if let (Cause::Backlog, Some(by)) = (cause, by) {
+        return by.to_owned();
+    }
     let mut words = match (cause, parent) {
         (Cause::Rerun, Some(parent)) => format!("re-run of {}", parent.short()),
         (Cause::Rerun, None) => "re-run".into(),
@@ -178,5 +182,7 @@ mod tests {
         assert_eq!(reason(Reason::AttemptsSpent, 5, 0), "5 attempts spent");
         assert_eq!(counts(&Counts { taken: 544, done: 528, failed: 16, left: None }), "528 of 544 done, 16 failed");
         assert_eq!(cause(Cause::Rerun, Some(Id(0)), Some("ann")), "re-run of 000000, ann");
+        assert_eq!(cause(Cause::Backlog, None, Some("backlog 900")), "backlog 900");
+        assert_eq!(cause(Cause::Backlog, None, None), "backlog");
     }
 }

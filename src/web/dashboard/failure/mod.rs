@@ -120,6 +120,20 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     fragment::answer(&page, &headers)
 }
 
+/// The red number in the sidebar, for pages that are open.
+#[derive(Template)]
+#[template(path = "failure/_count.html")]
+struct Count {
+    dead: Capped,
+}
+
+fragment::fragments!(Count);
+
+pub async fn count(State(web): State<Web>, session: Session, headers: HeaderMap) -> Result<Response> {
+    let dead = web.glance(None).await?.dead(session.who.tenant);
+    fragment::answer(&Count { dead }, &headers)
+}
+
 async fn causes_of(tx: &mut Tx, line: &TenantLine, now: Timestamp) -> Result<Vec<Cause>> {
     let since = Timestamp(now.0 - BARS * HOUR);
     let deaths = tx.deaths(line.tenant.id, since, HOUR).await?;
