@@ -201,6 +201,9 @@ fn wrong_database(url: &str) -> Option<String> {
     match url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//")) {
         None => Some(format!("{url:?} names no database; {right}")),
         Some("" | ":memory:") => Some(format!("{url:?} names no file, and nothing would outlive the process; {right}")),
+        Some(file) if Path::new(file).components().count() != 1 || file == ".." => {
+            Some(format!("{url:?} leads out of the data folder, and what keeps a second server out is there; {right}"))
+        }
         Some(file) if file.contains('?') => Some(format!("{url:?} has options, and Windlass sets its own; {right}")),
         Some(_) => None,
     }

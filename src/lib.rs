@@ -7,19 +7,19 @@
 //!
 //! Modules in layer order, lowest first; a module uses only those above it in this list (a test keeps it so):
 
+pub mod clock;
+pub mod config;
 pub mod error;
 pub mod id;
-pub mod clock;
 pub mod span;
-pub mod config;
 pub mod vault;
 
 pub mod domain;
 
-pub mod store;
 pub mod plugin;
+pub mod store;
 
-pub mod runner;
 pub mod app;
-pub mod web;
 pub mod cli;
+pub mod runner;
+pub mod web;

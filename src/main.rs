@@ -1,5 +1,6 @@
 //! Parses the command line, sets up the log, calls one command.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -15,7 +16,8 @@ fn main() -> ExitCode {
         eprintln!("{filter:?} is no filter of a log: error, warn, info, debug, or parts such as windlass::runner=debug");
         return ExitCode::from(2);
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -42,9 +42,9 @@ impl Vault {
     }
 
     /// # Errors
-    /// `Unavailable` when it was sealed with another key, or for another tenant or name.
+    /// `Conflict` when it was sealed with another key, or for another tenant or name.
     pub fn unseal(&self, tenant: Id, name: &str, nonce: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
-        let wrong = || Error::Unavailable(format!("secret {name} does not open: was it sealed with another key? Set it again"));
+        let wrong = || Error::Conflict(format!("secret {name} does not open: was it sealed with another key? Set it again"));
         let nonce: [u8; 24] = nonce.try_into().map_err(|_| wrong())?;
         let bound = format!("{tenant}/{name}");
         self.0.decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: bound.as_bytes() }).map_err(|_| wrong())

@@ -98,6 +98,7 @@ CREATE TABLE done (                               -- history, the last attempt f
 ) WITHOUT ROWID;
 CREATE INDEX done_job ON done (job, id);
 CREATE INDEX done_bad ON done (tenant, state, id) WHERE state <> 0;
+CREATE INDEX done_job_bad ON done (job, id) WHERE state <> 0;
 CREATE INDEX done_print ON done (tenant, print, id) WHERE state = 1;
 
 CREATE TABLE attempt (                            -- attempts before the last

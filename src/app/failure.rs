@@ -96,6 +96,7 @@ async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, 
         Some(text) => Some(serde_json::from_str(&text)?),
         None => None,
     };
+    let with_input = input.is_some();
     let new = NewRun {
         tenant: old.tenant,
         job: old.job,
@@ -110,8 +111,14 @@ async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, 
         idempotency: None,
     };
     let answers = tx.enqueue(&[vec![new]], now).await?;
-    let answer = answers.into_iter().flatten().next().unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
-    if matches!(old.state, State::Dead { .. }) {
+    let answer = answers
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
+    // Merged with a live run, an input of its own has not been run again: that run still needs somebody.
+    let run_again = matches!(answer, Enqueued::New(_)) || !with_input;
+    if matches!(old.state, State::Dead { .. }) && run_again {
         tx.settle_rerun(&[(old.tenant, old.id, answer.id())], &who.name, now).await?;
     }
     Ok(answer)

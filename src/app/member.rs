@@ -46,7 +46,8 @@ impl App {
         if tx.has_members().await? {
             return Err(Error::Conflict("there is an operator already; log in".into()));
         }
-        tx.put_member(&Member { name: name.to_owned(), tenant: Id(0), role: Role::Admin, password_hash: Some(hash) }, now).await?;
+        tx.put_member(&Member { name: name.to_owned(), tenant: Id(0), role: Role::Admin, password_hash: Some(hash) }, now)
+            .await?;
         tx.audit(Id(0), name, "member.first", name, None, now).await?;
         tx.commit().await
     }
@@ -82,7 +83,14 @@ impl App {
     }
 
     /// Makes a token; it is shown this once. `tenant` narrows it to one.
-    pub async fn issue_token(&self, name: &str, role: Role, tenant: Option<&str>, lasts: Option<Duration>, who: &Who) -> Result<(Token, String)> {
+    pub async fn issue_token(
+        &self,
+        name: &str,
+        role: Role,
+        tenant: Option<&str>,
+        lasts: Option<Duration>,
+        who: &Who,
+    ) -> Result<(Token, String)> {
         let (now, secret) = (self.now(), format!("{TOKEN_PREFIX}{}", random_text()));
         let mut tx = self.store.begin().await?;
         let tenant = match tenant {
@@ -118,7 +126,9 @@ impl App {
     /// `Unauthorized` when it is unknown, expired or revoked.
     pub async fn who_has_token(&self, token: &str) -> Result<Who> {
         let token = self.store.read().await?.token(&hash_token(token), self.now()).await?;
-        let token = token.ok_or_else(|| Error::Unauthorized("the token is unknown, expired or revoked: windlass token issue makes one".into()))?;
+        let token = token.ok_or_else(|| {
+            Error::Unauthorized("the token is unknown, expired or revoked: windlass token issue makes one".into())
+        })?;
         Ok(Who { name: token.name, role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
     }
 

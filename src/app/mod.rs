@@ -77,7 +77,12 @@ impl Who {
 
     fn has(&self, role: Role, doing: &str) -> Result<()> {
         if self.role < role {
-            return Err(Error::Forbidden(format!("{doing} needs the role {}, and {} is {}", role.word(), self.name, self.role.word())));
+            return Err(Error::Forbidden(format!(
+                "{doing} needs the role {}, and {} is {}",
+                role.word(),
+                self.name,
+                self.role.word()
+            )));
         }
         Ok(())
     }

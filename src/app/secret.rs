@@ -25,7 +25,10 @@ impl App {
     /// `Invalid` for a name or a value that cannot be.
     pub async fn set_secret(&self, tenant: &str, name: &str, value: &[u8], who: &Who) -> Result<()> {
         if !is_name(name) {
-            return Err(Error::Invalid(vec![Problem::new("name", format!("{name:?} is no name: a-z, 0-9 and -, beginning with a letter"))]));
+            return Err(Error::Invalid(vec![Problem::new(
+                "name",
+                format!("{name:?} is no name: a-z, 0-9 and -, beginning with a letter"),
+            )]));
         }
         if value.is_empty() || value.len() > LIMIT {
             return Err(Error::Invalid(vec![Problem::new("value", format!("{} bytes; 1 to {LIMIT} are right", value.len()))]));
@@ -44,7 +47,12 @@ impl App {
         let mut tx = self.store.read().await?;
         let tenant = tx.need_tenant(tenant).await?.id;
         who.may(Role::Admin, tenant, "listing secrets")?;
-        let listed = |s: crate::store::secret::Sealed| Listed { name: s.name, version: s.version, updated_at: s.updated_at, used_at: s.used_at };
+        let listed = |s: crate::store::secret::Sealed| Listed {
+            name: s.name,
+            version: s.version,
+            updated_at: s.updated_at,
+            used_at: s.used_at,
+        };
         Ok(tx.secrets(tenant).await?.into_iter().map(listed).collect())
     }
 }

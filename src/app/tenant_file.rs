@@ -84,7 +84,7 @@ pub(super) mod tests {
     fn the_documented_example_is_read_and_the_document_shows_it() {
         let parsed = parse("alpha.toml", GOOD).unwrap_or_else(|problems| panic!("{problems:?}"));
         assert_eq!(parsed.file.jobs.len(), 2);
-        assert_eq!(parsed.file.limits.waiting, 1_000_000);
+        assert_eq!(parsed.file.limits.running, 4);
         assert!(
             include_str!("../../docs/tenant-file.md").contains(GOOD),
             "docs/tenant-file.md shows another text than tests/data/tenant.toml"

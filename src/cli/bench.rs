@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::serve::{Access, Server, runtime};
-use crate::app::apply::Source;
 use crate::app::Who;
+use crate::app::apply::Source;
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::domain::attempt::Outcome;
@@ -112,8 +112,7 @@ fn step(what: &str) {
 async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
     std::fs::create_dir_all(folder)?;
     let store = Store::open(&folder.join("windlass.db"), Arc::new(SystemClock)).await?;
-    let mut lanes: Vec<(Id, Id)> =
-        (0..TENANTS * JOBS).map(|n| (Id(1 + (n / JOBS) as i64), Id(1_000 + n as i64))).collect();
+    let mut lanes: Vec<(Id, Id)> = (0..TENANTS * JOBS).map(|n| (Id(1 + (n / JOBS) as i64), Id(1_000 + n as i64))).collect();
     lanes.shuffle(&mut StdRng::seed_from_u64(seed));
     let began = Instant::now();
     let mut next = lanes.iter().cycle();
@@ -144,7 +143,12 @@ async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
     }
     let rate = runs as f64 / began.elapsed().as_secs_f64();
     store.close().await;
-    Ok(Measure { name: "store: whole life of a run, SQLite FULL", value: rate, unit: "runs/s", target: "45,000 to 65,000 in the trial" })
+    Ok(Measure {
+        name: "store: whole life of a run, SQLite FULL",
+        value: rate,
+        unit: "runs/s",
+        target: "45,000 to 65,000 in the trial",
+    })
 }
 
 fn bare_run(tenant: Id, job: Id, revision: Id) -> NewRun {
@@ -202,15 +206,17 @@ async fn latency(server: &Server, stamps: &Arc<Stamps>) -> Result<Vec<Measure>> 
             let mut answer = agent.post(&url).header("Authorization", &token).send_json(json!({}))?;
             let run: serde_json::Value = answer.body_mut().read_json()?;
             sent.push((run["id"].as_str().unwrap_or_default().parse()?, began));
-            std::thread::sleep(Duration::from_millis(5));
+            super::pause(Duration::from_millis(5));
         }
         Ok(sent)
     });
     let sent = requests.await.map_err(|wrong| Error::Internal(wrong.into()))??;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let started = stamps.take();
-    let mut took: Vec<f64> =
-        sent.iter().filter_map(|(run, began)| started.get(run).map(|at| at.saturating_duration_since(*began).as_secs_f64() * 1e3)).collect();
+    let mut took: Vec<f64> = sent
+        .iter()
+        .filter_map(|(run, began)| started.get(run).map(|at| at.saturating_duration_since(*began).as_secs_f64() * 1e3))
+        .collect();
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
     Ok(vec![
@@ -260,7 +266,9 @@ async fn drain(server: &Server, jobs: &[Job], stamps: &Arc<Stamps>, runs: usize,
     }
     idle_queue(server).await?;
     let rate = runs as f64 / began.elapsed().as_secs_f64();
-    Ok(Measure { name: "drain, SQLite FULL, no-op guests", value: rate, unit: "runs/s", target: "≥ 33,000 (first light 10,000)" })
+    Ok(Measure {
+        name: "drain, SQLite FULL, no-op guests", value: rate, unit: "runs/s", target: "≥ 33,000 (first light 10,000)"
+    })
 }
 
 /// Waits until nothing waits and nothing runs.

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Global;
+use super::serve::Access;
 use super::stop::{BAD, Done, NO_SERVER, Stop, WRONG};
 use crate::domain::plugin::is_name;
 use crate::id::Id;
@@ -17,13 +18,6 @@ use crate::web::api::shape::{List, ProblemJson, TenantJson};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer.
 const ANSWER_LIMIT: u64 = 128 * 1024 * 1024;
-
-/// Left in the data folder by the server, for its owner alone.
-#[derive(Deserialize)]
-struct Access {
-    server: String,
-    token: String,
-}
 
 pub struct Client {
     agent: ureq::Agent,
@@ -44,7 +38,9 @@ impl Client {
         let (server, token) = match (&global.server, super::variable("WINDLASS_TOKEN")) {
             (Some(server), Some(token)) => (server.clone(), token),
             // The token of this machine's server is for no other.
-            (Some(_), None) => return Err(Stop::new(NO_SERVER, "set WINDLASS_TOKEN to a token of that server: windlass token issue makes one")),
+            (Some(_), None) => {
+                return Err(Stop::new(NO_SERVER, "set WINDLASS_TOKEN to a token of that server: windlass token issue makes one"));
+            }
             (None, token) => {
                 let access = access(&global.data_dir()?)?;
                 (access.server, token.unwrap_or(access.token))
@@ -100,7 +96,8 @@ impl Client {
 
     fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<T> {
         let url = format!("{}/api/v1/{path}", self.server);
-        let mut request = ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -120,7 +117,8 @@ impl Client {
         };
         let answer = answer.map_err(|wrong| self.unreachable(&wrong))?;
         let status = answer.status().as_u16();
-        let text = answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
+        let text =
+            answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
         if (200..300).contains(&status) {
             let text: &[u8] = if text.is_empty() { b"null" } else { &text };
             return Ok(serde_json::from_slice(text)?);
@@ -134,7 +132,7 @@ impl Client {
 }
 
 fn access(data_dir: &Path) -> Done<Access> {
-    let file = data_dir.join("admin.json");
+    let file = Access::file(data_dir);
     let missing = |why: &dyn std::fmt::Display| {
         let advice = "start windlass serve, say --data-dir, or give --server and WINDLASS_TOKEN";
         Stop::new(NO_SERVER, format!("no server is known: {} {why}; {advice}", file.display()))

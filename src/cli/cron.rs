@@ -33,20 +33,25 @@ pub enum Command {
 
 pub fn run(command: Command, global: &Global) -> Done {
     let Command::Next { line, zone, from, n, job } = command;
-    let zone: Tz = zone.parse().map_err(|_| Stop::new(WRONG, format!("{zone:?} is no zone: an IANA name is right, as in Europe/Berlin")))?;
+    let zone: Tz =
+        zone.parse().map_err(|_| Stop::new(WRONG, format!("{zone:?} is no zone: an IANA name is right, as in Europe/Berlin")))?;
     let from = match from {
-        Some(text) => DateTime::parse_from_rfc3339(&text)
-            .map(|at| Timestamp(at.timestamp_millis()))
-            .map_err(|wrong| Stop::new(WRONG, format!("{text:?} is no time ({wrong}): RFC 3339 is right, as in 2026-11-22T10:00:00Z")))?,
+        Some(text) => DateTime::parse_from_rfc3339(&text).map(|at| Timestamp(at.timestamp_millis())).map_err(|wrong| {
+            Stop::new(WRONG, format!("{text:?} is no time ({wrong}): RFC 3339 is right, as in 2026-11-22T10:00:00Z"))
+        })?,
         None => now(),
     };
     let seed = job.map_or(Ok(Id(0)), |job| job.parse::<Id>())?;
     let schedule = Schedule::parse(&line, zone, seed).map_err(|wrong| Stop::new(WRONG, wrong))?;
     let next = schedule.next(from, usize::from(n));
-    let local = |at: &Timestamp| zone.timestamp_millis_opt(at.0).single().map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
+    let local = |at: &Timestamp| {
+        zone.timestamp_millis_opt(at.0).single().map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
+    };
     if global.json {
         let next: Vec<String> = next.iter().map(local).collect();
-        return say_json(&serde_json::json!({ "line": schedule.line(), "zone": zone.name(), "words": schedule.describe(), "next": next }));
+        return say_json(
+            &serde_json::json!({ "line": schedule.line(), "zone": zone.name(), "words": schedule.describe(), "next": next }),
+        );
     }
     next.iter().try_for_each(|at| say(local(at)))
 }

@@ -95,18 +95,17 @@ async fn start(settings: Settings, once: bool) -> Result<(Server, Vec<(Wiki, usi
     let server = Server::start(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let wikis: Vec<_> = start_all(&plans(once), &clock)?.into_iter().map(counted).collect();
-    // Keys before jobs: a run that begins without its key is dead.
-    apply(&server.app, &wikis, |wiki| tenant(&wiki.origin(), wiki.name)).await?;
+    let files = |text: fn(&Wiki) -> String| {
+        wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: text(wiki) }).collect()
+    };
+    // The tenants, their secrets, and only then the jobs that want them.
+    let who = Who::server();
+    server.app.apply(files(|wiki| format!("tenant = \"{}\"\n", wiki.name)), false, &who).await?;
     for (wiki, _) in &wikis {
-        server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &Who::server()).await?;
+        server.app.set_secret(wiki.name, "wiki-key", wiki.secret.as_bytes(), &who).await?;
     }
-    apply(&server.app, &wikis, |wiki| tenant(&wiki.origin(), wiki.name) + &job(&wiki.origin())).await?;
+    server.app.apply(files(tenant_file), false, &who).await?;
     Ok((server, wikis))
-}
-
-async fn apply(app: &App, wikis: &[(Wiki, usize)], text: impl Fn(&Wiki) -> String) -> Result<()> {
-    let files = wikis.iter().map(|(wiki, _)| Source { path: format!("{}.toml", wiki.name), text: text(wiki) }).collect();
-    app.apply(files, false, &Who::server()).await.map(drop)
 }
 
 fn counted(wiki: Wiki) -> (Wiki, usize) {
@@ -114,7 +113,8 @@ fn counted(wiki: Wiki) -> (Wiki, usize) {
     (wiki, jobs)
 }
 
-fn tenant(origin: &str, name: &str) -> String {
+fn tenant_file(wiki: &Wiki) -> String {
+    let origin = wiki.origin();
     format!(
         r#"tenant = "{name}"
 labels = {{ demo = "wiki" }}
@@ -122,13 +122,7 @@ labels = {{ demo = "wiki" }}
 [ceiling]
 hosts = ["{origin}"]
 networks = ["127.0.0.0/8"]
-"#
-    )
-}
 
-fn job(origin: &str) -> String {
-    format!(
-        r#"
 [[job]]
 name = "drain-jobs"
 plugin = "mediawiki-jobs"
@@ -142,7 +136,8 @@ triggers = [
 [job.grant]
 http = [{{ host = "{origin}", methods = ["GET", "POST"] }}]
 secrets = [{{ name = "wiki-key", use = "sign", algorithm = "hmac-sha1", begins_with = "async=0&maxjobs=" }}]
-"#
+"#,
+        name = wiki.name
     )
 }
 
@@ -179,7 +174,14 @@ async fn once(settings: Settings, json: bool) -> Result<Report> {
         if !json {
             show_progress(&tenants);
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+            // Told to end: what is true now is the report, and the folder is removed all the same.
+            stopped = stop_signal() => {
+                stopped?;
+                break Report { tenants, seconds: began.elapsed().as_secs_f64() };
+            }
+        }
     };
     server.stop().await;
     Ok(report)
@@ -200,7 +202,8 @@ async fn report(app: &App, wikis: &[(Wiki, usize)]) -> Result<Vec<TenantReport>>
         ] {
             *count = tx.runs(tenant, &RunQuery { state: Some(state), limit: 1_000, ..RunQuery::default() }).await?.len();
         }
-        let health = healths.values().filter(|health| health.tenant == tenant).map(|health| health.health).max().unwrap_or(Health::Ok);
+        let health =
+            healths.values().filter(|health| health.tenant == tenant).map(|health| health.health).max().unwrap_or(Health::Ok);
         let (backlog_after, poisoned) = (wiki.backlog(), wiki.runnable() == 0 && wiki.backlog() > 0);
         let well = if poisoned { health == Health::Stuck } else { backlog_after == 0 && runs.running == 0 && runs.waiting == 0 };
         tenants.push(TenantReport { name: wiki.name, health, backlog_before: *backlog_before, backlog_after, runs, well });
@@ -212,7 +215,8 @@ async fn report(app: &App, wikis: &[(Wiki, usize)]) -> Result<Vec<TenantReport>>
 fn show_progress(tenants: &[TenantReport]) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
-        let line: Vec<String> = tenants.iter().map(|t| format!("{} {} of {}", t.name, t.backlog_after, t.backlog_before)).collect();
+        let line: Vec<String> =
+            tenants.iter().map(|t| format!("{} {} of {}", t.name, t.backlog_after, t.backlog_before)).collect();
         // Progress that cannot be shown is no reason to stop.
         let _ = write!(out, "\r\x1b[K{}", line.join(" · "));
         let _ = out.flush();

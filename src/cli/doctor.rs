@@ -34,7 +34,8 @@ struct Check {
 /// Prints a line a check; answers whether all are good.
 pub fn run(settings: &Settings, json: bool) -> anyhow::Result<bool> {
     let checks = runtime()?.block_on(async {
-        let mut checks = vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
+        let mut checks =
+            vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
         let database = settings.database();
         checks.push(check("database", database_answers(&database).await));
         checks.push(check("clock", clock(&database).await));
@@ -66,7 +67,10 @@ fn data_folder(dir: &Path) -> Result<String> {
     }
     let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(Error::Unavailable(format!("{} is open to others (mode {mode:o}): chmod 700 it, keys and tokens lie there", dir.display())));
+        return Err(Error::Unavailable(format!(
+            "{} is open to others (mode {mode:o}): chmod 700 it, keys and tokens lie there",
+            dir.display()
+        )));
     }
     let probe = dir.join(".doctor");
     fs::write(&probe, b"")
@@ -91,7 +95,12 @@ async fn database_answers(file: &Path) -> Result<String> {
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
     }
     let found = Store::inspect(file).await?;
-    Ok(format!("{} is sound: {}, {} of it not yet merged (WAL)", file.display(), crate::span::Size(found.bytes), crate::span::Size(found.wal_bytes)))
+    Ok(format!(
+        "{} is sound: {}, {} of it not yet merged (WAL)",
+        file.display(),
+        crate::span::Size(found.bytes),
+        crate::span::Size(found.wal_bytes)
+    ))
 }
 
 /// A clock that went back behind what was written makes times on pages wrong; ids keep their order.
@@ -101,7 +110,10 @@ async fn clock(file: &Path) -> Result<String> {
         let newest = Store::inspect(file).await?.newest;
         if newest > now.plus(Duration::from_secs(60)) {
             let behind = words(newest.since(now));
-            return Err(Error::Unavailable(format!("it is {} now, {behind} before what was written last: set the clock", now.rfc3339())));
+            return Err(Error::Unavailable(format!(
+                "it is {} now, {behind} before what was written last: set the clock",
+                now.rfc3339()
+            )));
         }
     }
     Ok(now.rfc3339())
@@ -154,9 +166,19 @@ async fn noop(settings: &Settings, folder: &Path) -> Result<String> {
     };
     match sandbox.execute(work).await {
         Outcome::Succeeded { .. } => {
-            let pool = if sandbox.is_pooled() { "guests come from a pool" } else { "no pool (is the address space limited?): guests start slower" };
-            Ok(format!("compiled a guest in {} ms and ran it in {} µs; {pool}", compiled.as_millis(), running.elapsed().as_micros()))
+            let pool = if sandbox.is_pooled() {
+                "guests come from a pool"
+            } else {
+                "no pool (is the address space limited?): guests start slower"
+            };
+            Ok(format!(
+                "compiled a guest in {} ms and ran it in {} µs; {pool}",
+                compiled.as_millis(),
+                running.elapsed().as_micros()
+            ))
         }
-        outcome => Err(Error::Unavailable(format!("a guest that does nothing ended as {}: {}", outcome.word(), outcome.message()))),
+        outcome => {
+            Err(Error::Unavailable(format!("a guest that does nothing ended as {}: {}", outcome.word(), outcome.message())))
+        }
     }
 }

@@ -87,7 +87,13 @@ fn list(client: &Client, tenant: Option<&str>, json: bool) -> Done {
     let mut table = Table::new(&["job", "health", "plugin", "next", "why"]);
     for job in jobs {
         let plugin = format!("{} {}", job.plugin.name, or_dash(job.plugin.version));
-        table.row(vec![format!("{}/{}", job.tenant, job.name), job.health, plugin, when_some(job.next_due_at, now), short(&job.why, 80)]);
+        table.row(vec![
+            format!("{}/{}", job.tenant, job.name),
+            job.health,
+            plugin,
+            when_some(job.next_due_at, now),
+            short(&job.why, 80),
+        ]);
     }
     table.print("no jobs: windlass apply FILE makes them")
 }
@@ -97,11 +103,22 @@ fn show(job: &JobJson, json: bool) -> Done {
         return say_json(job);
     }
     let now = now();
-    say(format_args!("{}/{}   {}{}", job.tenant, job.name, job.health, if job.why.is_empty() { String::new() } else { format!(": {}", job.why) }))?;
+    say(format_args!(
+        "{}/{}   {}{}",
+        job.tenant,
+        job.name,
+        job.health,
+        if job.why.is_empty() { String::new() } else { format!(": {}", job.why) }
+    ))?;
     if let (Some(at), Some(by)) = (job.paused_at, &job.paused_by) {
         say(format_args!("paused    {} by {by}", when(at, now)))?;
     }
-    say(format_args!("plugin    {} {} ({})", job.plugin.name, or_dash(job.plugin.version.as_ref()), short(&job.plugin.digest, 20)))?;
+    say(format_args!(
+        "plugin    {} {} ({})",
+        job.plugin.name,
+        or_dash(job.plugin.version.as_ref()),
+        short(&job.plugin.digest, 20)
+    ))?;
     say(format_args!("class     {}, at most {} unfinished", job.class, job.max_live))?;
     for trigger in &job.triggers {
         say(format_args!("{:<9} {}", trigger.kind, trigger.spec))?;
@@ -130,7 +147,11 @@ fn start(client: &Client, asked: Start, json: bool) -> Done {
         return started(&answer, json);
     }
     let run = wait(client, &answer.run, asked.timeout)?;
-    if json { say_json(&run)? } else { say(final_word(&run))? }
+    if json {
+        say_json(&run)?
+    } else {
+        say(final_word(&run))?
+    }
     if run.state == "succeeded" { Ok(()) } else { Err(Stop::silent(BAD)) }
 }
 
@@ -139,18 +160,23 @@ pub fn started(answer: &Started<RunJson>, json: bool) -> Done {
     if json {
         return say_json(answer);
     }
-    let (run, how) = (&answer.run, match (answer.merged, answer.repeated) {
-        (true, _) => "merged with",
-        (_, true) => "was started before as",
-        _ => "started",
-    });
+    let (run, how) = (
+        &answer.run,
+        match (answer.merged, answer.repeated) {
+            (true, _) => "merged with",
+            (_, true) => "was started before as",
+            _ => "started",
+        },
+    );
     say(format_args!("{how} {}/{} ({})", run.tenant, run.id, run.page_state))
 }
 
 fn input(text: Option<String>, file: Option<PathBuf>) -> Done<Option<Value>> {
     let text = match (text, file) {
         (Some(text), _) => text,
-        (None, Some(file)) => std::fs::read_to_string(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?,
+        (None, Some(file)) => {
+            std::fs::read_to_string(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?
+        }
         (None, None) => return Ok(None),
     };
     serde_json::from_str(&text).map(Some).map_err(|wrong| Stop::new(WRONG, format!("the input is no JSON: {wrong}")))

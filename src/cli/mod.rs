@@ -13,17 +13,17 @@ use crate::config::{DEFAULT_FILE, Settings};
 use stop::{BAD, Done, Stop};
 
 mod apply;
-pub mod bench;
-pub mod demo;
-pub mod doctor;
-pub mod serve;
 mod backlog;
+pub mod bench;
 mod client;
 mod cron;
+pub mod demo;
+pub mod doctor;
 mod job;
 mod plugin;
 mod run;
 mod secret;
+pub mod serve;
 mod show;
 mod stop;
 mod tenant;
@@ -195,7 +195,10 @@ impl Global {
 }
 
 /// A variable that is for the command line and no setting.
-#[expect(clippy::disallowed_methods, reason = "a token must not stand in argv, which every process can read, nor in the settings")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a token must not stand in argv, which every process can read, nor in the settings"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

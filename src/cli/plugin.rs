@@ -36,7 +36,10 @@ pub fn run(command: Command, global: &Global) -> Done {
             let mut query = Vec::new();
             if let Some(name) = name {
                 if !is_name(&name) {
-                    return Err(Stop::new(WRONG, format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter")));
+                    return Err(Stop::new(
+                        WRONG,
+                        format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter"),
+                    ));
                 }
                 query.push(format!("name={name}"));
             }
@@ -68,9 +71,15 @@ fn list(list: &List<PluginJson>, json: bool) -> Done {
             plugin.bytes.to_string(),
             when(plugin.pushed_at, now),
             plugin.pushed_by.clone(),
-            plugin.exports.join(" "),
+            plugin.exports.iter().map(|export| interface(export)).collect::<Vec<_>>().join(" "),
             short(&plugin.digest, 20),
         ]);
     }
     table.print("no plugins")
+}
+
+/// `windlass:plugin/job@1.0.0` is `job` to people.
+fn interface(export: &str) -> &str {
+    let name = export.rsplit('/').next().unwrap_or(export);
+    name.split('@').next().unwrap_or(name)
 }

@@ -49,7 +49,7 @@ pub struct Which {
 pub struct Listed {
     #[arg(long)]
     tenant: Option<String>,
-    /// JOB, or TENANT/JOB
+    /// TENANT/JOB
     #[arg(long)]
     job: Option<String>,
     /// waiting, running, succeeded, dead or cancelled
@@ -86,11 +86,7 @@ fn address(tenant: &str, run: crate::id::Id) -> String {
 
 fn list(client: &Client, listed: Listed, json: bool) -> Done {
     let (tenant, job) = match &listed.job {
-        Some(job) if job.contains('/') || listed.tenant.is_some() => {
-            let (tenant, job) = client::job(job, listed.tenant.as_deref())?;
-            (Some(tenant), Some(job))
-        }
-        Some(job) => (None, Some(client::job(job, Some("any"))?.1)),
+        Some(job) => client::job(job, listed.tenant.as_deref()).map(|(tenant, job)| (Some(tenant), Some(job)))?,
         None => (listed.tenant.clone(), None),
     };
     let mut query = format!("limit={}", listed.limit);
@@ -121,7 +117,8 @@ fn table(list: &List<RunJson>) -> Done {
     let mut table = Table::new(&["run", "job", "state", ">attempt", "made", "trigger", "what"]);
     for run in &list.items {
         let attempt = format!("{}/{}", run.attempt, run.max_attempts);
-        let what = [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| short(text, 70)).unwrap_or_default();
+        let what =
+            [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| short(text, 70)).unwrap_or_default();
         table.row(vec![
             format!("{}/{}", run.tenant, run.id),
             run.job.clone(),
@@ -134,7 +131,11 @@ fn table(list: &List<RunJson>) -> Done {
     }
     table.print("no such runs")?;
     let more = list.count.value > list.items.len() as u64;
-    if more { say(format_args!("{} of {}{}", list.items.len(), list.count.value, if list.count.capped { "+" } else { "" })) } else { Ok(()) }
+    if more {
+        say(format_args!("{} of {}{}", list.items.len(), list.count.value, if list.count.capped { "+" } else { "" }))
+    } else {
+        Ok(())
+    }
 }
 
 fn show(run: &RunJson, json: bool) -> Done {
@@ -153,7 +154,10 @@ fn show(run: &RunJson, json: bool) -> Done {
         line("progress", format!("{} of {} {}", progress.done, or_dash(progress.total), progress.message))?;
     }
     if let Some(counts) = &run.counts {
-        line("pieces", format!("{} taken, {} done, {} failed, {} left", counts.taken, counts.done, counts.failed, or_dash(counts.left)))?;
+        line(
+            "pieces",
+            format!("{} taken, {} done, {} failed, {} left", counts.taken, counts.done, counts.failed, or_dash(counts.left)),
+        )?;
     }
     line("input", run.input.to_string())?;
     if !run.output.is_null() {
@@ -173,7 +177,8 @@ fn show(run: &RunJson, json: bool) -> Done {
 /// A run in one line.
 pub fn final_word(run: &RunJson) -> String {
     let cause = run.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
-    let text = [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| format!(": {text}")).unwrap_or_default();
+    let text =
+        [&run.error, &run.why, &run.summary].into_iter().flatten().next().map(|text| format!(": {text}")).unwrap_or_default();
     format!("{}/{} {}{cause}{text}", run.tenant, run.id, run.page_state)
 }
 
@@ -190,7 +195,8 @@ pub fn wait(client: &Client, run: &RunJson, timeout: Option<Duration>) -> Done<R
             passing("");
             return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still", run.tenant, run.id, run.page_state)));
         }
-        let progress = run.progress.as_ref().map(|p| format!(" {} of {} {}", p.done, or_dash(p.total), p.message)).unwrap_or_default();
+        let progress =
+            run.progress.as_ref().map(|p| format!(" {} of {} {}", p.done, or_dash(p.total), p.message)).unwrap_or_default();
         passing(&format!("{} {}{progress}", run.id, run.page_state));
         super::pause(LOOK);
     }
@@ -214,7 +220,13 @@ fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json
             }
             let level = serde_json::to_value(line.level)?;
             let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
-            say(format_args!("{} {} {:<5} {}{fields}", line.at.rfc3339(), line.attempt, level.as_str().unwrap_or_default(), line.message))?;
+            say(format_args!(
+                "{} {} {:<5} {}{fields}",
+                line.at.rfc3339(),
+                line.attempt,
+                level.as_str().unwrap_or_default(),
+                line.message
+            ))?;
         }
         if let Some(last) = page.lines.items.last() {
             after = format!("&after={}.{}", last.attempt, last.number);

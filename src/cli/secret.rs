@@ -39,7 +39,10 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::Set { secret, tenant, from_file } => {
             let (tenant, name) = client::named(&secret, tenant.as_deref(), "NAME")?;
             if !is_name(&name) {
-                return Err(Stop::new(WRONG, format!("{name:?} is no name of a secret: a-z, 0-9 and -, beginning with a letter")));
+                return Err(Stop::new(
+                    WRONG,
+                    format!("{name:?} is no name of a secret: a-z, 0-9 and -, beginning with a letter"),
+                ));
             }
             let set: SecretJson = client.put_bytes(&format!("tenants/{tenant}/secrets/{name}"), &value(from_file)?)?;
             if global.json { say_json(&set) } else { say(format_args!("{tenant}/{name} is set (version {})", set.version)) }
@@ -58,7 +61,12 @@ fn list(list: &List<SecretJson>, json: bool) -> Done {
     let now = now();
     let mut table = Table::new(&["secret", ">version", "set", "used"]);
     for secret in &list.items {
-        table.row(vec![secret.name.clone(), secret.version.to_string(), when(secret.updated_at, now), when_some(secret.used_at, now)]);
+        table.row(vec![
+            secret.name.clone(),
+            secret.version.to_string(),
+            when(secret.updated_at, now),
+            when_some(secret.used_at, now),
+        ]);
     }
     table.print("no secrets")
 }
@@ -69,7 +77,10 @@ fn value(file: Option<PathBuf>) -> Done<Vec<u8>> {
     }
     let mut stdin = std::io::stdin();
     if stdin.is_terminal() {
-        return Err(Stop::new(WRONG, "give the value on stdin (it would show on a terminal): windlass secret set TENANT/NAME < FILE"));
+        return Err(Stop::new(
+            WRONG,
+            "give the value on stdin (it would show on a terminal): windlass secret set TENANT/NAME < FILE",
+        ));
     }
     let mut value = Vec::new();
     stdin.read_to_end(&mut value)?;

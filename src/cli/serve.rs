@@ -24,6 +24,11 @@ use crate::store::Store;
 use crate::vault::Vault;
 use crate::web;
 
+/// The key that seals secrets, in the data folder.
+const KEY_FILE: &str = "secret.key";
+/// The same from outside, for those who keep keys elsewhere.
+const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
+
 /// A running server.
 pub struct Server {
     pub app: App,
@@ -60,11 +65,13 @@ impl Server {
     /// The same, with the executor wrapped: `windlass bench` looks when guests start.
     pub async fn start_with(settings: Settings, wrap: impl FnOnce(Arc<dyn Executor>) -> Arc<dyn Executor>) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Whatever is made from here on is its owner's alone, also in a folder that was there before.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .map_err(|wrong| Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen)))?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(|wrong| {
+            Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen))
+        })?;
         let address = listener.local_addr()?;
         note_owner(&lock, address)?;
         let store = Store::open(&settings.database(), clock.clone()).await?;
@@ -76,7 +83,8 @@ impl Server {
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
-        let vault = Arc::new(Vault::open(&settings.data_dir.join("secret.key"), super::variable("WINDLASS_SECRET_KEY").as_deref())?);
+        keep_key(&settings, &store).await?;
+        let vault = Arc::new(Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?);
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -93,7 +101,11 @@ impl Server {
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
-        let options = web::Options { setup_code: setup_code.clone(), https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")), stop: stop.clone() };
+        let options = web::Options {
+            setup_code: setup_code.clone(),
+            https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
+            stop: stop.clone(),
+        };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
         Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })
@@ -143,6 +155,20 @@ pub async fn stop_signal() -> std::io::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = term.recv() => Ok(()),
     }
+}
+
+/// A new key in the place of a lost one would open nothing: that is for a person to decide.
+async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
+    let file = settings.data_dir.join(KEY_FILE);
+    if file.exists() || super::variable(KEY_VARIABLE).is_some() || !store.read().await?.has_secrets().await? {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "{} is gone, and with it every secret; put it back, or set {KEY_VARIABLE}. To start with new secrets, make an empty one: \
+         head -c 32 /dev/urandom | base64 > {}, and set each again",
+        file.display(),
+        file.display()
+    )))
 }
 
 fn make_private(data_dir: &Path) -> Result<()> {

@@ -28,7 +28,9 @@ pub enum Command {
     },
     List,
     /// End a token
-    Revoke { id: String },
+    Revoke {
+        id: String,
+    },
 }
 
 pub fn run(command: Command, global: &Global) -> Done {

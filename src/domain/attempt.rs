@@ -38,20 +38,41 @@ impl Counts {
 /// What an attempt came to. Never an error: everything that can happen to a guest has a case.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    Succeeded { summary: String, data: Option<String>, counts: Option<Counts> },
-    Failed { class: Class, message: String, delay: Option<Duration>, counts: Option<Counts>, details: Vec<(String, String)> },
+    Succeeded {
+        summary: String,
+        data: Option<String>,
+        counts: Option<Counts>,
+    },
+    Failed {
+        class: Class,
+        message: String,
+        delay: Option<Duration>,
+        counts: Option<Counts>,
+        details: Vec<(String, String)>,
+    },
     /// The time limit, or no progress for the stall limit.
-    TimedOut { message: String },
-    OutOfMemory { wanted: Size, limit: Size },
+    TimedOut {
+        message: String,
+    },
+    OutOfMemory {
+        wanted: Size,
+        limit: Size,
+    },
     /// The guest broke: a panic, a stack overflow, an unreachable place. The message says where.
-    Trapped { message: String },
+    Trapped {
+        message: String,
+    },
     Cancelled,
     /// The node stops and hands the run back.
     Drained,
     /// The node died, or lost its lease.
     Lost,
+    /// Its start deadline had passed before it came to start.
+    TooLate,
     /// The run cannot be given to a guest: its input or its plugin cannot be read.
-    Undecodable { message: String },
+    Undecodable {
+        message: String,
+    },
 }
 
 impl Outcome {
@@ -72,6 +93,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Drained => "drained",
             Self::Lost => "lost",
+            Self::TooLate => "too_late",
             Self::Undecodable { .. } => "undecodable",
         }
     }
@@ -80,9 +102,13 @@ impl Outcome {
     pub fn message(&self) -> String {
         match self {
             Self::Succeeded { summary, .. } => summary.clone(),
-            Self::Failed { message, .. } | Self::TimedOut { message } | Self::Trapped { message } | Self::Undecodable { message } => message.clone(),
+            Self::Failed { message, .. }
+            | Self::TimedOut { message }
+            | Self::Trapped { message }
+            | Self::Undecodable { message } => message.clone(),
             Self::OutOfMemory { wanted, limit } => format!("out of memory: wanted {wanted}, the limit is {limit}"),
             Self::Cancelled => "cancelled".into(),
+            Self::TooLate => "it did not start before its start deadline".into(),
             Self::Drained => "handed back: its node stopped".into(),
             Self::Lost => "its node was lost".into(),
         }

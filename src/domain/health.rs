@@ -78,19 +78,34 @@ pub fn judge(facts: &Facts, now: Timestamp) -> (Health, String) {
     }
     if facts.dead_in_a_row > 0 {
         let error = facts.last_error.as_deref().unwrap_or("no message");
-        let runs = if facts.dead_in_a_row == 1 { "the last run is dead".to_owned() } else { format!("the last {} runs are dead", facts.dead_in_a_row) };
+        let runs = if facts.dead_in_a_row == 1 {
+            "the last run is dead".to_owned()
+        } else {
+            format!("the last {} runs are dead", facts.dead_in_a_row)
+        };
         return (Health::Failing, format!("{runs}: {error}"));
     }
     if let Some(probe) = &facts.probe {
         if probe.is_stuck() {
-            let wait = if now < probe.next_run_at { format!("; next try in {}", words(probe.next_run_at.since(now))) } else { String::new() };
+            let wait = if now < probe.next_run_at {
+                format!("; next try in {}", words(probe.next_run_at.since(now)))
+            } else {
+                String::new()
+            };
             return (
                 Health::Stuck,
-                format!("{} jobs, none runnable: the last {} runs could take none of them{wait}", probe.size.unwrap_or(0), probe.fruitless),
+                format!(
+                    "{} jobs, none runnable: the last {} runs could take none of them{wait}",
+                    probe.size.unwrap_or(0),
+                    probe.fruitless
+                ),
             );
         }
         if probe.failed >= 3 {
-            return (Health::Failing, format!("poll failed {} times: {}", probe.failed, probe.error.as_deref().unwrap_or("no answer")));
+            return (
+                Health::Failing,
+                format!("poll failed {} times: {}", probe.failed, probe.error.as_deref().unwrap_or("no answer")),
+            );
         }
     }
     if let Some((since, within)) = facts.success_due
@@ -104,7 +119,10 @@ pub fn judge(facts: &Facts, now: Timestamp) -> (Health, String) {
         && lag > limit
     {
         return match facts.empty_in {
-            Some(rest) => (Health::Lagging, format!("work waits for {}, the promise is {}; empty in {}", words(lag), words(limit), words(rest))),
+            Some(rest) => (
+                Health::Lagging,
+                format!("work waits for {}, the promise is {}; empty in {}", words(lag), words(limit), words(rest)),
+            ),
             None => (Health::Lagging, format!("work waits for {}, the promise is {}", words(lag), words(limit))),
         };
     }
@@ -122,7 +140,7 @@ pub fn words(span: Duration) -> String {
         0 if span.is_zero() => "0 s".into(),
         0 => format!("{} ms", span.as_millis()),
         1..60 => format!("{s} s"),
-        60..3600 if s % 60 == 0 || s >= 600 => format!("{} min", s / 60),
+        60..3600 if s.is_multiple_of(60) || s >= 600 => format!("{} min", s / 60),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
         3600..86_400 if s % 3600 < 60 => format!("{} h", s / 3600),
         3600..86_400 => format!("{} h {} min", s / 3600, s % 3600 / 60),
@@ -140,13 +158,26 @@ mod tests {
     fn zero_is_not_proof_of_health() {
         let mut probe = Probe::new(Id(1), Id(1), Id(1), Timestamp(0));
         probe.size = Some(0);
-        let facts = Facts { probe: Some(probe), dead_in_a_row: 1, last_error: Some("400 Invalid or stale signature".into()), ..Facts::default() };
+        let facts = Facts {
+            probe: Some(probe),
+            dead_in_a_row: 1,
+            last_error: Some("400 Invalid or stale signature".into()),
+            ..Facts::default()
+        };
         assert_eq!(judge(&facts, Timestamp(0)).0, Health::Failing);
     }
 
     #[test]
     fn durations_are_words() {
-        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (90, "1 min 30 s"), (754, "12 min"), (7440, "2 h 4 min"), (90_000, "1 d 1 h")] {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (90, "1 min 30 s"),
+            (754, "12 min"),
+            (7440, "2 h 4 min"),
+            (90_000, "1 d 1 h"),
+        ] {
             assert_eq!(words(Duration::from_secs(seconds)), text);
         }
     }

@@ -45,7 +45,11 @@ impl FromStr for PluginRef {
                 match parts.len() {
                     1 | 2 if core == version && parts.iter().copied().all(number) => Want::Line(version.to_owned()),
                     3 if parts.iter().copied().all(number) => Want::Exactly(version.to_owned()),
-                    _ => return Err(format!("{version:?} is no version: write \"{name}@1\", \"{name}@1.4.2\" or \"{name}@sha256:…\"")),
+                    _ => {
+                        return Err(format!(
+                            "{version:?} is no version: write \"{name}@1\", \"{name}@1.4.2\" or \"{name}@sha256:…\""
+                        ));
+                    }
                 }
             }
         };

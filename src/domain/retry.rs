@@ -14,6 +14,12 @@ use crate::error::Problem;
 /// Times a run may lose its node before it is dead: a job that kills its node must not do so for ever.
 pub const LOST_LIMIT: u32 = 3;
 
+/// A snooze that says no time.
+const SNOOZE: Duration = Duration::from_secs(30);
+/// What a guest may ask for: less would be a busy loop that spends nothing, more a run that nobody sees again.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySpec {
@@ -85,7 +91,12 @@ impl RetrySpec {
 pub enum Decision {
     End(Final),
     /// Waiting again. `failed` and `snoozed` tell which budget the attempt spent.
-    Again { due_at: Timestamp, why: String, spent: Budget },
+    Again {
+        due_at: Timestamp,
+        delay: Duration,
+        why: String,
+        spent: Budget,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +111,7 @@ pub enum Budget {
 /// Decides by the outcome, the run's budgets and the job's policy. `random` is from 0 to 1.
 pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, random: f64) -> Decision {
     let dead = |reason| Decision::End(Final::Dead(reason));
-    let again = |delay: Duration, why: String, spent| Decision::Again { due_at: now.plus(delay), why, spent };
+    let again = |delay: Duration, why: String, spent| Decision::Again { due_at: now.plus(delay), delay, why, spent };
     match outcome {
         Outcome::Succeeded { counts, .. } => match counts {
             Some(counts) if counts.share_failed() > spec.items.failure_threshold => dead(Reason::ItemsFailed),
@@ -108,20 +119,24 @@ pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, rand
         },
         Outcome::Cancelled => Decision::End(Final::Cancelled),
         Outcome::Failed { class: Class::Permanent, .. } => dead(Reason::Permanent),
+        Outcome::TooLate => dead(Reason::StartDeadline),
         Outcome::Undecodable { .. } => dead(Reason::Undecodable),
         Outcome::Failed { class: Class::Snooze, message, delay, .. } => {
-            let delay = delay.unwrap_or(Duration::from_secs(30));
+            let delay = delay.unwrap_or(SNOOZE).clamp(SHORTEST, LONGEST);
             again(delay, format!("deferred: {message}"), Budget::Snoozed)
         }
         Outcome::Drained => again(Duration::ZERO, "handed back by its node".into(), Budget::None),
         Outcome::Lost if run.lost + 1 >= LOST_LIMIT => dead(Reason::LostTooOften),
         Outcome::Lost => again(Duration::ZERO, "its node was lost".into(), Budget::Lost),
-        Outcome::Failed { class: Class::Transient, .. } | Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Trapped { .. } => {
+        Outcome::Failed { class: Class::Transient, .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::OutOfMemory { .. }
+        | Outcome::Trapped { .. } => {
             let failed = run.failed + 1;
             if failed >= spec.retry.attempts {
                 return dead(Reason::AttemptsSpent);
             }
-            let delay = spec.retry.delay(failed, random).max(outcome.delay().unwrap_or_default());
+            let delay = spec.retry.delay(failed, random).max(outcome.delay().unwrap_or_default().min(LONGEST));
             let over = |limit: Span| now.plus(delay) > run.first_started_at.unwrap_or(now).plus(limit.0);
             if spec.total_limit.is_some_and(over) {
                 return dead(Reason::TotalLimit);

@@ -77,8 +77,15 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] =
-        [Self::Permanent, Self::AttemptsSpent, Self::LostTooOften, Self::TotalLimit, Self::StartDeadline, Self::ItemsFailed, Self::Undecodable];
+    pub const ALL: [Self; 7] = [
+        Self::Permanent,
+        Self::AttemptsSpent,
+        Self::LostTooOften,
+        Self::TotalLimit,
+        Self::StartDeadline,
+        Self::ItemsFailed,
+        Self::Undecodable,
+    ];
 
     pub fn code(self) -> i64 {
         self as i64
@@ -105,11 +112,28 @@ impl Reason {
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// Due at `due_at`; `why` is set when something must happen first (a delay, a limit).
-    Waiting { due_at: Timestamp, why: Option<String> },
-    Running { node: i64, started_at: Timestamp, stopping: bool },
-    Succeeded { started_at: Timestamp, ended_at: Timestamp },
-    Dead { started_at: Option<Timestamp>, ended_at: Timestamp, reason: Reason },
-    Cancelled { started_at: Option<Timestamp>, ended_at: Timestamp },
+    Waiting {
+        due_at: Timestamp,
+        why: Option<String>,
+    },
+    Running {
+        node: i64,
+        started_at: Timestamp,
+        stopping: bool,
+    },
+    Succeeded {
+        started_at: Timestamp,
+        ended_at: Timestamp,
+    },
+    Dead {
+        started_at: Option<Timestamp>,
+        ended_at: Timestamp,
+        reason: Reason,
+    },
+    Cancelled {
+        started_at: Option<Timestamp>,
+        ended_at: Timestamp,
+    },
 }
 
 impl State {

@@ -15,7 +15,8 @@ use crate::id::Id;
 const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
 /// First and last value of each field, for `~`; the 28th is the last day that every month has.
-const FIELDS: [(&str, u64, u64); 5] = [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
+const FIELDS: [(&str, u64, u64); 5] =
+    [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
 
 /// A cron line that can be asked for its instants.
 #[derive(Debug, Clone)]
@@ -57,6 +58,13 @@ impl Schedule {
         let local = self.zone.timestamp_millis_opt(now.0).single()?;
         let next = self.cron.find_next_occurrence(&local, false).ok()?;
         Some(Timestamp(next.timestamp_millis()))
+    }
+
+    /// The last instant at or before `now` at which it was due.
+    pub fn before(&self, now: Timestamp) -> Option<Timestamp> {
+        let local = self.zone.timestamp_millis_opt(now.0).single()?;
+        let last = self.cron.find_previous_occurrence(&local, true).ok()?;
+        Some(Timestamp(last.timestamp_millis()))
     }
 
     /// The next `n` instants after `now`.
@@ -126,14 +134,21 @@ mod tests {
     #[test]
     fn wildcard_minutes_are_due_in_both_hours() {
         let due = berlin("*/30 * * * *").next(at("2026-10-25T01:45:00+02:00"), 5);
-        assert_eq!(due, ["02:00:00+02:00", "02:30:00+02:00", "02:00:00+01:00", "02:30:00+01:00", "03:00:00+01:00"].map(|t| at(&format!("2026-10-25T{t}"))));
+        assert_eq!(
+            due,
+            ["02:00:00+02:00", "02:30:00+02:00", "02:00:00+01:00", "02:30:00+01:00", "03:00:00+01:00"]
+                .map(|t| at(&format!("2026-10-25T{t}")))
+        );
     }
 
     #[test]
     fn the_two_day_fields_are_joined_by_or_and_sunday_is_0_and_7() {
         let due = berlin("0 0 13 * 5").next(at("2026-11-01T00:00:00+01:00"), 3);
         assert_eq!(due, ["2026-11-06", "2026-11-13", "2026-11-20"].map(|d| at(&format!("{d}T00:00:00+01:00"))));
-        assert_eq!(berlin("0 0 * * 0").after(at("2026-11-22T12:00:00+01:00")), berlin("0 0 * * 7").after(at("2026-11-22T12:00:00+01:00")));
+        assert_eq!(
+            berlin("0 0 * * 0").after(at("2026-11-22T12:00:00+01:00")),
+            berlin("0 0 * * 7").after(at("2026-11-22T12:00:00+01:00"))
+        );
     }
 
     #[test]
@@ -152,7 +167,9 @@ mod tests {
 
     #[test]
     fn t13_a_tilde_spreads_jobs_and_stays_where_it_is() {
-        let minute = |seed| Schedule::parse("~ * * * *", Tz::UTC, Id(seed)).unwrap().line().split(' ').next().unwrap().parse::<usize>().unwrap();
+        let minute = |seed| {
+            Schedule::parse("~ * * * *", Tz::UTC, Id(seed)).unwrap().line().split(' ').next().unwrap().parse::<usize>().unwrap()
+        };
         let mut starts = [0; 60];
         for seed in 0..200 {
             assert_eq!(minute(seed), minute(seed));

@@ -48,13 +48,11 @@ fn default_weight() -> u32 {
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLimits {
     pub running: u32,
-    pub starts_per_minute: u32,
-    pub waiting: u64,
 }
 
 impl Default for TenantLimits {
     fn default() -> Self {
-        Self { running: 16, starts_per_minute: 6_000, waiting: 1_000_000 }
+        Self { running: 16 }
     }
 }
 
@@ -69,13 +67,8 @@ impl TenantFile {
         if !(1..=1_000).contains(&self.weight) {
             refuse("weight", format!("{} is not possible; write 1 to 1000", self.weight));
         }
-        let TenantLimits { running, starts_per_minute, waiting } = self.limits;
-        for (key, limit) in
-            [("running", u64::from(running)), ("starts_per_minute", u64::from(starts_per_minute)), ("waiting", waiting)]
-        {
-            if limit == 0 {
-                refuse(&format!("limits.{key}"), "0 would let nothing run; write 1 or more, or pause the jobs".into());
-            }
+        if self.limits.running == 0 {
+            refuse("limits.running", "0 would let nothing run; write 1 or more, or pause the jobs".into());
         }
         problems.extend(self.ceiling.iter().flat_map(|ceiling| ceiling.contradictions("ceiling")));
         problems

@@ -74,6 +74,12 @@ impl Journal {
         }
     }
 
+    /// Whether nothing has gathered since the last time it was taken.
+    pub fn is_empty(&self) -> bool {
+        let kept = self.lock();
+        kept.lines.is_empty() && kept.calls.is_empty() && kept.progress.is_none()
+    }
+
     /// How many times progress was reported.
     pub fn reports(&self) -> u64 {
         self.lock().reports

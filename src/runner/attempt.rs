@@ -12,7 +12,7 @@ use super::{Context, prober, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::log::{Level, Line};
-use crate::domain::retry::{Decision, decide};
+use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run, fingerprint};
 use crate::error::{Error, Result};
 use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal, Work};
@@ -25,8 +25,15 @@ const STATE_VALUE: usize = 64 * 1024;
 const STATE_BYTES: u64 = 1024 * 1024;
 /// Characters of an error that stand in its run's row; the log has the whole.
 const MESSAGE: usize = 4_096;
-/// How long a record is tried when the store is away: the lease stands, nobody else has the run.
-const RECORD_TRIES: u32 = 30;
+/// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
+/// keeps the run ours, and nobody else has it.
+const RECORD_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
+/// `secret set` are two commands, and the first poll comes between them.
+const SETTING_UP: Duration = Duration::from_secs(600);
+/// How soon it looks again.
+const SET_YET: Duration = Duration::from_secs(5);
 
 /// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
 pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
@@ -39,6 +46,8 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let made = context.definitions.revision(&context.store, live.run.revision).await;
     let (outcome, made) = match made {
         Ok(made) => (execute(context, &live, &made, input).await, Some(made)),
+        // The database was busy, or away: that is no reason to give a run up.
+        Err(Error::Unavailable(_)) => (Outcome::Drained, None),
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
     let outcome = settle(outcome, live.why());
@@ -52,7 +61,11 @@ fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
     match (outcome, why) {
         (Outcome::Succeeded { summary, data, counts }, _) => Outcome::Succeeded { summary, data, counts },
         (_, Some(Why::Cancelled)) => Outcome::Cancelled,
-        (Outcome::Cancelled, Some(Why::Drained)) => Outcome::Drained,
+        // It cannot tell a drain from its own limit: what would be retried is handed back instead.
+        (
+            Outcome::Cancelled | Outcome::TimedOut { .. } | Outcome::Failed { class: Class::Transient | Class::Snooze, .. },
+            Some(Why::Drained),
+        ) => Outcome::Drained,
         (outcome, _) => outcome,
     }
 }
@@ -60,15 +73,22 @@ fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
 async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: Option<String>) -> Outcome {
     let run = &live.run;
     if run.attempt == 1 && run.start_by.is_some_and(|by| by < context.clock.now()) {
-        return Outcome::failed(Class::Permanent, START_DEADLINE);
+        return Outcome::TooLate;
+    }
+    if context.definitions.job(run.job).is_none() && context.definitions.refresh(&context.store).await.is_err() {
+        return Outcome::Drained;
     }
     let Some(known) = context.definitions.job(run.job) else {
         return Outcome::failed(Class::Permanent, "its job was removed");
     };
     let secrets = match secrets(context, &known).await {
         Ok(secrets) => secrets,
+        Err(Error::Unavailable(_)) => return Outcome::Drained,
         Err(wrong) => return Outcome::failed(Class::Permanent, wrong.to_string()),
     };
+    if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
+        return waiting;
+    }
     let (state, calls) = mpsc::channel(16);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
@@ -119,8 +139,22 @@ pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<
     Ok(values)
 }
 
+fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp) -> Option<Outcome> {
+    if now >= known.job.updated_at.plus(SETTING_UP) {
+        return None;
+    }
+    let missing = known.grant.secrets.iter().find(|granted| !set.contains_key(&granted.name))?;
+    let message =
+        format!("the secret {:?} is not set yet: windlass secret set {}/{}", missing.name, known.job.tenant_name, missing.name);
+    Some(Outcome::Failed { class: Class::Snooze, message, delay: Some(SET_YET), counts: None, details: Vec::new() })
+}
+
 /// Answers a guest's calls of `state` from the store, until the guest has ended.
-pub(super) async fn serve_state(context: &Context, known: &Known, mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
+pub(super) async fn serve_state(
+    context: &Context,
+    known: &Known,
+    mut calls: mpsc::Receiver<StateCall>,
+) -> std::convert::Infallible {
     while let Some(StateCall { ask, answer }) = calls.recv().await {
         let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
             tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
@@ -144,7 +178,9 @@ async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result
             }
             let (keys, bytes) = tx.state_used(job).await?;
             let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
-            if let Some(refusal) = over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64) {
+            if let Some(refusal) =
+                over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64)
+            {
                 return Ok(Err(refusal));
             }
             let version = standing.map_or(0, |(_, version)| version) + 1;
@@ -186,14 +222,20 @@ fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRef
     Some(StateRefusal { code: "quota", message })
 }
 
-const START_DEADLINE: &str = "it did not start before its start deadline";
-
 fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> Finished {
     let (run, now) = (live.run.clone(), context.clock.now());
     let message = message_of(&outcome, live, now);
     let decision = match made {
-        _ if message == START_DEADLINE => Decision::End(Final::Dead(Reason::StartDeadline)),
         Some(made) => decide(&outcome, &run, &made.spec, now, random()),
+        None if outcome == Outcome::Drained => {
+            let delay = Duration::from_secs(1);
+            Decision::Again {
+                due_at: now.plus(delay),
+                delay,
+                why: "its definition could not be read yet".into(),
+                spent: Budget::None,
+            }
+        }
         None => Decision::End(Final::Dead(Reason::Undecodable)),
     };
     let print = match decision {
@@ -231,7 +273,8 @@ fn pairs(details: &[(String, String)]) -> String {
 async fn record(context: &Arc<Context>, finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     tell(context, &finished);
-    for attempt in 1..=RECORD_TRIES {
+    let mut pause = Duration::from_millis(200);
+    loop {
         match context.store.record(vec![finished.clone()]).await {
             Ok(recorded) if recorded.first() == Some(&Recorded::Late) => {
                 tracing::warn!(run.id = %run.id, attempt = run.attempt, "late: the lease has passed to another, nothing was recorded");
@@ -241,13 +284,14 @@ async fn record(context: &Arc<Context>, finished: Finished) {
                 prober::run_ended(context, &run, counts).await;
                 return;
             }
-            Err(Error::Unavailable(wrong)) if attempt == RECORD_TRIES => {
-                tracing::error!(run.id = %run.id, error = wrong, "an end could not be recorded; the run is taken back at the next start");
+            Err(wrong) if context.store.is_closed() => {
+                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded; the run is taken back at the next start");
                 return;
             }
             Err(wrong) => {
-                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet");
-                context.clock.sleep(Duration::from_millis(200)).await;
+                tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet; it is tried again");
+                context.clock.sleep(pause).await;
+                pause = (pause * 2).min(RECORD_PAUSE);
             }
         }
     }
@@ -256,7 +300,8 @@ async fn record(context: &Arc<Context>, finished: Finished) {
 fn tell(context: &Context, finished: &Finished) {
     if let Decision::End(Final::Dead(reason)) = finished.decision {
         let known = context.definitions.job(finished.run.job);
-        let (tenant, job) = known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
+        let (tenant, job) =
+            known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
         let message: String = finished.message.lines().next().unwrap_or_default().chars().take(300).collect();
         tracing::warn!(
             tenant.name = tenant, job.name = job, run.id = %finished.run.id, attempt = finished.run.attempt, reason = reason.word(), error = message,

@@ -38,7 +38,14 @@ struct Written {
 
 impl Live {
     pub fn new(run: Run) -> Self {
-        Self { run, journal: Arc::default(), stop: Arc::default(), why: AtomicU8::new(0), asked_at: Mutex::default(), written: Mutex::default() }
+        Self {
+            run,
+            journal: Arc::default(),
+            stop: Arc::default(),
+            why: AtomicU8::new(0),
+            asked_at: Mutex::default(),
+            written: Mutex::default(),
+        }
     }
 
     pub fn why(&self) -> Option<Why> {

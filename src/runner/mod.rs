@@ -44,7 +44,13 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(store: Store, executor: Arc<dyn Executor>, clock: Arc<dyn Clock>, settings: Arc<Settings>, vault: Arc<Vault>) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        executor: Arc<dyn Executor>,
+        clock: Arc<dyn Clock>,
+        settings: Arc<Settings>,
+        vault: Arc<Vault>,
+    ) -> Arc<Self> {
         Arc::new(Self { store, executor, clock, settings, vault, definitions: Definitions::default(), live: LiveRuns::default() })
     }
 }

@@ -22,6 +22,8 @@ use crate::store::backlog::Sample;
 const AT_A_TIME: usize = 64;
 /// Time one probe may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long a probe rests that could not be recorded.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// The database is asked at least so often.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -45,8 +47,10 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 /// Starts the probes that are due and not under way; answers when to look again.
 async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Result<Duration> {
     let mut tx = context.store.read().await?;
-    let due = tx.due_probes(context.clock.now(), 1_000).await?;
-    let next = tx.next_probe().await?;
+    let now = context.clock.now();
+    let due = tx.due_probes(now, 1_000).await?;
+    // What is under way is due until it is recorded, and says so when it is; only what comes after counts here.
+    let next = tx.next_probe(now).await?;
     drop(tx);
     for trigger in due {
         let mut under_way = busy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,16 +62,15 @@ async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Re
         tokio::spawn(async move {
             let id = trigger.id;
             if let Err(wrong) = probe(&context, trigger).await {
-                tracing::error!(trigger.id = %id, error = %wrong, "a probe could not be recorded");
+                tracing::error!(trigger.id = %id, error = %wrong, "a probe could not be recorded; it rests");
+                // It is due still: without a rest its target would be asked again at once, and again.
+                context.clock.sleep(AFTER_FAILURE).await;
             }
             busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             context.definitions.probe_soon.notify_one();
         });
     }
-    let waiting = !busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-    // What is due and under way says when it is done; nothing is gained by asking the database meanwhile.
-    let rest = next.map_or(POLL, |next| next.since(context.clock.now())).min(POLL);
-    Ok(if waiting { rest.max(Duration::from_millis(100)) } else { rest })
+    Ok(next.map_or(POLL, |next| next.since(context.clock.now())).min(POLL))
 }
 
 /// Measures once, records it, and enqueues what it wants.
@@ -75,7 +78,8 @@ async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     let TriggerSpec::Backlog { backlog: spec } = &trigger.spec else { return Ok(()) };
     let Some(known) = context.definitions.job(trigger.job) else {
         // Added a moment ago: known at the next look.
-        return context.definitions.refresh(&context.store).await;
+        context.clock.sleep(Duration::from_millis(200)).await;
+        return Ok(());
     };
     let paused = known.job.paused_at.is_some();
     let found = if paused || !context.executor.has(&known.job.digest) { None } else { Some(measure(context, &trigger).await) };
@@ -107,7 +111,6 @@ async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
 
 /// As many as the backlog wants; those that may not live beside the others are merged with them.
 fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec) -> Vec<NewRun> {
-    let wanted = if job.spec.max_live == 0 { wanted.min(spec.max_parallel) } else { wanted.min(job.spec.max_live) };
     let run = NewRun {
         tenant: job.tenant,
         job: job.id,
@@ -118,7 +121,8 @@ fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec:
         start_by: None,
         parent: None,
         requested_by: size.map(|size| format!("backlog {size}")),
-        max_live: job.spec.max_live,
+        // However many the job may have: no more for its backlog than this.
+        max_live: spec.max_parallel.max(1),
         idempotency: None,
     };
     vec![run; wanted as usize]

@@ -41,6 +41,7 @@ async fn promote(context: &Context) -> Result<Duration> {
             return Ok(Duration::ZERO);
         }
     }
+    context.store.signals().look_later();
     let next = context.store.read().await?.next_later().await?;
     context.store.signals().later_is(next.unwrap_or(Timestamp(i64::MAX)));
     Ok(next.map_or(POLL, |next| next.since(context.clock.now())).min(POLL))

@@ -9,7 +9,7 @@ use super::{Context, random};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
 use crate::domain::run::{Final, Reason, fingerprint};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::record::Finished;
 
 /// From being asked to stop to being stopped: both within the 10 s that design.md gives a cancel.
@@ -30,6 +30,7 @@ pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
             let now = context.clock.now();
             let decision = match context.definitions.revision(&context.store, run.revision).await {
                 Ok(made) => decide(&Outcome::Lost, &run, &made.spec, now, random()),
+                Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
                 Err(_) => Decision::End(Final::Dead(Reason::Undecodable)),
             };
             let message = Outcome::Lost.message();

@@ -33,19 +33,21 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     }
     tx.put_occurrences(&occurrences, now).await?;
     tx.commit().await?;
-    // There may be more than one look takes, or one that has become due meanwhile.
-    Ok(Duration::ZERO)
+    // There may be more than one look takes, one that has become due meanwhile, or a job not yet known.
+    Ok(if occurrences.is_empty() { Duration::from_secs(1) } else { Duration::ZERO })
 }
 
 /// Settles all instants of one schedule up to now, and moves it on.
 async fn occur(context: &Context, tx: &mut Tx, due: &Due, now: Timestamp) -> Result<Vec<Occurrence>> {
     let TriggerSpec::Schedule(spec) = &due.trigger.spec else { return Ok(Vec::new()) };
     let Some(known) = context.definitions.job(due.trigger.job) else {
-        // Its job was added or removed a moment ago; the definitions are read again before the next look.
-        tx.advance_schedule(due.trigger.id, Some(now.plus(Duration::from_secs(1)))).await?;
+        // Its job was added a moment ago: the definitions are read before the next look.
         return Ok(Vec::new());
     };
-    let zone = spec.zone.or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone)).unwrap_or(chrono_tz::Tz::UTC);
+    let zone = spec
+        .zone
+        .or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone))
+        .unwrap_or(chrono_tz::Tz::UTC);
     let schedule = match Schedule::parse(&spec.schedule, zone, due.trigger.job) {
         Ok(schedule) => schedule,
         Err(wrong) => {
@@ -56,12 +58,21 @@ async fn occur(context: &Context, tx: &mut Tx, due: &Due, now: Timestamp) -> Res
     };
     let mut instants = vec![due.due_at];
     instants.extend(schedule.next(due.due_at, CATCH_UP).into_iter().take_while(|at| *at <= now));
+    // After a long downtime: those in the middle are not listed, the last one is.
+    instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
     tx.advance_schedule(due.trigger.id, schedule.after(now)).await?;
     let first_taken = first_taken(spec, &instants, now);
     let mut occurrences = Vec::with_capacity(instants.len());
     for (n, at) in instants.iter().enumerate() {
-        let mut occurrence =
-            Occurrence { trigger: due.trigger.id, due_at: *at, tenant: due.trigger.tenant, job: due.trigger.job, result: "missed", run: None, note: None };
+        let mut occurrence = Occurrence {
+            trigger: due.trigger.id,
+            due_at: *at,
+            tenant: due.trigger.tenant,
+            job: due.trigger.job,
+            result: "missed",
+            run: None,
+            note: None,
+        };
         if n < first_taken {
             occurrence.note = Some(format!("Windlass was not there; catch_up = {:?}", spec.catch_up).to_lowercase());
         } else if known.job.paused_at.is_some() {
@@ -114,8 +125,8 @@ fn new_run(job: &crate::domain::job::Job, spec: &ScheduleSpec, due_at: Timestamp
         parent: None,
         requested_by: None,
         max_live: match spec.overlap {
-            Overlap::Skip => job.spec.max_live,
-            Overlap::Allow => 0,
+            Overlap::Skip => 1,
+            Overlap::Allow => job.spec.max_live,
         },
         idempotency: None,
     }

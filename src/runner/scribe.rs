@@ -10,17 +10,19 @@ use crate::error::Result;
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
+    if context.live.all().iter().all(|live| live.journal.is_empty()) {
+        return Ok(EVERY);
+    }
+    // The writer first: what is taken from a journal is written before any later end of its run is recorded.
+    let mut tx = context.store.begin().await?;
     let (mut logs, mut progress) = (Vec::new(), Vec::new());
     for live in context.live.all() {
         let (log, report) = live.take();
         logs.extend(log);
         progress.extend(report.map(|report| (live.run.tenant, live.run.id, report)));
     }
-    if !logs.is_empty() || !progress.is_empty() {
-        let mut tx = context.store.begin().await?;
-        tx.append_logs(&logs).await?;
-        tx.put_progress(&progress).await?;
-        tx.commit().await?;
-    }
+    tx.append_logs(&logs).await?;
+    tx.put_progress(&progress).await?;
+    tx.commit().await?;
     Ok(EVERY)
 }

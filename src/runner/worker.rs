@@ -47,8 +47,9 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = context.store.signals().work() => {}
             Some(tenant) = worker.ended.recv() => worker.end(tenant),
             Ok(()) = definitions.changed() => {
-                if let Err(wrong) = context.definitions.refresh(&context.store).await {
-                    tracing::error!(duty = "worker", error = %wrong, "definitions could not be read; the old ones stand");
+                while let Err(wrong) = context.definitions.refresh(&context.store).await {
+                    tracing::error!(duty = "worker", error = %wrong, "definitions could not be read; it is tried again");
+                    context.clock.sleep(Duration::from_secs(1)).await;
                 }
                 worker.look_everywhere().await;
             }
@@ -96,10 +97,12 @@ impl Worker {
         }
         let lanes = chosen.iter().map(|(_, job, n)| (*job, *n)).collect();
         let claimed = self.context.store.claim(Want { lanes }).await?;
+        let mut emptied = false;
         for (tenant, job, asked) in &chosen {
             let got = claimed.iter().filter(|claimed| claimed.run.job == *job).count();
             if got < *asked as usize {
                 self.ring.empty(*tenant, *job);
+                emptied = true;
             }
         }
         let any = !claimed.is_empty();
@@ -114,7 +117,8 @@ impl Worker {
                 let _ = ends.send(tenant);
             });
         }
-        Ok(any)
+        // A lane that was empty has left the ring; another may have what its slots were kept for.
+        Ok(any || emptied)
     }
 }
 

@@ -8,11 +8,20 @@ use crate::id::Id;
 
 static PUT: Sql = Sql::new("INSERT INTO audit (id, at, tenant, who, action, object, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)");
 static SETTING: Sql = Sql::new("SELECT value FROM setting WHERE key = $1");
-static SET: Sql = Sql::new("INSERT INTO setting (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
+static SET: Sql =
+    Sql::new("INSERT INTO setting (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
 
 impl Tx {
     /// In the same transaction as what it tells of.
-    pub async fn audit(&mut self, tenant: Id, who: &str, action: &str, object: &str, detail: Option<&str>, now: Timestamp) -> Result<()> {
+    pub async fn audit(
+        &mut self,
+        tenant: Id,
+        who: &str,
+        action: &str,
+        object: &str,
+        detail: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
         let id = self.new_id();
         self.exec(&PUT, args![id, now, tenant, who, action, object, detail]).await?;
         Ok(())

@@ -28,7 +28,7 @@ static PUT: Sql = Sql::new(
 static DUE: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 ORDER BY p.next_at LIMIT $2",
 );
-static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe");
+static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe WHERE next_at > $1");
 static ONE: Sql = Sql::new(
     "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe \
      WHERE trigger_id = $1",
@@ -50,8 +50,21 @@ static SAMPLES: Sql = Sql::new("SELECT at, size, age_ms, error FROM backlog_samp
 impl Tx {
     pub async fn put_probe(&mut self, p: &Probe) -> Result<()> {
         let args = args![
-            p.trigger, p.tenant, p.job, p.next_at, p.failed, p.size, p.age_ms, p.sampled_at, p.error.clone(), p.error_at, p.clear_at, p.fruitless,
-            p.stuck_size, p.next_run_at, p.done_at
+            p.trigger,
+            p.tenant,
+            p.job,
+            p.next_at,
+            p.failed,
+            p.size,
+            p.age_ms,
+            p.sampled_at,
+            p.error.clone(),
+            p.error_at,
+            p.clear_at,
+            p.fruitless,
+            p.stuck_size,
+            p.next_run_at,
+            p.done_at
         ];
         self.exec(&PUT, args).await?;
         Ok(())
@@ -62,8 +75,9 @@ impl Tx {
         self.rows(&DUE, args![now, limit]).await?.iter().map(trigger).collect()
     }
 
-    pub async fn next_probe(&mut self) -> Result<Option<Timestamp>> {
-        self.row(&NEXT, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
+    /// When the next probe after `now` is due.
+    pub async fn next_probe(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.row(&NEXT, args![now]).await?.map_or(Ok(None), |row| row.opt_time("at"))
     }
 
     pub async fn probe(&mut self, trigger: Id) -> Result<Option<Probe>> {
@@ -94,7 +108,12 @@ impl Tx {
         let rows = self.rows(&SAMPLES, args![job, since]).await?;
         rows.iter()
             .map(|row| {
-                Ok(Sample { at: row.time("at")?, size: row.opt_count("size")?, age_ms: row.opt_count("age_ms")?, error: row.opt_text("error")? })
+                Ok(Sample {
+                    at: row.time("at")?,
+                    size: row.opt_count("size")?,
+                    age_ms: row.opt_count("age_ms")?,
+                    error: row.opt_text("error")?,
+                })
             })
             .collect()
     }

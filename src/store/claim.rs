@@ -66,21 +66,24 @@ impl Tx {
         }
         let rows = self.rows_text(CLAIM.for_rows(1), args).await?;
         let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
-        let taken = self.exec_rows(&TAKE, runs.iter().map(|run| args![run.job, run.id]).collect()).await?;
+        let taken = self.exec_keys(&TAKE, &runs.iter().map(|run| args![run.job, run.id]).collect::<Vec<_>>()).await?;
         expect_rows(taken, runs.len(), "claim")?;
         let mut inputs = self.inputs(&runs).await?;
         Ok(runs.into_iter().map(|run| Claimed { input: inputs.remove(&run.id).flatten(), run }).collect())
     }
 
     async fn inputs(&mut self, runs: &[Run]) -> Result<HashMap<Id, Option<String>>> {
-        let keys = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
-        self.rows_for(&INPUTS, keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
+        let keys: Vec<_> = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
+        self.rows_for(&INPUTS, &keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
     }
 }
 
 /// A row of `lease` as a run.
 pub(super) fn leased(row: &Row) -> Result<Run> {
-    Ok(Run { state: State::Running { node: row.int("node")?, started_at: row.time("started_at")?, stopping: false }, ..unfinished(row)? })
+    Ok(Run {
+        state: State::Running { node: row.int("node")?, started_at: row.time("started_at")?, stopping: false },
+        ..unfinished(row)?
+    })
 }
 
 /// The columns that `ready`, `later` and `lease` share; the state is for the caller to set.

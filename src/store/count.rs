@@ -4,7 +4,6 @@ use super::record::{CANCELLED, DEAD, SUCCEEDED};
 use super::run::{COUNT_CAP, RunQuery};
 use super::sql::{Sql, args};
 use super::tx::Tx;
-use crate::clock::Timestamp;
 use crate::domain::run::StateFilter;
 use crate::error::Result;
 use crate::id::Id;
@@ -16,11 +15,13 @@ static LATER_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later
 static LEASE: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
 static LEASE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1 AND job = $2");
 static DONE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 LIMIT 10001) x");
-static DONE_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 LIMIT 10001) x");
+static DONE_STATE: Sql =
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = $2 AND state <> 0 LIMIT 10001) x");
+static DONE_WELL: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 AND state = 0 LIMIT 10001) x");
+static DONE_JOB_WELL: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = 0 LIMIT 10001) x");
 static DONE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 LIMIT 10001) x");
-static DONE_JOB_STATE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 LIMIT 10001) x");
-static BACKLOG_AT: Sql =
-    Sql::new("SELECT at, size FROM backlog_sample WHERE job = $1 AND at <= $2 AND size IS NOT NULL ORDER BY at DESC LIMIT 1");
+static DONE_JOB_STATE: Sql =
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE job = $1 AND state = $2 AND state <> 0 LIMIT 10001) x");
 
 impl Tx {
     /// Runs that a list shows over all its pages; above [`COUNT_CAP`] there are more than that.
@@ -53,6 +54,8 @@ impl Tx {
         };
         if count <= COUNT_CAP {
             count += match (query.job, ended) {
+                (None, Some(SUCCEEDED)) => self.n(&DONE_WELL, args![tenant]).await?,
+                (Some(job), Some(SUCCEEDED)) => self.n(&DONE_JOB_WELL, args![job]).await?,
                 (None, None) => self.n(&DONE, args![tenant]).await?,
                 (None, Some(state)) => self.n(&DONE_STATE, args![tenant, state]).await?,
                 (Some(job), None) => self.n(&DONE_JOB, args![job]).await?,
@@ -64,11 +67,5 @@ impl Tx {
 
     async fn n(&mut self, sql: &'static Sql, of: Vec<super::sql::Arg>) -> Result<u64> {
         self.row(sql, of).await?.map_or(Ok(0), |row| row.count("n"))
-    }
-
-    /// The last size measured by then, and when.
-    pub async fn backlog_at(&mut self, job: Id, at: Timestamp) -> Result<Option<(Timestamp, u64)>> {
-        let row = self.row(&BACKLOG_AT, args![job, at]).await?;
-        row.map(|row| Ok((row.time("at")?, row.count("size")?))).transpose()
     }
 }

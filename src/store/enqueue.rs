@@ -52,8 +52,20 @@ pub(super) struct Waiting {
 impl Waiting {
     fn args(&self) -> Vec<Arg> {
         args![
-            self.job, self.id, self.tenant, self.revision, self.created_at, self.cause, self.payload, self.attempt, self.fence, self.failed,
-            self.lost, self.snoozed, self.first_started_at, self.start_by
+            self.job,
+            self.id,
+            self.tenant,
+            self.revision,
+            self.created_at,
+            self.cause,
+            self.payload,
+            self.attempt,
+            self.fence,
+            self.failed,
+            self.lost,
+            self.snoozed,
+            self.first_started_at,
+            self.start_by
         ]
     }
 }
@@ -112,6 +124,10 @@ impl Tx {
             if slots.len() >= run.max_live as usize
                 && let Some(first) = slots.values().min()
             {
+                if let Some(key) = &run.idempotency {
+                    seen.insert((run.job, key.key.clone()), (key.request_hash.clone(), *first));
+                    plan.dedupe.push(args![run.job, &key.key, &key.request_hash, *first, now.0 + DEDUPE_MS]);
+                }
                 return Ok(Enqueued::Merged(*first));
             }
             let free = (0..).find(|n| !slots.contains_key(n)).unwrap_or(0);
@@ -158,7 +174,7 @@ impl Tx {
         }
         let (ready, expected) = (due.iter().map(Waiting::args).collect::<Vec<_>>(), due.len());
         expect_rows(self.exec_rows(&READY, ready).await?, expected, "enqueue")?;
-        self.later = self.later.into_iter().chain(later.iter().map(|run| run.due_at)).min();
+        self.news.later = self.news.later.into_iter().chain(later.iter().map(|run| run.due_at)).min();
         let rows: Vec<_> = later
             .iter()
             .map(|run| {
@@ -176,16 +192,17 @@ impl Tx {
         jobs.sort_unstable();
         jobs.dedup();
         let mut live = Live::new();
-        for row in self.rows_for(&LIVE_OF, jobs.into_iter().map(|job| args![job]).collect()).await? {
+        for row in self.rows_for(&LIVE_OF, &jobs.into_iter().map(|job| args![job]).collect::<Vec<_>>()).await? {
             live.entry(row.id("job")?).or_default().insert(row.text("key")?.parse().unwrap_or(u32::MAX), row.id("run")?);
         }
         Ok(live)
     }
 
     async fn seen_keys(&mut self, lists: &[Vec<NewRun>], now: Timestamp) -> Result<Seen> {
-        let keys = lists.iter().flatten().filter_map(|run| run.idempotency.as_ref().map(|key| args![run.job, &key.key])).collect();
+        let keys: Vec<_> =
+            lists.iter().flatten().filter_map(|run| run.idempotency.as_ref().map(|key| args![run.job, &key.key])).collect();
         let mut seen = Seen::new();
-        for row in self.rows_for(&DEDUPE_OF, keys).await? {
+        for row in self.rows_for(&DEDUPE_OF, &keys).await? {
             if row.time("expires_at")? > now {
                 seen.insert((row.id("job")?, row.text("key")?), (row.text("request_hash")?, row.id("run")?));
             }

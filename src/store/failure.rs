@@ -32,11 +32,11 @@ pub enum Cancelled {
 
 static BY_CAUSE: Sql = Sql::new(
     "SELECT job, print, count(*) AS n, min(ended_at) AS first_at, max(ended_at) AS last_at, max(id) AS last FROM (SELECT d.job, d.print, d.ended_at, d.id \
-     FROM done d WHERE d.tenant = $1 AND d.state = 1 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) \
+     FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) \
      ORDER BY d.id DESC LIMIT 10000) x GROUP BY job, print ORDER BY n DESC, last DESC LIMIT 100",
 );
 static OF_CAUSE: Sql = Sql::new(
-    "SELECT d.* FROM done d WHERE d.tenant = $1 AND d.print = $2 AND d.state = 1 AND NOT EXISTS \
+    "SELECT d.* FROM done d WHERE d.tenant = $1 AND d.print = $2 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) ORDER BY d.id DESC LIMIT $3",
 );
 static SETTLE: Sql = Sql::new("INSERT INTO settled (tenant, run, at, by, rerun) VALUES {5}");

@@ -26,8 +26,9 @@ static PUT: Sql = Sql::new(
      ON CONFLICT (tenant, name) DO UPDATE SET revision = excluded.revision, class = excluded.class, priority = excluded.priority, \
      max_live = excluded.max_live, updated_at = excluded.updated_at, removed_at = NULL",
 );
-static PUT_REVISION: Sql =
-    Sql::new("INSERT INTO job_revision (id, job, tenant, spec, digest, created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)");
+static PUT_REVISION: Sql = Sql::new(
+    "INSERT INTO job_revision (id, job, tenant, spec, digest, created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
 static PUT_GRANT: Sql = Sql::new(
     "INSERT INTO job_grant (job, tenant, spec, granted_by, granted_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (job) DO UPDATE SET \
      spec = excluded.spec, granted_by = excluded.granted_by, granted_at = excluded.granted_at",
@@ -70,7 +71,11 @@ impl Tx {
 
     /// Names of all jobs, removed ones too: history names them. (job, tenant's name, job's name)
     pub async fn job_names(&mut self) -> Result<Vec<(Id, String, String)>> {
-        self.rows(&NAMES, args![]).await?.iter().map(|row| Ok((row.id("id")?, row.text("tenant_name")?, row.text("name")?))).collect()
+        self.rows(&NAMES, args![])
+            .await?
+            .iter()
+            .map(|row| Ok((row.id("id")?, row.text("tenant_name")?, row.text("name")?)))
+            .collect()
     }
 
     pub async fn revision(&mut self, id: Id) -> Result<Option<Revision>> {

@@ -52,7 +52,8 @@ static PROGRESS: Sql = Sql::new(
     "INSERT INTO progress (tenant, run, done, total, message, at) VALUES {6} ON CONFLICT (tenant, run) DO UPDATE SET done = excluded.done, \
      total = excluded.total, message = excluded.message, at = excluded.at",
 );
-static PROGRESS_OF: Sql = Sql::new("SELECT tenant, run, done, total, message, at FROM progress WHERE (tenant, run) IN (VALUES {2})");
+static PROGRESS_OF: Sql =
+    Sql::new("SELECT tenant, run, done, total, message, at FROM progress WHERE (tenant, run) IN (VALUES {2})");
 
 /// Rows of `http_call` are numbered by chunk and place in it, so that no two chunks share a number.
 const CALLS_PER_CHUNK: usize = 10_000;
@@ -64,7 +65,14 @@ impl Tx {
         for chunk in chunks {
             if !chunk.lines.is_empty() || chunk.dropped > 0 {
                 rows.push(args![
-                    chunk.tenant, chunk.run, chunk.attempt, chunk.seq, chunk.first_line, chunk.lines.len(), chunk.dropped, deflate(&chunk.lines)?
+                    chunk.tenant,
+                    chunk.run,
+                    chunk.attempt,
+                    chunk.seq,
+                    chunk.first_line,
+                    chunk.lines.len(),
+                    chunk.dropped,
+                    deflate(&chunk.lines)?
                 ]);
             }
             calls.extend(chunk.calls.iter().enumerate().map(|(n, call)| call_row(chunk, n, call)));
@@ -119,11 +127,14 @@ impl Tx {
 
     /// Progress of runs of one tenant, where there is any.
     pub async fn progress_of(&mut self, tenant: Id, runs: &[Id]) -> Result<Vec<(Id, Progress)>> {
-        let rows = self.rows_for(&PROGRESS_OF, runs.iter().map(|run| args![tenant, *run]).collect()).await?;
+        let rows = self.rows_for(&PROGRESS_OF, &runs.iter().map(|run| args![tenant, *run]).collect::<Vec<_>>()).await?;
         rows.iter()
             .map(|row| {
                 let total = row.opt_int("total")?.map(i64::cast_unsigned);
-                Ok((row.id("run")?, Progress { done: row.count("done")?, total, message: row.text("message")?, at: row.time("at")? }))
+                Ok((
+                    row.id("run")?,
+                    Progress { done: row.count("done")?, total, message: row.text("message")?, at: row.time("at")? },
+                ))
             })
             .collect()
     }
@@ -132,8 +143,18 @@ impl Tx {
 fn call_row(chunk: &LogChunk, n: usize, call: &Call) -> Vec<Arg> {
     let seq = chunk.seq as usize * CALLS_PER_CHUNK + n;
     args![
-        chunk.tenant, chunk.run, chunk.attempt, seq, call.at, &call.method, &call.url, call.status.map(i64::from), call.sent_bytes,
-        call.received_bytes, call.duration_ms, call.error.clone()
+        chunk.tenant,
+        chunk.run,
+        chunk.attempt,
+        seq,
+        call.at,
+        &call.method,
+        &call.url,
+        call.status.map(i64::from),
+        call.sent_bytes,
+        call.received_bytes,
+        call.duration_ms,
+        call.error.clone()
     ]
 }
 
@@ -151,4 +172,3 @@ fn inflate(chunk: &[u8]) -> Result<Vec<Line>> {
     DeflateDecoder::new(chunk).read_to_string(&mut text)?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
-

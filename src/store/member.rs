@@ -42,13 +42,15 @@ static SESSION: Sql = Sql::new(
     "SELECT m.name, m.tenant, m.role, m.password_hash FROM session s JOIN member m ON m.name = s.member WHERE s.hash = $1 AND s.expires_at > $2 LIMIT 1",
 );
 static END_SESSION: Sql = Sql::new("DELETE FROM session WHERE hash = $1");
-static PUT_TOKEN: Sql =
-    Sql::new("INSERT INTO token (id, name, tenant, role, hash, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+static PUT_TOKEN: Sql = Sql::new(
+    "INSERT INTO token (id, name, tenant, role, hash, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+);
 static TOKEN: Sql = Sql::new(
     "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token WHERE hash = $1 AND revoked_at IS NULL \
      AND (expires_at IS NULL OR expires_at > $2)",
 );
-static TOKENS: Sql = Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token ORDER BY id");
+static TOKENS: Sql =
+    Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token ORDER BY id");
 static REVOKE: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL");
 
 impl Tx {
@@ -112,7 +114,12 @@ fn role(row: &Row) -> Result<Role> {
 }
 
 fn member(row: &Row) -> Result<Member> {
-    Ok(Member { name: row.text("name")?, tenant: row.id("tenant")?, role: role(row)?, password_hash: row.opt_text("password_hash")? })
+    Ok(Member {
+        name: row.text("name")?,
+        tenant: row.id("tenant")?,
+        role: role(row)?,
+        password_hash: row.opt_text("password_hash")?,
+    })
 }
 
 fn token(row: &Row) -> Result<Token> {

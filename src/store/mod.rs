@@ -40,7 +40,7 @@ mod tx;
 mod writer;
 
 pub use tx::Tx;
-use tx::{Conn, Loan};
+use tx::{Conn, News};
 use writer::Op;
 
 /// Operations that wait for the writer; past this, callers wait to hand theirs over.
@@ -67,7 +67,9 @@ impl Store {
         let options = sqlite_options(path);
         let mut conn = options.connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
         sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
-            Error::Internal(anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())))
+            Error::Internal(
+                anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
+            )
         })?;
         let (node, high_water) = writer::enter(&mut conn, clock.now()).await?;
         let ids = Ids::new(clock.clone(), node, high_water);
@@ -88,7 +90,12 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or SQLite finds it damaged.
     pub async fn inspect(path: &Path) -> Result<Inspected> {
-        let mut conn = sqlite_options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
+        let mut conn = sqlite_options(path)
+            .read_only(true)
+            .create_if_missing(false)
+            .connect()
+            .await
+            .map_err(|wrong| cannot_open(path, &wrong))?;
         let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
         let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
         if verdict != "ok" {
@@ -106,8 +113,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx> {
         let (lend, loan) = oneshot::channel();
         self.inbox.send(Op::Lend(lend)).await.map_err(|_| closed())?;
-        let (conn, back) = loan.await.map_err(|_| closed())?;
-        Ok(self.tx(Conn::Writer(Loan { conn: Some(conn), back: Some(back) })))
+        Ok(self.tx(Conn::Writer(loan.await.map_err(|_| closed())??)))
     }
 
     /// A reader; each statement sees what is committed when it starts.
@@ -120,7 +126,19 @@ impl Store {
     }
 
     fn tx(&self, conn: Conn) -> Tx {
-        Tx { conn, ids: self.ids.clone(), node: self.node, signals: self.signals.clone(), woken: BTreeSet::new(), redefined: false, later: None, tallies: tally::Tallies::new() }
+        Tx {
+            conn,
+            ids: self.ids.clone(),
+            node: self.node,
+            signals: self.signals.clone(),
+            news: News::default(),
+            tallies: tally::Tallies::new(),
+        }
+    }
+
+    /// Whether nothing can be written any more, because the server has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
     }
 
     pub fn node(&self) -> i64 {
@@ -141,11 +159,12 @@ impl Store {
 
     /// Takes the last operations to their end and closes the file.
     pub async fn close(&self) {
+        // Readers first: the log cannot be merged into the file while one looks at it.
+        self.readers.close().await;
         let (done, closed) = oneshot::channel();
         if self.inbox.send(Op::Close(done)).await.is_ok() {
             let _ = closed.await;
         }
-        self.readers.close().await;
     }
 }
 
@@ -205,7 +224,8 @@ impl Default for Signals {
 }
 
 impl Signals {
-    fn publish(&self, woken: BTreeSet<(Id, Id)>, redefined: bool, later: Option<Timestamp>) {
+    fn publish(&self, news: News) {
+        let News { woken, redefined, later } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -239,10 +259,18 @@ impl Signals {
         self.later.subscribe()
     }
 
-    /// Nothing is put off before `at`: the promoter has looked.
+    /// Forgets what was told so far: the promoter looks for itself. What a commit tells from now on counts again.
+    pub fn look_later(&self) {
+        self.later.send_if_modified(|earliest| {
+            *earliest = Timestamp(i64::MAX);
+            false
+        });
+    }
+
+    /// The promoter waits for `at`: only what is earlier wakes it.
     pub fn later_is(&self, at: Timestamp) {
         self.later.send_if_modified(|earliest| {
-            *earliest = at;
+            *earliest = (*earliest).min(at);
             false
         });
     }

@@ -10,12 +10,11 @@ use crate::error::Result;
 use crate::id::Id;
 
 static DEAD: Sql = Sql::new(
-    "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND NOT EXISTS \
+    "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant",
 );
-static RETRYING: Sql = Sql::new(
-    "SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job",
-);
+static RETRYING: Sql =
+    Sql::new("SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job");
 /// The last sample at or before each instant: a seek each, however many samples there are.
 static LEVELS: Sql = Sql::new(
     "SELECT v.column1 AS job, v.column2 AS at, (SELECT s.size FROM backlog_sample s WHERE s.job = v.column1 AND s.at <= v.column2 \
@@ -23,14 +22,14 @@ static LEVELS: Sql = Sql::new(
 );
 static NEXT: Sql = Sql::new("SELECT job, min(next_due_at) AS at FROM schedule WHERE tenant = $1 AND enabled = 1 GROUP BY job");
 static DEATHS: Sql = Sql::new(
-    "SELECT print, bucket, count(*) AS n FROM (SELECT d.print, (d.ended_at - $2) / $3 AS bucket FROM done d WHERE d.tenant = $1 AND d.state = 1 \
+    "SELECT print, bucket, count(*) AS n FROM (SELECT d.print, (d.ended_at - $2) / $3 AS bucket FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 \
      AND d.ended_at >= $2 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) ORDER BY d.id DESC LIMIT 10000) x \
      GROUP BY print, bucket",
 );
 static WHOSE: Sql = Sql::new(
-    "SELECT tenant FROM lease WHERE id = $1 UNION ALL SELECT d.tenant FROM tenant t JOIN done d ON d.tenant = t.id AND d.id = $1 \
-     UNION ALL SELECT l.tenant FROM tenant t JOIN later l ON l.tenant = t.id AND l.id = $1 \
-     UNION ALL SELECT r.tenant FROM job j JOIN ready r ON r.job = j.id AND r.id = $1 LIMIT 1",
+    "SELECT tenant FROM lease WHERE id = $1 UNION ALL SELECT d.tenant FROM tenant t CROSS JOIN done d WHERE d.tenant = t.id AND d.id = $1 \
+     UNION ALL SELECT l.tenant FROM tenant t CROSS JOIN later l WHERE l.tenant = t.id AND l.id = $1 \
+     UNION ALL SELECT r.tenant FROM job j CROSS JOIN ready r WHERE r.job = j.id AND r.id = $1 LIMIT 1",
 );
 
 impl Tx {
@@ -47,7 +46,7 @@ impl Tx {
 
     /// The backlogs of jobs at instants, in the order asked for; `None` where none was known.
     pub async fn levels(&mut self, asked: &[(Id, Timestamp)]) -> Result<Vec<Option<u64>>> {
-        let rows = self.rows_for(&LEVELS, asked.iter().map(|(job, at)| args![*job, *at]).collect()).await?;
+        let rows = self.rows_for(&LEVELS, &asked.iter().map(|(job, at)| args![*job, *at]).collect::<Vec<_>>()).await?;
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
             found.insert((row.id("job")?, row.time("at")?), row.opt_count("size")?);

@@ -65,7 +65,15 @@ impl Tx {
         }
         self.exec(&PUT_BYTES, args![&p.digest, bytes]).await?;
         let args = args![
-            &p.digest, p.tenant, &p.name, &p.version, p.exports.join(" "), p.imports.join(" "), p.description.to_string(), p.bytes, p.pushed_at,
+            &p.digest,
+            p.tenant,
+            &p.name,
+            &p.version,
+            p.exports.join(" "),
+            p.imports.join(" "),
+            p.description.to_string(),
+            p.bytes,
+            p.pushed_at,
             &p.pushed_by
         ];
         self.exec(&PUT, args).await?;

@@ -34,7 +34,7 @@ impl Tx {
         let rows = self.rows(&OLD, args![tenant, first_id(cut.max(dead)), dead, cut, CHUNK]).await?;
         let ids: Vec<Id> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
         for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
-            self.exec_rows(sql, ids.iter().map(|id| args![tenant, *id]).collect()).await?;
+            self.exec_keys(sql, &ids.iter().map(|id| args![tenant, *id]).collect::<Vec<_>>()).await?;
         }
         Ok(ids.len())
     }
@@ -44,7 +44,7 @@ impl Tx {
         let rows = self.rows(&OLD_LOGS, args![tenant, first_id(cut), cut, CHUNK]).await?;
         let ids: Vec<Id> = rows.iter().map(|row| row.id("run")).collect::<Result<_>>()?;
         for sql in [&CUT_LOG, &CUT_CALLS] {
-            self.exec_rows(sql, ids.iter().map(|id| args![tenant, *id]).collect()).await?;
+            self.exec_keys(sql, &ids.iter().map(|id| args![tenant, *id]).collect::<Vec<_>>()).await?;
         }
         Ok(ids.len())
     }

@@ -14,9 +14,7 @@ static ALL_LEASES: Sql = Sql::new("SELECT tenant, job, count(*) AS n FROM lease 
 static DUE: Sql = Sql::new("SELECT * FROM later WHERE due_at <= $1 ORDER BY due_at, id LIMIT 512");
 static UNLATER: Sql = Sql::new("DELETE FROM later WHERE (due_at, id) IN (VALUES {2})");
 static NEXT: Sql = Sql::new("SELECT min(due_at) AS at FROM later");
-static LANES: Sql = Sql::new("SELECT DISTINCT job FROM ready");
-static TENANT_OF: Sql = Sql::new("SELECT id, tenant FROM job");
-static OLDEST: Sql = Sql::new("SELECT job, min(created_at) AS at FROM ready GROUP BY job");
+static LANES: Sql = Sql::new("SELECT id, tenant FROM job WHERE EXISTS (SELECT 1 FROM ready WHERE ready.job = job.id)");
 
 impl Tx {
     /// Leases that stand, at most 512. When a SQLite node starts, they are all of dead processes.
@@ -26,7 +24,11 @@ impl Tx {
 
     /// Runs running now: (tenant, job, how many).
     pub async fn running(&mut self) -> Result<Vec<(Id, Id, u64)>> {
-        self.rows(&ALL_LEASES, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?))).collect()
+        self.rows(&ALL_LEASES, args![])
+            .await?
+            .iter()
+            .map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?)))
+            .collect()
     }
 
     /// Moves runs whose time has come to `ready`, at most 512; answers how many.
@@ -56,7 +58,7 @@ impl Tx {
             });
         }
         let moved = due.len();
-        expect_rows(self.exec_rows(&UNLATER, keys).await?, moved, "promote")?;
+        expect_rows(self.exec_keys(&UNLATER, &keys).await?, moved, "promote")?;
         self.insert_waiting(due, now).await?;
         Ok(moved)
     }
@@ -66,16 +68,8 @@ impl Tx {
         self.row(&NEXT, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
     }
 
-    /// Jobs with rows to claim: (tenant, job). Read once at start; later the commits tell.
+    /// Jobs with rows to claim: (tenant, job). One seek a job.
     pub async fn lanes(&mut self) -> Result<Vec<(Id, Id)>> {
-        let jobs: Vec<Id> = self.rows(&LANES, args![]).await?.iter().map(|row| row.id("job")).collect::<Result<_>>()?;
-        let tenants: std::collections::HashMap<Id, Id> =
-            self.rows(&TENANT_OF, args![]).await?.iter().map(|row| Ok((row.id("id")?, row.id("tenant")?))).collect::<Result<_>>()?;
-        Ok(jobs.into_iter().filter_map(|job| tenants.get(&job).map(|tenant| (*tenant, job))).collect())
-    }
-
-    /// Since when the oldest due run of each job waits.
-    pub async fn oldest_ready(&mut self) -> Result<Vec<(Id, Timestamp)>> {
-        self.rows(&OLDEST, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.time("at")?))).collect()
+        self.rows(&LANES, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.id("id")?))).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What attempts came to: leases end, history grows, retries wait. A lease that stands no more changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::enqueue::Waiting;
 use super::log::LogChunk;
@@ -51,6 +51,7 @@ static DONE: Sql = Sql::new(
 static ATTEMPT: Sql =
     Sql::new("INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms) VALUES {9}");
 static NOT_LIVE: Sql = Sql::new("DELETE FROM live WHERE (run) IN (VALUES {1})");
+static CANCELS: Sql = Sql::new("SELECT run, by FROM cancel");
 static NO_CANCEL: Sql = Sql::new("DELETE FROM cancel WHERE (run) IN (VALUES {1})");
 static OUTPUT: Sql = Sql::new(
     "INSERT INTO payload (tenant, run, output, details) VALUES {4} ON CONFLICT (tenant, run) DO UPDATE SET output = excluded.output, details = excluded.details",
@@ -67,13 +68,13 @@ impl Tx {
         let keys = |ended: &[&Finished]| ended.iter().map(|f| args![f.run.id, f.run.fence]).collect::<Vec<_>>();
         // Almost always every lease stands. Looking costs a statement, so it is done only where the counts differ.
         self.control("SAVEPOINT finish").await?;
-        let ended = self.exec_rows(&FINISH, keys(&all)).await?;
+        let ended = self.exec_keys(&FINISH, &keys(&all)).await?;
         let mut standing: Option<HashSet<(Id, i64)>> = None;
         if ended != all.len() as u64 {
             self.control("ROLLBACK TO finish").await?;
-            let found = self.rows_for(&STANDING, keys(&all)).await?;
+            let found = self.rows_for(&STANDING, &keys(&all)).await?;
             standing = Some(found.iter().map(|row| Ok((row.id("id")?, row.int("fence")?))).collect::<Result<_>>()?);
-            self.exec_rows(&FINISH, keys(&all)).await?;
+            self.exec_keys(&FINISH, &keys(&all)).await?;
         }
         self.control("RELEASE finish").await?;
         // One run reported twice in a batch counts once.
@@ -104,39 +105,48 @@ impl Tx {
 
     /// Writes history, attempts, retries and counters of ends whose lease stood.
     async fn settle(&mut self, ended: &[&Finished], now: Timestamp) -> Result<()> {
-        let (mut done, mut attempts, mut waiting, mut output) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut final_ids, mut logs, mut progress) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = Rows::default();
+        // Few or none: somebody has to press a button for each.
+        let cancels: HashMap<Id, String> =
+            self.rows(&CANCELS, args![]).await?.iter().map(|row| Ok((row.id("run")?, row.text("by")?))).collect::<Result<_>>()?;
         for f in ended {
             let started_at = started(&f.run).unwrap_or(now);
-            self.tally_ended(f, now.since(started_at));
-            match &f.decision {
-                Decision::End(end) => {
-                    let payload = f.run.payload || f.output.is_some() || f.details.is_some();
-                    done.push(done_row(f, *end, payload, self.node, now));
-                    final_ids.push(args![f.run.id]);
-                    if f.output.is_some() || f.details.is_some() {
-                        output.push(args![f.run.tenant, f.run.id, f.output.clone(), f.details.clone()]);
-                    }
+            let cancelled = cancels.get(&f.run.id);
+            rows.cancelled.extend(cancelled.map(|_| args![f.run.id]));
+            match (&f.decision, cancelled) {
+                (Decision::End(end), _) => rows.end(f, *end, f.message.as_str(), self.node, now),
+                // It would have waited for another attempt, and act on its target once more.
+                (Decision::Again { .. }, Some(by)) => {
+                    rows.end(f, Final::Cancelled, &format!("cancelled by {by}"), self.node, now)
                 }
-                Decision::Again { due_at, why, spent } => {
-                    let delay = i64::try_from(due_at.since(now).as_millis()).unwrap_or(i64::MAX);
-                    attempts.push(args![
-                        f.run.tenant, f.run.id, f.run.attempt, self.node, started_at, now, f.outcome, Some(f.message.as_str()), Some(delay)
+                (Decision::Again { due_at, delay, why, spent }, None) => {
+                    let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+                    rows.attempts.push(args![
+                        f.run.tenant,
+                        f.run.id,
+                        f.run.attempt,
+                        self.node,
+                        started_at,
+                        now,
+                        f.outcome,
+                        Some(f.message.as_str()),
+                        Some(delay)
                     ]);
-                    waiting.push(again(&f.run, *due_at, why, *spent));
+                    rows.waiting.push(again(&f.run, *due_at, why, *spent));
                 }
             }
-            logs.extend(f.log.clone());
-            progress.extend(f.progress.as_ref().map(|p| (f.run.tenant, f.run.id, p.clone())));
+            self.tally_ended(f, cancelled.is_some(), now.since(started_at));
+            rows.logs.extend(f.log.clone());
+            rows.progress.extend(f.progress.as_ref().map(|p| (f.run.tenant, f.run.id, p.clone())));
         }
-        self.exec_rows(&DONE, done).await?;
-        self.exec_rows(&NOT_LIVE, final_ids.clone()).await?;
-        self.exec_rows(&NO_CANCEL, final_ids).await?;
-        self.exec_rows(&OUTPUT, output).await?;
-        self.exec_rows(&ATTEMPT, attempts).await?;
-        self.insert_waiting(waiting, now).await?;
-        self.append_logs(&logs).await?;
-        self.put_progress(&progress).await?;
+        self.exec_rows(&DONE, rows.done).await?;
+        self.exec_keys(&NOT_LIVE, &rows.over).await?;
+        self.exec_keys(&NO_CANCEL, &rows.cancelled).await?;
+        self.exec_rows(&OUTPUT, rows.output).await?;
+        self.exec_rows(&ATTEMPT, rows.attempts).await?;
+        self.insert_waiting(rows.waiting, now).await?;
+        self.append_logs(&rows.logs).await?;
+        self.put_progress(&rows.progress).await?;
         self.flush_tally(now).await
     }
 
@@ -155,6 +165,31 @@ impl Tx {
             progress: None,
         };
         self.settle(&[&f], now).await
+    }
+}
+
+/// What a batch of ends writes, table by table.
+#[derive(Default)]
+struct Rows {
+    done: Vec<Vec<Arg>>,
+    /// Runs that are over.
+    over: Vec<Vec<Arg>>,
+    cancelled: Vec<Vec<Arg>>,
+    output: Vec<Vec<Arg>>,
+    attempts: Vec<Vec<Arg>>,
+    waiting: Vec<Waiting>,
+    logs: Vec<LogChunk>,
+    progress: Vec<(Id, Id, Progress)>,
+}
+
+impl Rows {
+    fn end(&mut self, f: &Finished, end: Final, message: &str, node: i64, now: Timestamp) {
+        let beside = f.output.is_some() || f.details.is_some();
+        self.done.push(done_row(f, end, message, f.run.payload || beside, node, now));
+        self.over.push(args![f.run.id]);
+        if beside {
+            self.output.push(args![f.run.tenant, f.run.id, f.output.clone(), f.details.clone()]);
+        }
     }
 }
 
@@ -192,18 +227,41 @@ pub(super) const SUCCEEDED: i64 = 0;
 pub(super) const DEAD: i64 = 1;
 pub(super) const CANCELLED: i64 = 2;
 
-fn done_row(f: &Finished, end: Final, payload: bool, node: i64, now: Timestamp) -> Vec<Arg> {
+fn done_row(f: &Finished, end: Final, message: &str, payload: bool, node: i64, now: Timestamp) -> Vec<Arg> {
     let (state, reason) = match end {
         Final::Succeeded => (SUCCEEDED, 0),
         Final::Dead(reason) => (DEAD, Reason::code(reason)),
         Final::Cancelled => (CANCELLED, 0),
     };
-    let failed = f.run.failed + u32::from(matches!(end, Final::Dead(Reason::AttemptsSpent | Reason::TotalLimit | Reason::Permanent | Reason::ItemsFailed)));
+    let failed = f.run.failed
+        + u32::from(matches!(
+            end,
+            Final::Dead(Reason::AttemptsSpent | Reason::TotalLimit | Reason::Permanent | Reason::ItemsFailed)
+        ));
     let lost = f.run.lost + u32::from(end == Final::Dead(Reason::LostTooOften));
-    let message = (!f.message.is_empty()).then_some(f.message.as_str());
+    let message = (!message.is_empty()).then_some(message);
     args![
-        f.run.tenant, f.run.id, f.run.job, f.run.revision, state, reason, f.run.cause.code(), payload, f.run.attempt, failed, lost, f.run.snoozed,
-        started(&f.run).map(|_| node), f.run.created_at, started(&f.run), now, f.counts.map(|c| c.taken), f.counts.map(|c| c.done),
-        f.counts.map(|c| c.failed), f.counts.and_then(|c| c.left), f.print, message
+        f.run.tenant,
+        f.run.id,
+        f.run.job,
+        f.run.revision,
+        state,
+        reason,
+        f.run.cause.code(),
+        payload,
+        f.run.attempt,
+        failed,
+        lost,
+        f.run.snoozed,
+        started(&f.run).map(|_| node),
+        f.run.created_at,
+        started(&f.run),
+        now,
+        f.counts.map(|c| c.taken),
+        f.counts.map(|c| c.done),
+        f.counts.map(|c| c.failed),
+        f.counts.and_then(|c| c.left),
+        f.print,
+        message
     ]
 }

@@ -45,49 +45,69 @@ impl std::iter::Sum for StateCounts {
     }
 }
 
-static DONE_ONE: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND id = $2");
-static LEASE_ONE: Sql =
-    Sql::new("SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.id = $1 AND l.tenant = $2");
-static LATER_ONE: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id = $2");
-static READY_ONE: Sql = Sql::new("SELECT * FROM ready WHERE job IN (SELECT id FROM job WHERE tenant = $1) AND id = $2");
+/// All four tables in one statement: it sees one moment, so a run that moves meanwhile is in exactly one of them.
+static ONE: Sql = Sql::new(
+    "SELECT 0 AS place, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+       node, started_at, (SELECT c.at FROM cancel c WHERE c.run = lease.id) AS cancelled_at, CAST(NULL AS BIGINT) AS due_at, CAST(NULL AS TEXT) AS why, CAST(NULL AS BIGINT) AS state, \
+       CAST(NULL AS BIGINT) AS reason, CAST(NULL AS BIGINT) AS ended_at, CAST(NULL AS BIGINT) AS taken, CAST(NULL AS BIGINT) AS done, CAST(NULL AS BIGINT) AS undone, CAST(NULL AS BIGINT) AS remain, CAST(NULL AS BIGINT) AS print, CAST(NULL AS TEXT) AS message \
+     FROM lease WHERE id = $1 AND tenant = $2 \
+     UNION ALL SELECT 1, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+     FROM ready WHERE job IN (SELECT j.id FROM job j WHERE j.tenant = $2) AND id = $1 \
+     UNION ALL SELECT 2, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+       NULL, NULL, NULL, due_at, why, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+     FROM later WHERE tenant = $2 AND id = $1 \
+     UNION ALL SELECT 3, job, id, tenant, revision, created_at, cause, payload, attempt, 0, failed, lost, snoozed, NULL, NULL, \
+       node, started_at, NULL, NULL, NULL, state, reason, ended_at, taken, done, undone, remain, print, message \
+     FROM done WHERE tenant = $2 AND id = $1",
+);
 static JOBS: Sql = Sql::new("SELECT id FROM job WHERE tenant = $1");
 static DONE_TENANT: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-static DONE_STATE: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+// `state <> 0` is said again in these: the index of what did not succeed is partial, and the planner wants to see it.
+static DONE_WELL: Sql = Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = 0 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_STATE: Sql =
+    Sql::new("SELECT * FROM done WHERE tenant = $1 AND state = $2 AND state <> 0 AND id < $3 ORDER BY id DESC LIMIT $4");
 static DONE_JOB: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-static DONE_JOB_STATE: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND state = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+static DONE_JOB_WELL: Sql = Sql::new("SELECT * FROM done WHERE job = $1 AND state = 0 AND id < $2 ORDER BY id DESC LIMIT $3");
+static DONE_JOB_STATE: Sql =
+    Sql::new("SELECT * FROM done WHERE job = $1 AND state = $2 AND state <> 0 AND id < $3 ORDER BY id DESC LIMIT $4");
 static LEASE_TENANT: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
 );
 static LATER_TENANT: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static LEASE_JOB: Sql = Sql::new(
+    "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.job = $2 AND l.id < $3 ORDER BY l.id DESC LIMIT $4",
+);
+static LATER_JOB: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND job = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
 static READY_JOB: Sql = Sql::new("SELECT * FROM ready WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
-static ATTEMPTS: Sql =
-    Sql::new("SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC");
+static ATTEMPTS: Sql = Sql::new(
+    "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
+);
 static COUNT_READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
-static COUNT_RETRIED: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 AND failed > 0 LIMIT 10001) x");
+static COUNT_RETRIED: Sql =
+    Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 AND failed > 0 LIMIT 10001) x");
 static COUNT_LATER: Sql = Sql::new(
     "SELECT count(*) AS n, CAST(coalesce(sum(retried), 0) AS BIGINT) AS retried FROM \
      (SELECT CASE WHEN failed > 0 THEN 1 ELSE 0 END AS retried FROM later WHERE tenant = $1 LIMIT 10001) x",
 );
 static COUNT_LEASES: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
 static COUNT_DEAD: Sql = Sql::new(
-    "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND NOT EXISTS \
+    "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
 );
 static RERUN_OF: Sql = Sql::new("SELECT rerun, at, by FROM settled WHERE tenant = $1 AND run = $2");
 
 impl Tx {
     pub async fn run(&mut self, tenant: Id, id: Id) -> Result<Option<Run>> {
-        if let Some(row) = self.row(&LEASE_ONE, args![id, tenant]).await? {
-            return running(&row).map(Some);
+        let Some(row) = self.row(&ONE, args![id, tenant]).await? else { return Ok(None) };
+        match row.int("place")? {
+            0 => running(&row),
+            1 => unfinished(&row),
+            2 => later(&row),
+            _ => done(&row),
         }
-        if let Some(row) = self.row(&READY_ONE, args![tenant, id]).await? {
-            return unfinished(&row).map(Some);
-        }
-        if let Some(row) = self.row(&LATER_ONE, args![tenant, id]).await? {
-            return later(&row).map(Some);
-        }
-        self.row(&DONE_ONE, args![tenant, id]).await?.as_ref().map(done).transpose()
+        .map(Some)
     }
 
     /// # Errors
@@ -110,11 +130,17 @@ impl Tx {
                 let rows = self.rows(&READY_JOB, args![job, before, limit]).await?;
                 found.extend(rows.iter().map(unfinished).collect::<Result<Vec<_>>>()?);
             }
-            let rows = self.rows(&LATER_TENANT, args![tenant, before, limit]).await?;
+            let rows = match query.job {
+                None => self.rows(&LATER_TENANT, args![tenant, before, limit]).await?,
+                Some(job) => self.rows(&LATER_JOB, args![tenant, job, before, limit]).await?,
+            };
             found.extend(rows.iter().map(later).collect::<Result<Vec<_>>>()?);
         }
         if wants(StateFilter::Running) {
-            let rows = self.rows(&LEASE_TENANT, args![tenant, before, limit]).await?;
+            let rows = match query.job {
+                None => self.rows(&LEASE_TENANT, args![tenant, before, limit]).await?,
+                Some(job) => self.rows(&LEASE_JOB, args![tenant, job, before, limit]).await?,
+            };
             found.extend(rows.iter().map(running).collect::<Result<Vec<_>>>()?);
         }
         let ended = match query.state {
@@ -127,14 +153,19 @@ impl Tx {
         if let Some(state) = ended {
             let rows = match (query.job, state) {
                 (None, None) => self.rows(&DONE_TENANT, args![tenant, before, limit]).await?,
+                (None, Some(SUCCEEDED)) => self.rows(&DONE_WELL, args![tenant, before, limit]).await?,
                 (None, Some(state)) => self.rows(&DONE_STATE, args![tenant, state, before, limit]).await?,
                 (Some(job), None) => self.rows(&DONE_JOB, args![job, before, limit]).await?,
+                (Some(job), Some(SUCCEEDED)) => self.rows(&DONE_JOB_WELL, args![job, before, limit]).await?,
                 (Some(job), Some(state)) => self.rows(&DONE_JOB_STATE, args![job, state, before, limit]).await?,
             };
             found.extend(rows.iter().map(done).collect::<Result<Vec<_>>>()?);
         }
         found.retain(|run| run.tenant == tenant && query.job.is_none_or(|job| run.job == job));
-        found.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
+        // A run that moved between two of these statements was seen twice: as it was later is right.
+        found.reverse();
+        found.sort_by_key(|run| std::cmp::Reverse(run.id));
+        found.dedup_by_key(|run| run.id);
         found.truncate(limit as usize);
         Ok(found)
     }
@@ -219,16 +250,20 @@ pub(super) fn done(row: &Row) -> Result<Run> {
         SUCCEEDED => State::Succeeded { started_at: started_at.unwrap_or(ended_at), ended_at },
         DEAD => {
             let code = row.int("reason")?;
-            let reason = Reason::from_code(code).ok_or_else(|| Error::Internal(anyhow::anyhow!("column reason: {code} is no reason")))?;
+            let reason =
+                Reason::from_code(code).ok_or_else(|| Error::Internal(anyhow::anyhow!("column reason: {code} is no reason")))?;
             State::Dead { started_at, ended_at, reason }
         }
         CANCELLED => State::Cancelled { started_at, ended_at },
         code => return Err(Error::Internal(anyhow::anyhow!("column state: {code} is no state"))),
     };
     let counts = match row.opt_count("taken")? {
-        Some(taken) => {
-            Some(Counts { taken, done: row.opt_count("done")?.unwrap_or(0), failed: row.opt_count("undone")?.unwrap_or(0), left: row.opt_count("remain")? })
-        }
+        Some(taken) => Some(Counts {
+            taken,
+            done: row.opt_count("done")?.unwrap_or(0),
+            failed: row.opt_count("undone")?.unwrap_or(0),
+            left: row.opt_count("remain")?,
+        }),
         None => None,
     };
     Ok(Run {

@@ -34,20 +34,21 @@ static REMOVE: Sql = Sql::new("DELETE FROM trigger WHERE id = $1");
 static REMOVE_SCHEDULE: Sql = Sql::new("DELETE FROM schedule WHERE trigger_id = $1");
 static REMOVE_PROBE: Sql = Sql::new("DELETE FROM probe WHERE trigger_id = $1");
 static MOVE: Sql = Sql::new("UPDATE trigger SET position = $1 WHERE id = $2");
-static SCHEDULE: Sql = Sql::new("INSERT INTO schedule (trigger_id, tenant, job, enabled, next_due_at) VALUES ($1, $2, $3, 1, $4)");
+static SCHEDULE: Sql =
+    Sql::new("INSERT INTO schedule (trigger_id, tenant, job, enabled, next_due_at) VALUES ($1, $2, $3, 1, $4)");
 static DUE: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec, s.next_due_at FROM schedule s JOIN trigger t ON t.id = s.trigger_id \
      WHERE s.enabled = 1 AND s.next_due_at <= $1 ORDER BY s.next_due_at LIMIT 1000",
 );
 static NEXT_DUE: Sql = Sql::new("SELECT min(next_due_at) AS at FROM schedule WHERE enabled = 1");
 static ADVANCE: Sql = Sql::new("UPDATE schedule SET next_due_at = $1 WHERE trigger_id = $2");
-static OVERDUE: Sql = Sql::new("SELECT trigger_id, next_due_at FROM schedule WHERE enabled = 1 AND (next_due_at IS NULL OR next_due_at < $1)");
+static OVERDUE: Sql =
+    Sql::new("SELECT trigger_id, next_due_at FROM schedule WHERE enabled = 1 AND (next_due_at IS NULL OR next_due_at < $1)");
 static OCCURRED: Sql = Sql::new(
     "INSERT INTO occurrence (trigger_id, due_at, tenant, job, result, run, note, recorded_at) VALUES {8} ON CONFLICT (trigger_id, due_at) DO NOTHING",
 );
-static OCCURRENCES: Sql = Sql::new(
-    "SELECT due_at, result, run, note FROM occurrence WHERE job = $1 ORDER BY due_at DESC LIMIT $2",
-);
+static OCCURRENCES: Sql =
+    Sql::new("SELECT due_at, result, run, note FROM occurrence WHERE job = $1 ORDER BY due_at DESC LIMIT $2");
 
 impl Tx {
     pub async fn triggers_of(&mut self, job: Id) -> Result<Vec<Trigger>> {
@@ -140,10 +141,18 @@ impl Tx {
     /// The last occurrences of a job, newest first: (due at, result, run, note).
     pub async fn occurrences_of(&mut self, job: Id, limit: u32) -> Result<Vec<(Timestamp, String, Option<Id>, Option<String>)>> {
         let rows = self.rows(&OCCURRENCES, args![job, limit]).await?;
-        rows.iter().map(|row| Ok((row.time("due_at")?, row.text("result")?, row.opt_int("run")?.map(Id), row.opt_text("note")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.time("due_at")?, row.text("result")?, row.opt_int("run")?.map(Id), row.opt_text("note")?)))
+            .collect()
     }
 }
 
 pub(super) fn trigger(row: &Row) -> Result<Trigger> {
-    Ok(Trigger { id: row.id("id")?, tenant: row.id("tenant")?, job: row.id("job")?, position: row.small("position")?, spec: row.json("spec")? })
+    Ok(Trigger {
+        id: row.id("id")?,
+        tenant: row.id("tenant")?,
+        job: row.id("job")?,
+        position: row.small("position")?,
+        spec: row.json("spec")?,
+    })
 }

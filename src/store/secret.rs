@@ -17,17 +17,25 @@ pub struct Sealed {
     pub used_at: Option<Timestamp>,
 }
 
-static OF_TENANT: Sql = Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
+static OF_TENANT: Sql =
+    Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
+static ANY: Sql = Sql::new("SELECT name FROM secret LIMIT 1");
 static PUT: Sql = Sql::new(
     "INSERT INTO secret (tenant, name, nonce, sealed, version, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, $5, $5) \
      ON CONFLICT (tenant, name) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed, version = secret.version + 1, \
      updated_at = excluded.updated_at",
 );
-static USED: Sql = Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
+static USED: Sql =
+    Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
 
 impl Tx {
     pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {
         self.rows(&OF_TENANT, args![tenant]).await?.iter().map(secret).collect()
+    }
+
+    /// Whether anybody has one.
+    pub async fn has_secrets(&mut self) -> Result<bool> {
+        Ok(self.row(&ANY, args![]).await?.is_some())
     }
 
     pub async fn put_secret(&mut self, tenant: Id, name: &str, nonce: Vec<u8>, sealed: Vec<u8>, now: Timestamp) -> Result<()> {

@@ -54,12 +54,13 @@ impl Tx {
         self.tallies.entry((tenant, job)).or_default().enqueued += 1;
     }
 
-    pub(super) fn tally_ended(&mut self, f: &Finished, busy: Duration) {
+    pub(super) fn tally_ended(&mut self, f: &Finished, cancelled: bool, busy: Duration) {
         let tally = self.tallies.entry((f.run.tenant, f.run.job)).or_default();
         match f.decision {
             Decision::End(Final::Succeeded) => tally.succeeded += 1,
             Decision::End(Final::Dead(_)) => tally.dead += 1,
             Decision::End(Final::Cancelled) => tally.cancelled += 1,
+            Decision::Again { .. } if cancelled => tally.cancelled += 1,
             Decision::Again { .. } => tally.retried += 1,
         }
         tally.done += f.counts.map_or(0, |counts| counts.done);

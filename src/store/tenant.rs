@@ -19,12 +19,15 @@ struct Spec {
     ceiling: Ceiling,
 }
 
+/// Columns of limits that come with fairness over all nodes.
+const NO_LIMIT: i64 = 0;
+
 static ALL: Sql = Sql::new(
-    "SELECT id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at FROM tenant \
+    "SELECT id, name, zone, weight, max_running, spec, created_at, updated_at FROM tenant \
      WHERE removed_at IS NULL ORDER BY name",
 );
 static ONE: Sql = Sql::new(
-    "SELECT id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at FROM tenant WHERE name = $1 AND removed_at IS NULL",
+    "SELECT id, name, zone, weight, max_running, spec, created_at, updated_at FROM tenant WHERE name = $1 AND removed_at IS NULL",
 );
 static PUT: Sql = Sql::new(
     "INSERT INTO tenant (id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at) \
@@ -55,8 +58,16 @@ impl Tx {
     pub async fn put_tenant(&mut self, t: &Tenant, now: Timestamp) -> Result<()> {
         let spec = Spec { labels: t.labels.clone(), ceiling: t.ceiling.clone() };
         let args = args![
-            t.id, &t.name, t.zone.name(), t.weight, t.limits.running, t.limits.starts_per_minute, t.limits.waiting, serde_json::to_string(&spec)?,
-            t.created_at, now
+            t.id,
+            &t.name,
+            t.zone.name(),
+            t.weight,
+            t.limits.running,
+            NO_LIMIT,
+            NO_LIMIT,
+            serde_json::to_string(&spec)?,
+            t.created_at,
+            now
         ];
         self.exec(&PUT, args).await?;
         self.redefine();
@@ -73,11 +84,7 @@ fn tenant(row: &Row) -> Result<Tenant> {
         zone: zone.parse().map_err(|_| Error::Internal(anyhow::anyhow!("column zone: {zone:?} is no zone")))?,
         weight: row.small("weight")?,
         labels: spec.labels,
-        limits: TenantLimits {
-            running: row.small("max_running")?,
-            starts_per_minute: row.small("starts_per_minute")?,
-            waiting: row.count("max_waiting")?,
-        },
+        limits: TenantLimits { running: row.small("max_running")? },
         ceiling: spec.ceiling,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

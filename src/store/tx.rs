@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::sql::{Arg, CHUNKS, Row, Sql, chunks, sqlite_arguments};
 use super::tally::Tallies;
-use super::sql::{Arg, Row, Sql, chunks, sqlite_arguments};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
@@ -20,12 +20,7 @@ pub struct Tx {
     pub(super) ids: Ids,
     pub(super) node: i64,
     pub(super) signals: Signals,
-    /// Jobs whose `ready` rows grew: told to the claimers after the commit.
-    pub(super) woken: BTreeSet<(Id, Id)>,
-    /// Definitions changed: told after the commit.
-    pub(super) redefined: bool,
-    /// The earliest time to which this transaction put a run off.
-    pub(super) later: Option<Timestamp>,
+    pub(super) news: News,
     /// Counters of this transaction, added before its end.
     pub(super) tallies: Tallies,
 }
@@ -38,6 +33,7 @@ pub(super) enum Conn {
     Own(Box<SqliteConnection>),
 }
 
+/// The connection, however it is lost on the way: dropped unused, in the middle, or with a request that went away.
 pub(super) struct Loan {
     pub conn: Option<SqliteConnection>,
     pub back: Option<oneshot::Sender<Returned>>,
@@ -45,13 +41,25 @@ pub(super) struct Loan {
 
 pub(super) struct Returned {
     pub conn: SqliteConnection,
-    pub committed: bool,
+    /// What is to be committed, told to others, and answered; `None` rolls back.
+    pub commit: Option<(News, oneshot::Sender<Result<()>>)>,
+}
+
+/// What a transaction has to tell others once it is committed.
+#[derive(Default)]
+pub(super) struct News {
+    /// Jobs (tenant, job) whose `ready` rows grew: told to the claimers.
+    pub woken: BTreeSet<(Id, Id)>,
+    /// Definitions changed.
+    pub redefined: bool,
+    /// The earliest time to which a run was put off.
+    pub later: Option<Timestamp>,
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
         if let (Some(conn), Some(back)) = (self.conn.take(), self.back.take()) {
-            let _ = back.send(Returned { conn, committed: false });
+            let _ = back.send(Returned { conn, commit: None });
         }
     }
 }
@@ -95,8 +103,7 @@ impl Tx {
         Ok(self.rows(sql, args).await?.into_iter().next())
     }
 
-    /// Executes a statement with `{n}` over all rows, in chunks; `head` comes before the rows of each chunk.
-    /// Answers the rows affected in all.
+    /// Executes a statement with `VALUES {n}` over all rows, in chunks. Answers the rows affected in all.
     pub(super) async fn exec_rows(&mut self, sql: &'static Sql, rows: Vec<Vec<Arg>>) -> Result<u64> {
         let (mut affected, mut rows) = (0, rows.into_iter());
         for size in chunks(rows.len()) {
@@ -106,11 +113,20 @@ impl Tx {
         Ok(affected)
     }
 
-    /// Reads with a statement with `{n}` over all keys, in chunks.
-    pub(super) async fn rows_for(&mut self, sql: &'static Sql, keys: Vec<Vec<Arg>>) -> Result<Vec<Row>> {
-        let (mut found, mut keys) = (Vec::new(), keys.into_iter());
-        for size in chunks(keys.len()) {
-            let args = keys.by_ref().take(size).flatten().collect();
+    /// Executes a statement with `… IN (VALUES {n})` over all keys. A chunk is filled up by repeating its last key, which
+    /// names no other row: one statement instead of the eight or nine that greedy chunks would take.
+    pub(super) async fn exec_keys(&mut self, sql: &'static Sql, keys: &[Vec<Arg>]) -> Result<u64> {
+        let mut affected = 0;
+        for (size, args) in padded(keys) {
+            affected += self.exec_text(sql.for_rows(size), args).await?;
+        }
+        Ok(affected)
+    }
+
+    /// Reads with a statement with `… IN (VALUES {n})` over all keys.
+    pub(super) async fn rows_for(&mut self, sql: &'static Sql, keys: &[Vec<Arg>]) -> Result<Vec<Row>> {
+        let mut found = Vec::new();
+        for (size, args) in padded(keys) {
             found.extend(self.rows_text(sql.for_rows(size), args).await?);
         }
         Ok(found)
@@ -122,31 +138,37 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes it so, and wakes who waits for it.
+    /// Makes it so, and wakes who waits for it. The writer does it: whoever asks may go away meanwhile, and it is done
+    /// all the same.
     pub async fn commit(mut self) -> Result<()> {
-        self.control("COMMIT").await?;
-        if let Conn::Writer(loan) = &mut self.conn
-            && let (Some(conn), Some(back)) = (loan.conn.take(), loan.back.take())
-        {
-            let _ = back.send(Returned { conn, committed: true });
-        }
-        self.publish();
-        Ok(())
-    }
-
-    pub(super) fn publish(&mut self) {
-        self.signals.publish(std::mem::take(&mut self.woken), std::mem::take(&mut self.redefined), self.later.take());
+        let Conn::Writer(loan) = &mut self.conn else {
+            return Err(Error::Internal(anyhow::anyhow!("a reader has nothing to commit")));
+        };
+        let (Some(conn), Some(back)) = (loan.conn.take(), loan.back.take()) else { return Err(super::closed()) };
+        let (reply, committed) = oneshot::channel();
+        back.send(Returned { conn, commit: Some((self.news, reply)) }).map_err(|_| super::closed())?;
+        committed.await.map_err(|_| super::closed())?
     }
 
     /// A job has rows to claim once this is committed.
     pub(super) fn wake(&mut self, tenant: Id, job: Id) {
-        self.woken.insert((tenant, job));
+        self.news.woken.insert((tenant, job));
     }
 
     /// Definitions (tenants, jobs, triggers, plugins) changed.
     pub(super) fn redefine(&mut self) {
-        self.redefined = true;
+        self.news.redefined = true;
     }
+}
+
+/// Keys in chunks of the least size that holds them, filled up with the last.
+fn padded(keys: &[Vec<Arg>]) -> impl Iterator<Item = (usize, Vec<Arg>)> {
+    keys.chunks(CHUNKS[0]).map(|part| {
+        let size = CHUNKS.into_iter().rev().find(|size| *size >= part.len()).unwrap_or(CHUNKS[0]);
+        let missing = size - part.len();
+        let fill = part.last().into_iter().cycle().take(missing);
+        (size, part.iter().chain(fill).flatten().cloned().collect())
+    })
 }
 
 /// Names the statement: the first words suffice to find it.
@@ -154,7 +176,9 @@ fn failed(text: &str, wrong: sqlx::Error) -> Error {
     let head: String = text.chars().take(60).collect();
     match &wrong {
         sqlx::Error::PoolTimedOut => Error::Unavailable("all readers of the database are busy; try again".into()),
-        sqlx::Error::Database(inner) if inner.is_unique_violation() => Error::Conflict(format!("it is there already ({})", inner.message())),
+        sqlx::Error::Database(inner) if inner.is_unique_violation() => {
+            Error::Conflict(format!("it is there already ({})", inner.message()))
+        }
         _ => Error::Internal(anyhow::Error::new(wrong).context(format!("statement: {head}…"))),
     }
 }

@@ -1,8 +1,8 @@
 //! The one writer of SQLite: a task that takes everything waiting, merges it by kind, commits once and then answers.
 //! No timer: while it works, the next batch gathers by itself.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection, Row, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::claim::{Claimed, Want};
 use super::record::{Finished, Recorded};
 use super::tally::Tallies;
-use super::tx::{Conn, Returned, Tx};
+use super::tx::{Conn, Loan, News, Returned, Tx};
 use super::{Signals, Store, closed};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::run::{Enqueued, NewRun};
@@ -21,12 +21,14 @@ use crate::id::{Id, Ids};
 const BATCH: usize = 1_024;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+/// Run by run, in order.
+type EnqueuedEach = Vec<Result<Enqueued>>;
 
 pub(super) enum Op {
-    Enqueue(Vec<NewRun>, Reply<Vec<Result<Enqueued>>>),
+    Enqueue(Vec<NewRun>, Reply<EnqueuedEach>),
     Claim(Want, Reply<Vec<Claimed>>),
     Record(Vec<Finished>, Reply<Vec<Recorded>>),
-    Lend(oneshot::Sender<(SqliteConnection, oneshot::Sender<Returned>)>),
+    Lend(oneshot::Sender<Result<Loan>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -53,15 +55,15 @@ impl Store {
     }
 }
 
-/// Counts this process in: its number, one above the last, and the highest id ever given.
+/// Counts this process in: its number (always 1 while one process owns the file), and the highest id ever given.
 pub(super) async fn enter(conn: &mut SqliteConnection, now: Timestamp) -> Result<(i64, Id)> {
     let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
     let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
                 UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
     let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
     let high = Id(high.unwrap_or(0));
-    // The high water is noted once a minute: where the clock has gone back behind it, leave room for what came after.
-    let room = if now < high.created_at() { 2 * 60_000 << 21 } else { 0 };
+    // The high water is noted once a minute: unless the clock is well past it, leave room for what came after.
+    let room = if now < high.created_at().plus(Duration::from_secs(120)) { (2 * 60_000) << 21 } else { 0 };
     Ok((1, Id(high.0 + room)))
 }
 
@@ -75,7 +77,7 @@ struct Writer {
 struct Batch {
     record: Vec<(Vec<Finished>, Reply<Vec<Recorded>>)>,
     claim: Vec<(Want, Reply<Vec<Claimed>>)>,
-    enqueue: Vec<(Vec<NewRun>, Reply<Vec<Result<Enqueued>>>)>,
+    enqueue: Vec<(Vec<NewRun>, Reply<EnqueuedEach>)>,
 }
 
 impl Batch {
@@ -84,8 +86,15 @@ impl Batch {
     }
 }
 
-pub(super) async fn run(conn: SqliteConnection, mut inbox: mpsc::Receiver<Op>, ids: Ids, node: i64, signals: Signals, clock: Arc<dyn Clock>) {
-    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, woken: BTreeSet::new(), redefined: false, later: None, tallies: Tallies::new() };
+pub(super) async fn run(
+    conn: SqliteConnection,
+    mut inbox: mpsc::Receiver<Op>,
+    ids: Ids,
+    node: i64,
+    signals: Signals,
+    clock: Arc<dyn Clock>,
+) {
+    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, news: News::default(), tallies: Tallies::new() };
     let mut writer = Writer { tx, clock };
     let mut waiting = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut waiting, BATCH).await > 0 {
@@ -109,6 +118,8 @@ pub(super) async fn run(conn: SqliteConnection, mut inbox: mpsc::Receiver<Op>, i
             };
         }
         if let Some(done) = close {
+            // So that the one file is all there is, and a copy of it is a backup.
+            let _ = writer.tx.control("PRAGMA wal_checkpoint(TRUNCATE)").await;
             if let Conn::Own(conn) = writer.tx.conn {
                 let _ = conn.close().await;
             }
@@ -151,11 +162,11 @@ impl Writer {
         if done.is_err() {
             // After some failures SQLite has rolled back by itself; then there is nothing to roll back.
             let _ = self.tx.control("ROLLBACK").await;
-            self.tx.woken.clear();
+            self.tx.news = News::default();
             self.tx.tallies.clear();
-            self.tx.later = None;
         } else {
-            self.tx.publish();
+            let news = std::mem::take(&mut self.tx.news);
+            self.tx.signals.publish(news);
         }
         done
     }
@@ -175,7 +186,7 @@ impl Writer {
         work: Work,
         records: Vec<Reply<Vec<Recorded>>>,
         claims: Vec<Reply<Vec<Claimed>>>,
-        enqueues: Vec<Reply<Vec<Result<Enqueued>>>>,
+        enqueues: Vec<Reply<EnqueuedEach>>,
     ) {
         for (finished, reply) in work.finished.into_iter().zip(records) {
             let done = self.attempt(&Work { finished: vec![finished], ..Work::default() }).await;
@@ -191,26 +202,31 @@ impl Writer {
         }
     }
 
-    /// Lends the connection inside a transaction; takes it back with the transaction over.
-    async fn lend(mut self, to: oneshot::Sender<(SqliteConnection, oneshot::Sender<Returned>)>) -> Option<Self> {
+    /// Lends the connection inside a transaction, takes it back, and commits if that is asked.
+    async fn lend(mut self, to: oneshot::Sender<Result<Loan>>) -> Option<Self> {
         if to.is_closed() {
             return Some(self);
         }
         if let Err(wrong) = self.tx.control("BEGIN IMMEDIATE").await {
-            tracing::error!(error = %wrong, "a transaction could not begin");
+            let _ = to.send(Err(wrong));
             return Some(self);
         }
         let Conn::Own(conn) = self.tx.conn else { return None };
         let (back, returned) = oneshot::channel();
-        let returned = match to.send((*conn, back)) {
-            Ok(()) => returned.await.ok()?,
-            // Who asked has gone away meanwhile.
-            Err((conn, _)) => Returned { conn, committed: false },
-        };
-        self.tx.conn = Conn::Own(Box::new(returned.conn));
-        if !returned.committed {
+        // A loan that nobody takes any more comes back by itself, also out of the channel.
+        drop(to.send(Ok(Loan { conn: Some(*conn), back: Some(back) })));
+        let Returned { conn, commit } = returned.await.ok()?;
+        self.tx.conn = Conn::Own(Box::new(conn));
+        let Some((news, reply)) = commit else {
             let _ = self.tx.control("ROLLBACK").await;
+            return Some(self);
+        };
+        let committed = self.tx.control("COMMIT").await;
+        match &committed {
+            Ok(()) => self.tx.signals.publish(news),
+            Err(_) => drop(self.tx.control("ROLLBACK").await),
         }
+        let _ = reply.send(committed);
         Some(self)
     }
 }

@@ -60,7 +60,14 @@ mod tests {
 
     #[test]
     fn a_login_leads_only_to_this_server() {
-        for (to, right) in [("/runs?x=1", "/runs?x=1"), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil", "/"), ("", "/"), ("/a\nb", "/")] {
+        for (to, right) in [
+            ("/runs?x=1", "/runs?x=1"),
+            ("//evil.example", "/"),
+            ("https://evil.example", "/"),
+            ("/\\evil", "/"),
+            ("", "/"),
+            ("/a\nb", "/"),
+        ] {
             assert_eq!(local(to), right);
         }
     }

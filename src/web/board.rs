@@ -126,7 +126,12 @@ impl Board {
 }
 
 impl JobLine {
-    fn new(job: Job, health: Option<crate::store::health::JobHealth>, probes: &mut HashMap<Id, Vec<Probe>>, now: Timestamp) -> Self {
+    fn new(
+        job: Job,
+        health: Option<crate::store::health::JobHealth>,
+        probes: &mut HashMap<Id, Vec<Probe>>,
+        now: Timestamp,
+    ) -> Self {
         let probes = probes.remove(&job.id).unwrap_or_default();
         let sizes: Vec<u64> = probes.iter().filter_map(|probe| probe.size).collect();
         let (mut word, mut why, since) = health.map_or((Health::Ok, String::new(), None), |h| (h.health, h.why, Some(h.since)));

@@ -120,10 +120,8 @@ impl Wiki {
 }
 
 async fn serve(listener: TcpListener, site: Arc<Site>) {
-    let router = Router::new()
-        .route("/w/api.php", get(api))
-        .route("/w/index.php", get(run_jobs_by_get).post(run_jobs))
-        .with_state(site);
+    let router =
+        Router::new().route("/w/api.php", get(api)).route("/w/index.php", get(run_jobs_by_get).post(run_jobs)).with_state(site);
     if let Err(wrong) = axum::serve(listener, router).await {
         tracing::error!(error = %wrong, "a demo wiki ended");
     }
@@ -151,8 +149,11 @@ impl Site {
     }
 
     fn signed(&self, form: &BTreeMap<String, String>) -> bool {
-        let canonical: Vec<String> =
-            form.iter().filter(|(key, _)| *key != "signature").map(|(key, value)| format!("{}={}", urlencode(key), urlencode(value))).collect();
+        let canonical: Vec<String> = form
+            .iter()
+            .filter(|(key, _)| *key != "signature")
+            .map(|(key, value)| format!("{}={}", urlencode(key), urlencode(value)))
+            .collect();
         let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(self.secret.as_bytes()) else { return false };
         mac.update(canonical.join("&").as_bytes());
         let given = form.get("signature").map(|hex| unhex(hex)).unwrap_or_default();
@@ -254,7 +255,10 @@ async fn work(site: &Site, most: u64, time: Option<Duration>) -> Value {
 pub fn start_all(plans: &[Plan], clock: &Arc<dyn Clock>) -> Result<Vec<Wiki>> {
     plans
         .iter()
-        .map(|plan| Wiki::start(plan, clock.clone()).map_err(|wrong| Error::Unavailable(format!("the wiki {} could not start: {wrong}", plan.name))))
+        .map(|plan| {
+            Wiki::start(plan, clock.clone())
+                .map_err(|wrong| Error::Unavailable(format!("the wiki {} could not start: {wrong}", plan.name)))
+        })
         .collect()
 }
 

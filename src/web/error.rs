@@ -51,8 +51,12 @@ impl Shown {
             StatusCode::NOT_FOUND => ("Not here, or not yours to see", "There is no such page."),
             StatusCode::METHOD_NOT_ALLOWED => ("Not this way", "This address does not take that method."),
             StatusCode::PAYLOAD_TOO_LARGE => ("Too large", "What was sent is larger than this address takes."),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => ("It took too long", "The server gave up after 30 s; try again, or narrow what you ask for."),
-            StatusCode::INTERNAL_SERVER_ERROR => ("The server failed", "This is a fault of Windlass, not yours. Its log says more under the request's id."),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => {
+                ("It took too long", "The server gave up after 30 s; try again, or narrow what you ask for.")
+            }
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                ("The server failed", "This is a fault of Windlass, not yours. Its log says more under the request's id.")
+            }
             _ if status.is_server_error() => ("The server failed", "Try again; the log says more under the request's id."),
             _ => ("Not understood", "The request could not be read."),
         };
@@ -61,7 +65,9 @@ impl Shown {
 
     fn advice(&self) -> &'static str {
         match self.status {
-            StatusCode::NOT_FOUND => "It may have been deleted: runs are kept 7 days. If a colleague sent you the address, ask for access to its tenant.",
+            StatusCode::NOT_FOUND => {
+                "It may have been deleted: runs are kept 7 days. If a colleague sent you the address, ask for access to its tenant."
+            }
             StatusCode::FORBIDDEN => "An admin can give you the role it needs.",
             StatusCode::UNAUTHORIZED => "Your login has ended, or there was none.",
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => "Nothing was changed.",

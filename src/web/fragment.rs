@@ -47,7 +47,10 @@ pub fn answer(page: &impl Page, asked: &HeaderMap) -> Result<Response> {
 /// HTML with its ETag; 304 when the asker has it.
 pub fn html(body: String, asked: &HeaderMap) -> Result<Response> {
     let tag = etag(&body);
-    let same = asked.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).is_some_and(|tags| tags.split(',').any(|one| one.trim() == tag));
+    let same = asked
+        .get(IF_NONE_MATCH)
+        .and_then(|tags| tags.to_str().ok())
+        .is_some_and(|tags| tags.split(',').any(|one| one.trim() == tag));
     let tag = HeaderValue::from_str(&tag).map_err(|wrong| Error::Internal(wrong.into()))?;
     let mut response = if same { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
     let headers = response.headers_mut();

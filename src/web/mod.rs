@@ -60,7 +60,8 @@ pub fn router(app: App, options: Options) -> Router {
     let api = layers::limited(api::router(app.clone()), api::BODY_LIMIT);
     let web = Web { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() };
     let guard = || from_fn_with_state(web.clone(), session::guard);
-    let pages = layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
+    let pages =
+        layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
     let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
     let lost = Router::new().fallback(nowhere).with_state(web.clone());
     layers::around(pages.merge(streams).merge(api).merge(lost), &web)

@@ -83,7 +83,8 @@ async fn let_in(web: &Web, request: Request) -> Result<Pass> {
 /// Refuses what another site's page sent. Browsers say so themselves; what is no browser has no cookie to misuse.
 pub fn same_site(headers: &HeaderMap) -> Result<()> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let refused = || Error::Forbidden("this form was sent from another site: open the page here and press the button again".into());
+    let refused =
+        || Error::Forbidden("this form was sent from another site: open the page here and press the button again".into());
     match text("sec-fetch-site") {
         Some("same-origin" | "none") => return Ok(()),
         Some(_) => return Err(refused()),
@@ -98,7 +99,9 @@ pub fn same_site(headers: &HeaderMap) -> Result<()> {
 /// The request again, once its form has been seen to hold the session's token.
 async fn with_token(request: Request, csrf: &str) -> Result<Request> {
     let (parts, body) = request.into_parts();
-    let body: Bytes = to_bytes(body, FORM_LIMIT).await.map_err(|_| Error::invalid("", format!("the form is larger than {FORM_LIMIT} bytes")))?;
+    let body: Bytes = to_bytes(body, FORM_LIMIT)
+        .await
+        .map_err(|_| Error::invalid("", format!("the form is larger than {FORM_LIMIT} bytes")))?;
     let sent = form_value(&body, "csrf").unwrap_or_default();
     if !bool::from(sent.as_bytes().ct_eq(csrf.as_bytes())) {
         return Err(Error::Forbidden("the form is from another login: reload the page and press the button again".into()));
@@ -169,7 +172,9 @@ mod tests {
     async fn a_form_without_the_sessions_token_is_refused() {
         let csrf = csrf_of("cookie");
         let form = |body: String| Request::builder().method("POST").uri("/x").body(Body::from(body)).unwrap();
-        for wrong in [String::new(), "csrf=".into(), "csrf=abc".into(), format!("csrf={}", csrf_of("other")), format!("x=csrf={csrf}")] {
+        for wrong in
+            [String::new(), "csrf=".into(), "csrf=abc".into(), format!("csrf={}", csrf_of("other")), format!("x=csrf={csrf}")]
+        {
             assert!(matches!(with_token(form(wrong.clone()), &csrf).await, Err(Error::Forbidden(_))), "{wrong}");
         }
         let passed = with_token(form(format!("a=1&csrf={csrf}&b=2")), &csrf).await.unwrap();

@@ -3,10 +3,13 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -64,7 +67,7 @@ impl Server {
     /// Starts it again on the same folder, after [`Self::kill`] or [`Self::terminate`].
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
-        fs::create_dir_all(&self.dir).unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(self.dir.join("server.log")).unwrap();
         let child = command(&self.dir)
             .args(["serve", "--listen", "127.0.0.1:0"])
@@ -217,7 +220,7 @@ fn answer(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
 
 /// The binary with a data folder, and nothing of the environment that is meant for it.
 pub fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WINDLASS_") {
             command.env_remove(name);
@@ -225,6 +228,13 @@ pub fn command(dir: &Path) -> Command {
     }
     command.current_dir(dir).arg("--data-dir").arg(dir);
     command
+}
+
+/// The binary as it was when the tests began, for another build may replace it while they run.
+fn binary() -> String {
+    static BINARY: OnceLock<File> = OnceLock::new();
+    let file = BINARY.get_or_init(|| File::open(env!("CARGO_BIN_EXE_windlass")).unwrap());
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
 /// Looks until there is something, or fails with what was waited for.
@@ -235,7 +245,8 @@ pub fn wait<T>(what: &str, at_most: Duration, mut look: impl FnMut() -> Option<T
             return found;
         }
         assert!(began.elapsed() < at_most, "not within {at_most:?}: {what}");
-        std::thread::sleep(Duration::from_millis(100));
+        // Short waits are measured well, and long ones do not keep the machine busy with looking.
+        std::thread::sleep((began.elapsed() / 20).clamp(Duration::from_millis(50), Duration::from_secs(1)));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The integration tests, one binary; modules mirror src/.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod api;
+mod cli;
 mod house;
 mod plugin;
 mod runner;

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
+use windlass::clock::Clock;
 use windlass::domain::attempt::{Class, Counts, Outcome};
 use windlass::domain::run::{Reason, State};
 use windlass::plugin::{StateAnswer, StateAsk, StateCall};
+use windlass::runner::Runner;
 use windlass::store::claim::Want;
 
-use crate::world::{World, transient, well};
+use crate::world::{TEN, World, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,32 @@ async fn a_permanent_failure_is_dead_at_once_and_a_snooze_spends_nothing() {
     assert_eq!((reason(&run.state), run.attempt), (Some(Reason::Permanent), 1));
     let run = world.ended(id, 5 * SECOND).await;
     assert_eq!((run.state.word(), run.failed, run.snoozed, run.attempt), ("succeeded", 0, 8, 9));
+    runner.drain().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_set_yet_is_waited_for_while_the_job_is_new() {
+    let world = World::new().await;
+    let granted =
+        |name: &str| json!({"grant": {"secrets": [{"name": name, "use": "sign", "algorithm": "hmac-sha1", "begins_with": "a"}]}});
+    let (late, never) = (world.job("late", granted("key")).await, world.job("never", granted("other")).await);
+    let context = world.context();
+    let (nonce, sealed) = context.vault.seal(late.tenant, "key", b"hunter2").unwrap();
+    let runner = Runner::start(context).await.unwrap();
+    let (late, never) = (world.enqueue(&late).await, world.enqueue(&never).await);
+    let waiting =
+        world.until("deferred", Duration::ZERO, async || Some(world.run(late).await).filter(|run| run.snoozed > 0)).await;
+    let State::Waiting { why, .. } = &waiting.state else { panic!("{waiting:?}") };
+    assert!(why.as_deref().unwrap().contains("\"key\" is not set yet: windlass secret set alpha/key"), "{why:?}");
+    assert_eq!(world.guests.attempts("late"), 0, "nothing began");
+    let mut tx = world.store.begin().await.unwrap();
+    tx.put_secret(waiting.tenant, "key", nonce, sealed, TEN).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.ended(late, SECOND).await.failed, 0);
+    // For good it is not: what nobody sets is told by who misses it.
+    world.ended(never, 10 * SECOND).await;
+    let waited = world.clock.now().since(TEN);
+    assert!(world.guests.attempts("never") == 1 && waited >= Duration::from_secs(600), "{waited:?}");
     runner.drain().await;
 }
 
@@ -260,7 +288,9 @@ async fn w7_a_backlog_that_cannot_be_taken_is_stuck_and_is_left_alone() {
     world.guests.backlog.lock().unwrap().insert("drain".into(), Ok(5));
     world.guests.script("drain", |_| std::future::ready(well(Some(Counts { left: Some(0), ..Counts::default() }))));
     let runner = world.start().await;
-    let health = async || world.store.read().await.unwrap().healths().await.unwrap().remove(&job.id).filter(|h| h.health.word() == "stuck");
+    let health = async || {
+        world.store.read().await.unwrap().healths().await.unwrap().remove(&job.id).filter(|h| h.health.word() == "stuck")
+    };
     let stuck = world.until("it is stuck", SECOND, health).await;
     assert!(stuck.why.starts_with("5 jobs, none runnable"), "{}", stuck.why);
     let attempts = world.guests.attempts("drain");

@@ -77,7 +77,12 @@ fn finished(claimed: &Claimed, decision: Decision) -> Finished {
 }
 
 fn dead(claimed: &Claimed, print: i64) -> Finished {
-    Finished { outcome: "permanent", print: Some(print), message: "400 bad".into(), ..finished(claimed, Decision::End(Final::Dead(Reason::Permanent))) }
+    Finished {
+        outcome: "permanent",
+        print: Some(print),
+        message: "400 bad".into(),
+        ..finished(claimed, Decision::End(Final::Dead(Reason::Permanent)))
+    }
 }
 
 #[tokio::test]
@@ -109,7 +114,7 @@ async fn a_late_or_repeated_end_changes_nothing() {
     let job = world.job("j", json!({"max_live": 0})).await;
     let (first, second) = (world.enqueue(&job).await, world.enqueue(&job).await);
     let claimed = claim(&world, job.id, 2).await;
-    let again = Decision::Again { due_at: TEN, why: "lost".into(), spent: Budget::Lost };
+    let again = Decision::Again { due_at: TEN, delay: Duration::ZERO, why: "lost".into(), spent: Budget::Lost };
     world.store.record(vec![finished(&claimed[0], again)]).await.unwrap();
     let anew = claim(&world, job.id, 1).await;
     assert_eq!((anew[0].run.id, anew[0].run.fence, anew[0].run.attempt, anew[0].run.lost), (first, 2, 2, 1));
@@ -143,7 +148,8 @@ async fn one_live_run_until_it_is_over() {
 async fn the_same_key_is_the_same_run_for_a_day() {
     let world = World::new().await;
     let job = world.job("j", json!({"max_live": 0})).await;
-    let keyed = |hash: &str| NewRun { idempotency: Some(Idempotency { key: "k".into(), request_hash: hash.into() }), ..new_run(&job) };
+    let keyed =
+        |hash: &str| NewRun { idempotency: Some(Idempotency { key: "k".into(), request_hash: hash.into() }), ..new_run(&job) };
     let first = world.store.enqueue(vec![keyed("a")]).await.unwrap().remove(0).unwrap();
     assert_eq!(world.store.enqueue(vec![keyed("a")]).await.unwrap().remove(0).unwrap(), Enqueued::Repeated(first.id()));
     let mut refused = world.store.enqueue(vec![keyed("b"), new_run(&job)]).await.unwrap();
@@ -181,7 +187,10 @@ async fn what_is_not_committed_has_not_happened() {
     let id = tx.enqueue(&[vec![new_run(&job)]], TEN).await.unwrap().remove(0).remove(0).unwrap().id();
     drop(tx);
     assert!(world.store.read().await.unwrap().run(job.tenant, id).await.unwrap().is_none());
-    assert!(matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))), "the writer goes on");
+    assert!(
+        matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))),
+        "the writer goes on"
+    );
 }
 
 #[tokio::test]

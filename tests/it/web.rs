@@ -52,7 +52,9 @@ impl Browser {
     async fn press(&self, path: &str) -> Response<Body> {
         let page = self.page("/").await;
         let token = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
-        let form = Request::post(path).header("content-type", "application/x-www-form-urlencoded").header("sec-fetch-site", "same-origin");
+        let form = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin");
         self.send(form, format!("csrf={token}")).await
     }
 }
@@ -111,7 +113,9 @@ async fn a_run_shows_its_log_calls_progress_and_numbers_as_they_are() {
     let world = World::new(clock()).await;
     let browser = Browser::of(&world).await;
     let html = browser.page(&format!("/t/alpha/runs/{}", world.running)).await;
-    for part in ["312 of 500", "id=\"L1-3\"", "&#60;script&#62;alert", "批量作业", "127.0.0.1:8091", "type=refreshLinks", "Cancel run"] {
+    for part in
+        ["312 of 500", "id=\"L1-3\"", "&#60;script&#62;alert", "批量作业", "127.0.0.1:8091", "type=refreshLinks", "Cancel run"]
+    {
         assert!(html.contains(part), "{part}");
     }
     let dead = browser.page(&format!("/t/epsilon/runs/{}", world.dead)).await;
@@ -136,7 +140,8 @@ async fn parts_are_fetched_alone_and_cost_nothing_when_they_did_not_change() {
     let html = text(first).await;
     assert!(html.starts_with("<div id=\"tenants\"") && !html.contains("<html"), "{html}");
     assert_eq!(browser.send(part(Some(tag)), String::new()).await.status(), StatusCode::NOT_MODIFIED);
-    let lines = |after: &str| Request::get(format!("/t/alpha/runs/{}?after={after}", world.running)).header("x-fragment", "lines");
+    let lines =
+        |after: &str| Request::get(format!("/t/alpha/runs/{}?after={after}", world.running)).header("x-fragment", "lines");
     let new = text(browser.send(lines("1.3"), String::new()).await).await;
     assert!(new.contains("id=\"L1-4\"") && !new.contains("id=\"L1-3\""), "{new}");
     assert_eq!(browser.send(lines("1.4"), String::new()).await.status(), StatusCode::NO_CONTENT);
@@ -226,7 +231,10 @@ async fn a_cause_is_previewed_then_run_again_as_a_whole() {
     let browser = Browser::of(&world).await;
     let failures = browser.page("/failures").await;
     assert!(failures.contains("<b class=\"red\">3</b> dead runs") && failures.contains("<b>1</b> cause<"), "{failures}");
-    let preview = failures.split("href=\"").find_map(|rest| rest.starts_with("/t/epsilon/failures/").then(|| rest.split('"').next().unwrap())).unwrap();
+    let preview = failures
+        .split("href=\"")
+        .find_map(|rest| rest.starts_with("/t/epsilon/failures/").then(|| rest.split('"').next().unwrap()))
+        .unwrap();
     assert!(browser.page(preview).await.contains("Re-run 3 dead runs?"));
     let done = browser.press(&format!("{preview}/rerun")).await;
     assert_eq!(location(&done), "/failures?done=causes.3.0");
@@ -302,7 +310,12 @@ async fn a_change_is_told_to_open_pages() {
 async fn static_files_are_kept_for_ever_under_their_hash() {
     let world = World::new(clock()).await;
     let html = Browser::of(&world).await.page("/").await;
-    for (end, media_type) in [("app.css", "text/css"), ("windlass.js", "text/javascript"), ("htmx.min.js", "text/javascript"), ("icon.svg", "image/svg")] {
+    for (end, media_type) in [
+        ("app.css", "text/css"),
+        ("windlass.js", "text/javascript"),
+        ("htmx.min.js", "text/javascript"),
+        ("icon.svg", "image/svg"),
+    ] {
         let url = html.split('"').find(|part| part.starts_with("/static/") && part.ends_with(end)).unwrap();
         let response = world.router.clone().oneshot(Request::get(url).body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);

@@ -38,7 +38,11 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub fn script<F: Future<Output = Outcome> + Send + 'static>(&self, job: &str, of: impl Fn(&Work) -> F + Send + Sync + 'static) {
+    pub fn script<F: Future<Output = Outcome> + Send + 'static>(
+        &self,
+        job: &str,
+        of: impl Fn(&Work) -> F + Send + Sync + 'static,
+    ) {
         self.scripts.lock().unwrap().insert(job.to_owned(), Box::new(move |work| Box::pin(of(work))));
     }
 
@@ -126,7 +130,9 @@ impl World {
         let seed = job.id;
         let next = |trigger: &windlass::domain::trigger::TriggerSpec| match trigger {
             windlass::domain::trigger::TriggerSpec::Schedule(spec) => {
-                windlass::domain::schedule::Schedule::parse(&spec.schedule, spec.zone.unwrap_or(chrono_tz::Tz::UTC), seed).unwrap().after(now)
+                windlass::domain::schedule::Schedule::parse(&spec.schedule, spec.zone.unwrap_or(chrono_tz::Tz::UTC), seed)
+                    .unwrap()
+                    .after(now)
             }
             windlass::domain::trigger::TriggerSpec::Backlog { .. } => None,
         };

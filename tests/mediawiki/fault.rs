@@ -74,7 +74,7 @@ fn w9_an_answer_without_a_number_is_a_failed_poll_and_never_zero() {
 
 #[test]
 fn w10_read_only_defers_and_costs_no_attempt() {
-    let wikis = take(["beta"]);
+    let wikis = take(["gamma"]);
     let [wiki] = &wikis;
     wiki.seed("Deferred");
     wiki.switch("read-only", true);
@@ -134,6 +134,7 @@ fn w11_a_wrong_secret_fails_for_good_and_shows_nowhere() {
     }
     assert_eq!(files_with(scene.server.dir(), &secrets), [] as [String; 0], "a secret stands in a file");
 
+    println!("W11: {} runs of it by now", scene.runs(&wrong).len());
     // The right key mends it, with no more than that.
     scene.set_key(&wrong, &wrong.key);
     scene.drained(std::slice::from_ref(&wrong), "Misconfigured", Instant::now(), Duration::from_secs(60));

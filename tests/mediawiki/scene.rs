@@ -47,18 +47,13 @@ impl Scene {
         scene
     }
 
-    /// Tenants first, then their keys, then their jobs: a job that begins without its key is dead.
     pub fn apply(&self, wikis: &[(&Wiki, &str)], setup: Setup) {
-        for job in [false, true] {
-            for (wiki, key) in wikis {
-                let text = if job { format!("{}{}", tenant(wiki), drain_jobs(wiki, setup)) } else { tenant(wiki) };
-                fs::write(self.tenants.join(format!("{}.toml", wiki.name)), text).unwrap();
-                if job {
-                    self.set_key(wiki, key);
-                }
-            }
-            self.server.json(&["apply", self.tenants.to_str().unwrap()]);
+        for (wiki, _) in wikis {
+            fs::write(self.tenants.join(format!("{}.toml", wiki.name)), tenant_file(wiki, setup)).unwrap();
         }
+        self.server.json(&["apply", self.tenants.to_str().unwrap()]);
+        // A tenant must be there before it can have a secret; its first poll may have been.
+        wikis.iter().for_each(|(wiki, key)| self.set_key(wiki, key));
     }
 
     pub fn set_key(&self, wiki: &Wiki, key: &str) {
@@ -137,16 +132,16 @@ pub struct Backlog {
     pub error: Option<String>,
 }
 
-fn tenant(wiki: &Wiki) -> String {
-    let Wiki { name, origin, .. } = wiki;
-    format!("tenant = \"{name}\"\n\n[ceiling]\nhosts = [\"{origin}\"]\nnetworks = [\"127.0.0.0/8\"]\n")
-}
-
-fn drain_jobs(wiki: &Wiki, setup: Setup) -> String {
-    let (Wiki { origin, .. }, Setup { every, batch, schedule }) = (wiki, setup);
+fn tenant_file(wiki: &Wiki, setup: Setup) -> String {
+    let (Wiki { name, origin, .. }, Setup { every, batch, schedule }) = (wiki, setup);
     let schedule = schedule.map(|line| format!("{{ schedule = \"{line}\" }},")).unwrap_or_default();
     format!(
-        r#"
+        r#"tenant = "{name}"
+
+[ceiling]
+hosts = ["{origin}"]
+networks = ["127.0.0.0/8"]
+
 [[job]]
 name = "drain-jobs"
 plugin = "mediawiki-jobs"

@@ -39,7 +39,10 @@ fn sign(context: &Context, name: &str, algorithm: &str, bytes: &[u8]) -> Result<
         refusal(code, format!("{why}; {}", allowing(&begins_with)))
     })?;
     let Some(secret) = context.secrets.get(name) else {
-        return Err(refusal("no-such-secret", format!("the tenant has no secret {name:?}; set it: windlass secret set {name}")));
+        return Err(refusal(
+            "no-such-secret",
+            format!("the tenant has no secret {name:?}; set it: windlass secret set TENANT/{name}"),
+        ));
     };
     let signed =
         if algorithm == "hmac-sha1" { mac::<Hmac<Sha1>>(&secret.0, bytes) } else { mac::<Hmac<Sha256>>(&secret.0, bytes) };

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Paged;
-use super::job::health_of;
 use super::extract::{Asked, At, Caller};
+use super::job::health_of;
 use super::read;
 use super::shape::{BacklogJson, List};
 use crate::app::App;

@@ -23,7 +23,8 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-        let token = token.ok_or_else(|| Error::Unauthorized("send Authorization: Bearer wl_…: windlass token issue makes a token".into()))?;
+        let token = token
+            .ok_or_else(|| Error::Unauthorized("send Authorization: Bearer wl_…: windlass token issue makes a token".into()))?;
         Ok(Self(app.who_has_token(token).await?))
     }
 }

@@ -33,7 +33,8 @@ pub async fn list(
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let limit = super::limit(paged.limit)? as usize;
-    let List { items: jobs, next, count } = List::page(tx.jobs_of(tenant.id).await?, paged.after.as_deref(), limit, |job| job.spec.name.clone());
+    let List { items: jobs, next, count } =
+        List::page(tx.jobs_of(tenant.id).await?, paged.after.as_deref(), limit, |job| job.spec.name.clone());
     let healths = tx.healths().await?;
     let mut items = Vec::with_capacity(jobs.len());
     for job in &jobs {
@@ -56,13 +57,25 @@ async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result<JobJson> {
     Ok(json)
 }
 
-async fn shape(tx: &mut Tx, tenant: &Tenant, job: &Job, health: Option<&JobHealth>, times: usize, now: Timestamp) -> Result<JobJson> {
+async fn shape(
+    tx: &mut Tx,
+    tenant: &Tenant,
+    job: &Job,
+    health: Option<&JobHealth>,
+    times: usize,
+    now: Timestamp,
+) -> Result<JobJson> {
     let version = tx.plugin_by_digest(&job.digest).await?.map(|plugin| plugin.version);
     let triggers = job.spec.triggers.iter().map(|spec| trigger(spec, tenant, job, times, now)).collect::<Result<Vec<_>>>()?;
     Ok(JobJson {
         tenant: tenant.name.clone(),
         name: job.spec.name.clone(),
-        plugin: PluginOfJob { wanted: job.spec.plugin.to_string(), name: job.spec.plugin.name.clone(), version, digest: job.digest.clone() },
+        plugin: PluginOfJob {
+            wanted: job.spec.plugin.to_string(),
+            name: job.spec.plugin.name.clone(),
+            version,
+            digest: job.digest.clone(),
+        },
         class: job.spec.class.clone(),
         priority: job.spec.priority,
         max_live: job.spec.max_live,
@@ -87,10 +100,12 @@ pub fn health_of(job: &Job, health: Option<&JobHealth>) -> Health {
 
 fn trigger(spec: &TriggerSpec, tenant: &Tenant, job: &Job, times: usize, now: Timestamp) -> Result<TriggerOfJob> {
     let (next, words) = match spec {
-        TriggerSpec::Schedule(schedule) => match Schedule::parse(&schedule.schedule, schedule.zone.unwrap_or(tenant.zone), job.id) {
-            Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
-            Err(wrong) => (Vec::new(), Some(wrong)),
-        },
+        TriggerSpec::Schedule(schedule) => {
+            match Schedule::parse(&schedule.schedule, schedule.zone.unwrap_or(tenant.zone), job.id) {
+                Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
+                Err(wrong) => (Vec::new(), Some(wrong)),
+            }
+        }
         TriggerSpec::Backlog { .. } => (Vec::new(), None),
     };
     let fields = serde_json::to_value(spec)?;
@@ -112,7 +127,7 @@ pub async fn start(
     read::within(&app, &who, &tenant).await?;
     let request = Request { input: body.input, idempotency_key: key(&headers)? };
     let answer = app.run_now(&tenant, &job, request, Cause::Api, &who).await?;
-    Ok(super::run::started(&app, &who, &tenant, answer, &headers).await?)
+    super::run::started(&app, &who, &tenant, answer, &headers).await
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>> {
@@ -123,13 +138,21 @@ fn key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-pub async fn pause(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
+pub async fn pause(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, job)): At<(String, String)>,
+) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.pause(&tenant, &job, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 
-pub async fn resume(State(app): State<App>, Caller(who): Caller, At((tenant, job)): At<(String, String)>) -> Result<Json<JobJson>> {
+pub async fn resume(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, job)): At<(String, String)>,
+) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.resume(&tenant, &job, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))

@@ -1,7 +1,6 @@
 //! From the store's rows to the shapes: what several routes share.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -18,8 +17,6 @@ use crate::store::job::Revision;
 
 /// Bytes of an input or an output that a list carries.
 const IN_LIST: usize = 4 * 1024;
-/// A size measured longer before a run than this did not ask for it.
-const ASKED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The tenant, if the caller may look into it. One that he may not see is not there, in the same words.
 pub async fn scope(tx: &mut Tx, who: &Who, name: &str) -> Result<Tenant> {
@@ -48,7 +45,10 @@ pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
     }
     let run = found.ok_or_else(|| Error::not_found(format!("run {id}")))?;
     let attempts = tx.attempts_of(&run).await?;
-    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX).await?.pop().ok_or_else(|| Error::not_found(format!("run {id}")))?;
+    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX)
+        .await?
+        .pop()
+        .ok_or_else(|| Error::not_found(format!("run {id}")))?;
     if json.error.is_none() && matches!(run.state, State::Waiting { .. }) {
         json.error = attempts.first().and_then(|last| last.message.clone());
     }
@@ -74,7 +74,12 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
     let ids: Vec<Id> = found.iter().map(|run| run.id).collect();
     let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &ids).await?.into_iter().collect();
     let paused: HashMap<Id, String> = match found.iter().any(|run| matches!(run.state, State::Waiting { .. })) {
-        true => tx.jobs_of(tenant.id).await?.into_iter().filter_map(|job| Some((job.id, job.paused_at.map(|_| job.paused_by)??))).collect(),
+        true => tx
+            .jobs_of(tenant.id)
+            .await?
+            .into_iter()
+            .filter_map(|job| Some((job.id, job.paused_at.map(|_| job.paused_by)??)))
+            .collect(),
         false => HashMap::new(),
     };
     let (mut revisions, mut versions) = (HashMap::new(), HashMap::new());
@@ -89,7 +94,6 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
         let facts = Facts {
             tenant: &tenant.name,
             plugin: plugin(tx, &mut versions, &revision).await?,
-            size: size_that_asked(tx, run).await?,
             progress: progress.remove(&run.id),
             paused_by: paused.get(&run.job).map(String::as_str),
             revision: &revision,
@@ -104,7 +108,6 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
 struct Facts<'a> {
     tenant: &'a str,
     plugin: PluginOfRun,
-    size: Option<u64>,
     progress: Option<Progress>,
     paused_by: Option<&'a str>,
     revision: &'a Revision,
@@ -133,7 +136,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         state: run.state.word().to_owned(),
         page_state: run.page_state().to_owned(),
         why: why(run, facts.paused_by),
-        trigger: TriggerOfRun { kind: run.cause.word().to_owned(), size: facts.size, by: payload.requested_by },
+        trigger: trigger(run, payload.requested_by),
         input,
         attempt: run.attempt,
         failed: run.failed,
@@ -168,7 +171,9 @@ fn times(state: &State) -> (Option<Timestamp>, Option<Timestamp>, Option<Timesta
         State::Waiting { due_at, .. } => (Some(due_at), None, None),
         State::Running { started_at, .. } => (None, Some(started_at), None),
         State::Succeeded { started_at, ended_at } => (None, Some(started_at), Some(ended_at)),
-        State::Dead { started_at, ended_at, .. } | State::Cancelled { started_at, ended_at } => (None, started_at, Some(ended_at)),
+        State::Dead { started_at, ended_at, .. } | State::Cancelled { started_at, ended_at } => {
+            (None, started_at, Some(ended_at))
+        }
     }
 }
 
@@ -183,12 +188,14 @@ fn why(run: &Run, paused_by: Option<&str>) -> Option<String> {
     }
 }
 
-async fn size_that_asked(tx: &mut Tx, run: &Run) -> Result<Option<u64>> {
-    if run.cause != Cause::Backlog {
-        return Ok(None);
+/// Who or what asked for the run: a person, or so and so much work.
+fn trigger(run: &Run, asked_by: Option<String>) -> TriggerOfRun {
+    let kind = run.cause.word().to_owned();
+    match run.cause {
+        // The prober notes "backlog 305".
+        Cause::Backlog => TriggerOfRun { kind, size: asked_by.and_then(|text| text.rsplit(' ').next()?.parse().ok()), by: None },
+        _ => TriggerOfRun { kind, size: None, by: asked_by },
     }
-    let sample = tx.backlog_at(run.job, run.created_at).await?;
-    Ok(sample.filter(|(at, _)| run.created_at.since(*at) < ASKED_WITHIN).map(|(_, size)| size))
 }
 
 async fn revision(tx: &mut Tx, known: &mut HashMap<Id, Revision>, id: Id) -> Result<Revision> {

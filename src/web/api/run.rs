@@ -86,7 +86,7 @@ pub async fn rerun(
 ) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
     let answer = app.rerun(&tenant, run, &who).await?;
-    Ok(started(&app, &who, &tenant, answer, &headers).await?)
+    started(&app, &who, &tenant, answer, &headers).await
 }
 
 /// 200 when it is over, 202 when it has been asked to stop.
@@ -124,7 +124,8 @@ pub async fn started(app: &App, who: &Who, tenant: &str, answer: Enqueued, heade
 
 /// RFC 7240: who starts thousands of runs needs their ids alone.
 fn minimal(headers: &HeaderMap) -> bool {
-    let wants = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.split([',', ';']).any(|part| part.trim() == "return=minimal"));
+    let wants =
+        |value: &HeaderValue| value.to_str().is_ok_and(|text| text.split([',', ';']).any(|part| part.trim() == "return=minimal"));
     headers.get_all("prefer").iter().any(wants)
 }
 

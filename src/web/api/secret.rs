@@ -15,7 +15,11 @@ pub async fn list(State(app): State<App>, Caller(who): Caller, At(tenant): At<St
     Ok(Json(List::whole(app.list_secrets(&tenant, &who).await?.into_iter().map(shape).collect())))
 }
 
-pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, name)): At<(String, String)>) -> Result<Json<SecretJson>> {
+pub async fn show(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, name)): At<(String, String)>,
+) -> Result<Json<SecretJson>> {
     Ok(Json(one(&app, &who, &tenant, &name).await?))
 }
 

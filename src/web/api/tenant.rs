@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Paged;
-use super::job::health_of;
 use super::extract::{Asked, At, Caller};
+use super::job::health_of;
 use super::read;
 use super::shape::{LimitsJson, List, RunCounts, TenantJson};
 use crate::app::App;
@@ -49,11 +49,7 @@ async fn shape(tx: &mut Tx, tenant: Tenant, healths: &HashMap<Id, JobHealth>) ->
         zone: tenant.zone.name().to_owned(),
         weight: tenant.weight,
         labels: tenant.labels,
-        limits: LimitsJson {
-            running: tenant.limits.running,
-            starts_per_minute: tenant.limits.starts_per_minute,
-            waiting: tenant.limits.waiting,
-        },
+        limits: LimitsJson { running: tenant.limits.running },
         jobs: jobs.len() as u64,
         health: worst.word().to_owned(),
         runs: RunCounts { waiting: runs.waiting, running: runs.running, retrying: runs.retrying, dead: runs.dead },

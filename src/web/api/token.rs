@@ -21,7 +21,8 @@ pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<Li
     let tenants = app.store.read().await?.tenants().await?;
     let names: HashMap<Id, String> = tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
     let shape = |token: Token| {
-        let tenant = (token.tenant != Id(0)).then(|| names.get(&token.tenant).cloned().unwrap_or_else(|| token.tenant.to_string()));
+        let tenant =
+            (token.tenant != Id(0)).then(|| names.get(&token.tenant).cloned().unwrap_or_else(|| token.tenant.to_string()));
         shape(token, tenant)
     };
     Ok(Json(List::whole(tokens.into_iter().map(shape).collect())))

@@ -80,7 +80,10 @@ async fn log_in(State(web): State<Web>, From(from): From, headers: HeaderMap, Fo
     let to = local(&form.to).to_owned();
     let again = |status, wrong: String| page(status, &Login { wrong: Some(wrong), name: form.name.clone(), to: to.clone() });
     if let Some(wait) = web.throttle.wait(from, now) {
-        return again(StatusCode::TOO_MANY_REQUESTS, format!("Too many wrong passwords from your address: wait {}.", words(wait)));
+        return again(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("Too many wrong passwords from your address: wait {}.", words(wait)),
+        );
     }
     match web.app.log_in(form.name.trim(), &form.password).await {
         Ok(session) => {
@@ -112,12 +115,22 @@ struct FirstForm {
     password: String,
 }
 
-async fn make_first(State(web): State<Web>, From(from): From, headers: HeaderMap, Form(form): Form<FirstForm>) -> Result<Response> {
+async fn make_first(
+    State(web): State<Web>,
+    From(from): From,
+    headers: HeaderMap,
+    Form(form): Form<FirstForm>,
+) -> Result<Response> {
     same_site(&headers)?;
     let now = web.app.now();
-    let again = |status, wrong, short| page(status, &FirstStart { wrong, short, code: form.code.clone(), name: form.name.clone() });
+    let again =
+        |status, wrong, short| page(status, &FirstStart { wrong, short, code: form.code.clone(), name: form.name.clone() });
     if let Some(wait) = web.throttle.wait(from, now) {
-        return again(StatusCode::TOO_MANY_REQUESTS, Some(format!("Too many wrong codes from your address: wait {}.", words(wait))), None);
+        return again(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some(format!("Too many wrong codes from your address: wait {}.", words(wait))),
+            None,
+        );
     }
     let typed = form.code.trim().to_ascii_uppercase();
     let right = web.setup_code.as_deref().is_some_and(|code| bool::from(code.as_bytes().ct_eq(typed.as_bytes())));
@@ -165,7 +178,9 @@ mod tests {
     fn what_was_typed_comes_back_escaped() {
         let html = Login { wrong: Some("<script>".into()), name: "\"><script>".into(), to: "/".into() }.render().unwrap();
         assert!(!html.contains("<script>"), "{html}");
-        let first = FirstStart { wrong: None, short: Some("9 characters".into()), code: "<script>".into(), name: "<b>".into() }.render().unwrap();
+        let first = FirstStart { wrong: None, short: Some("9 characters".into()), code: "<script>".into(), name: "<b>".into() }
+            .render()
+            .unwrap();
         assert!(!first.contains("<script>") && first.contains("aria-invalid"), "{first}");
     }
 }

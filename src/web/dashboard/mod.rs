@@ -7,9 +7,9 @@ use chrono_tz::Tz;
 
 use super::board::Board;
 
+use super::Web;
 use super::session::Session;
 use super::show::moment::Lens;
-use super::Web;
 use crate::error::Result;
 use shell::{Member, Notice, Place, Shell};
 

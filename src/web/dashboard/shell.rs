@@ -111,7 +111,11 @@ impl Notice {
                 } else {
                     format!(" {} joined an unfinished run of the same job.", commas(merged))
                 };
-                plain(&format!("Started {} {}, each names the run it runs again.{left}", commas(started), plural(started, "run", "runs")))
+                plain(&format!(
+                    "Started {} {}, each names the run it runs again.{left}",
+                    commas(started),
+                    plural(started, "run", "runs")
+                ))
             }
             "paused" => plain("Paused: its triggers start nothing until it is resumed. What runs goes on."),
             "resumed" => plain("Resumed."),

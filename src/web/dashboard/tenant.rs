@@ -79,16 +79,18 @@ pub async fn show(
     let mut tx = web.app.store.read().await?;
     let tenant = need(&mut tx, &session, &name).await?;
     let board = web.glance(asked.done.as_deref()).await?;
-    let line = board.tenants.iter().find(|line| line.tenant.id == tenant.id).ok_or_else(|| Error::not_found(format!("tenant {name}")))?;
+    let line = board
+        .tenants
+        .iter()
+        .find(|line| line.tenant.id == tenant.id)
+        .ok_or_else(|| Error::not_found(format!("tenant {name}")))?;
     let counts = tx.state_counts(tenant.id).await?;
-    let starts = tx.tally_since(board.at.minus(std::time::Duration::from_secs(60))).await?;
-    let started = starts.iter().filter(|((of, _), _)| *of == tenant.id).map(|(_, tally)| tally.succeeded + tally.retried + tally.dead).sum();
-    let limits = vec![
-        Limit { what: "Runs at once", used: counts.running, of: u64::from(tenant.limits.running) },
-        Limit { what: "Starts a minute", used: started, of: u64::from(tenant.limits.starts_per_minute) },
-        Limit { what: "Runs waiting", used: counts.waiting, of: tenant.limits.waiting },
-    ];
-    let shell = web.shell_with(&session, &board, tenant.zone, asked.done.as_deref()).at(Place::Overview, &[("Overview", "/".into())], &*name);
+    let limits = vec![Limit { what: "Runs at once", used: counts.running, of: u64::from(tenant.limits.running) }];
+    let shell = web.shell_with(&session, &board, tenant.zone, asked.done.as_deref()).at(
+        Place::Overview,
+        &[("Overview", "/".into())],
+        &*name,
+    );
     let page = TenantPage {
         shell,
         here: format!("/t/{name}"),
@@ -118,7 +120,8 @@ async fn job_rows(tx: &mut Tx, board: &Board, line: &TenantLine) -> Result<Vec<J
         } else {
             tx.levels(&instants.iter().map(|at| (job.job.id, *at)).collect::<Vec<_>>()).await?
         };
-        let triggers: Vec<String> = job.job.spec.triggers.iter().map(|spec| trigger_short(spec, job.job.id, line.tenant.zone)).collect();
+        let triggers: Vec<String> =
+            job.job.spec.triggers.iter().map(|spec| trigger_short(spec, job.job.id, line.tenant.zone)).collect();
         let probe_next = job.probes.iter().map(|probe| probe.next_at).min();
         rows.push(JobRow {
             name: job.job.spec.name.clone(),

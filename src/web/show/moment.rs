@@ -125,7 +125,19 @@ mod tests {
     fn relative_times_have_one_unit_and_both_directions() {
         let said = [0, 1, 59, 60, 3_599, 3_600, 3_660, 18_000, 21_660, 86_400, 200_000, -40, -7_200].map(ago);
         let right = [
-            "now", "1 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "1 h 1 min ago", "5 h ago", "6 h ago", "1 d ago", "2 d ago", "in 40 s", "in 2 h",
+            "now",
+            "1 s ago",
+            "59 s ago",
+            "1 min ago",
+            "59 min ago",
+            "1 h ago",
+            "1 h 1 min ago",
+            "5 h ago",
+            "6 h ago",
+            "1 d ago",
+            "2 d ago",
+            "in 40 s",
+            "in 2 h",
         ];
         assert_eq!(said, right);
     }

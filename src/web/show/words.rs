@@ -21,7 +21,9 @@ pub struct TriggerWords {
 
 pub fn trigger(spec: &TriggerSpec, job: Id, zone: Tz) -> TriggerWords {
     match spec {
-        TriggerSpec::Schedule(spec) => TriggerWords { kind: "Schedule", words: schedule(spec, job, zone), line: Some(spec.schedule.clone()) },
+        TriggerSpec::Schedule(spec) => {
+            TriggerWords { kind: "Schedule", words: schedule(spec, job, zone), line: Some(spec.schedule.clone()) }
+        }
         TriggerSpec::Backlog { backlog: spec } => TriggerWords { kind: "Backlog", words: backlog(spec), line: None },
     }
 }
@@ -150,10 +152,19 @@ mod tests {
     #[test]
     fn triggers_are_sentences() {
         let spec = TriggerSpec::Backlog {
-            backlog: BacklogSpec { probe: ProbeKind::Plugin, every: Span::secs(15), per_run: 500, max_parallel: 1, lag_limit: Some(Span::secs(180)) },
+            backlog: BacklogSpec {
+                probe: ProbeKind::Plugin,
+                every: Span::secs(15),
+                per_run: 500,
+                max_parallel: 1,
+                lag_limit: Some(Span::secs(180)),
+            },
         };
         let said = trigger(&spec, Id(1), Tz::UTC);
-        assert_eq!(said.words, "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin; nothing shall wait longer than 3 min");
+        assert_eq!(
+            said.words,
+            "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin; nothing shall wait longer than 3 min"
+        );
         let spec = TriggerSpec::Schedule(ScheduleSpec {
             schedule: "30 2 * * *".into(),
             zone: None,

@@ -84,6 +84,7 @@ impl World {
         (app.clone(), web::router(app, options), folder)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one small world, told from its beginning to its end")]
     pub async fn new(clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
         let (app, router, folder) = Self::empty(clock).await;
@@ -98,23 +99,57 @@ impl World {
         for n in (1..=12).rev() {
             let run = claimed(store, &alpha, Cause::Backlog, None, now.minus(Duration::from_secs(60 * n))).await;
             let counts = Counts { taken: 500, done: 500 - n % 3, failed: n % 3, left: Some(214) };
-            end(store, &run, Decision::End(Final::Succeeded), "500 jobs", Some(counts), now.minus(Duration::from_secs(60 * n - 20))).await;
+            end(
+                store,
+                &run,
+                Decision::End(Final::Succeeded),
+                "500 jobs",
+                Some(counts),
+                now.minus(Duration::from_secs(60 * n - 20)),
+            )
+            .await;
         }
         let mut dead = Id(0);
         for n in (1..=3).rev() {
-            let run = claimed(store, &epsilon, Cause::Backlog, Some(json!({ "page_id": 9_007_199_254_740_993_u64, "note": HOSTILE })), now.minus(hour(n))).await;
+            let run = claimed(
+                store,
+                &epsilon,
+                Cause::Backlog,
+                Some(json!({ "page_id": 9_007_199_254_740_993_u64, "note": HOSTILE })),
+                now.minus(hour(n)),
+            )
+            .await;
             dead = run.run.id;
             let message = format!("POST /w/index.php: 400 Invalid or stale signature {n}\n{HOSTILE}");
-            end(store, &run, Decision::End(Final::Dead(Reason::Permanent)), &message, None, now.minus(hour(n)).plus(Duration::from_secs(5))).await;
+            end(
+                store,
+                &run,
+                Decision::End(Final::Dead(Reason::Permanent)),
+                &message,
+                None,
+                now.minus(hour(n)).plus(Duration::from_secs(5)),
+            )
+            .await;
         }
         let retry = claimed(store, &alpha, Cause::Manual, None, now.minus(Duration::from_secs(40))).await;
-        let again = Decision::Again { due_at: now.plus(Duration::from_secs(40)), why: "next attempt after 64s: transient".into(), spent: Budget::Failed };
+        let again = Decision::Again {
+            due_at: now.plus(Duration::from_secs(40)),
+            delay: std::time::Duration::from_secs(64),
+            why: "next attempt after 64s: transient".into(),
+            spent: Budget::Failed,
+        };
         end(store, &retry, again, "503 from the wiki: maxlag 6.2 s", None, now.minus(Duration::from_secs(30))).await;
         let working = claimed(store, &alpha, Cause::Schedule, None, now.minus(Duration::from_secs(11))).await;
         writes(store, &working, now).await;
 
         let mut tx = store.begin().await.unwrap();
-        let health = |job: &Job, health, why: &str| JobHealth { job: job.id, tenant: job.tenant, health, why: why.into(), since: now.minus(hour(2)) };
+        let health = |job: &Job, health, why: &str| JobHealth {
+            job: job.id,
+            tenant: job.tenant,
+            health,
+            why: why.into(),
+            since: now.minus(hour(2)),
+        };
         let said = [
             health(&alpha, Health::Ok, "retrying: next attempt after 64s: transient"),
             health(&epsilon, Health::Stuck, "5 jobs, none runnable: the last 3 runs could take none of them; next try in 4 min"),
@@ -144,7 +179,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         zone: chrono_tz::Tz::Europe__Berlin,
         weight: 1,
         labels: Default::default(),
-        limits: TenantLimits { running: 4, ..TenantLimits::default() },
+        limits: TenantLimits { running: 4 },
         ceiling: Default::default(),
         created_at: at,
         updated_at: at,
@@ -163,7 +198,9 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
     .unwrap();
     let job = tx.put_job(owner.id, &spec, "sha256:b1946ac92492d2347c6235b4d2611184", "ann", at).await.unwrap();
     let due = |spec: &TriggerSpec| match spec {
-        TriggerSpec::Schedule(spec) => Schedule::parse(&spec.schedule, owner.zone, Id(1)).ok()?.after(at.plus(Duration::from_secs(30 * 3600))),
+        TriggerSpec::Schedule(spec) => {
+            Schedule::parse(&spec.schedule, owner.zone, Id(1)).ok()?.after(at.plus(Duration::from_secs(30 * 3600)))
+        }
         TriggerSpec::Backlog { .. } => None,
     };
     tx.put_triggers(owner.id, job.id, &spec.triggers, at, due).await.unwrap();
@@ -178,7 +215,8 @@ async fn samples(store: &Store, job: &Job, now: Timestamp, size: impl Fn(u64) ->
         tx.put_sample(job.tenant, job.id, &Sample { at, size: Some(size(step)), age_ms: None, error: None }).await.unwrap();
     }
     let mut probe = tx.probes_of(job.id).await.unwrap().remove(0);
-    (probe.size, probe.sampled_at, probe.clear_at) = (Some(size(96)), Some(now.minus(Duration::from_secs(8))), Some(now.minus(Duration::from_secs(400))));
+    (probe.size, probe.sampled_at, probe.clear_at) =
+        (Some(size(96)), Some(now.minus(Duration::from_secs(8))), Some(now.minus(Duration::from_secs(400))));
     tx.put_probe(&probe).await.unwrap();
     tx.commit().await.unwrap();
 }
@@ -232,7 +270,12 @@ async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str
 /// What a run that works leaves behind: log, calls, progress.
 async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
     let run = &claimed.run;
-    let line = |level, message: &str, ago: u64| Line { at: now.minus(Duration::from_secs(ago)), level, message: message.into(), fields: vec![("type".into(), "refreshLinks".into())] };
+    let line = |level, message: &str, ago: u64| Line {
+        at: now.minus(Duration::from_secs(ago)),
+        level,
+        message: message.into(),
+        fields: vec![("type".into(), "refreshLinks".into())],
+    };
     let lines = vec![
         line(Level::Info, "attempt 1, 214 jobs wait", 10),
         line(Level::Warn, "the wiki answered 503, asks for 5 s", 8),
@@ -249,8 +292,10 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         duration_ms: 5010,
         error: None,
     };
-    let chunk = LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };
-    let progress = Progress { done: 312, total: Some(500), message: "refreshLinks".into(), at: now.minus(Duration::from_secs(1)) };
+    let chunk =
+        LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };
+    let progress =
+        Progress { done: 312, total: Some(500), message: "refreshLinks".into(), at: now.minus(Duration::from_secs(1)) };
     let mut tx = store.begin().await.unwrap();
     tx.append_logs(&[chunk]).await.unwrap();
     tx.put_progress(&[(run.tenant, run.id, progress)]).await.unwrap();

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::store::run::COUNT_CAP;
 use crate::web::Web;
 use crate::web::dashboard::run::row::{RunRow, rows_of};
+use crate::web::dashboard::see_other;
 use crate::web::dashboard::shell::{Place, Shell};
 use crate::web::dashboard::tenant::need;
-use crate::web::dashboard::see_other;
 use crate::web::fragment;
 use crate::web::session::Session;
 use crate::web::show::number::{Capped, Plural, commas, plural};
@@ -49,7 +49,12 @@ impl Confirm {
     }
 }
 
-pub async fn show(State(web): State<Web>, session: Session, headers: HeaderMap, Path((tenant, cause)): Path<(String, String)>) -> Result<Response> {
+pub async fn show(
+    State(web): State<Web>,
+    session: Session,
+    headers: HeaderMap,
+    Path((tenant, cause)): Path<(String, String)>,
+) -> Result<Response> {
     let page = preview(&web, &session, &tenant, &cause, None).await?;
     fragment::answer(&page, &headers)
 }

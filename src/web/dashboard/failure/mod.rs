@@ -97,7 +97,9 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     causes.retain(|cause| q.is_empty() || cause.message.to_lowercase().contains(&q.to_lowercase()));
     causes.sort_by_key(|cause| std::cmp::Reverse((cause.count, cause.last_at)));
     causes.truncate(CAUSES);
-    let address = |tenant: Option<&str>, q: &str| Address::new("/failures").some("tenant", tenant).some("q", Some(q).filter(|q| !q.is_empty())).to_string();
+    let address = |tenant: Option<&str>, q: &str| {
+        Address::new("/failures").some("tenant", tenant).some("q", Some(q).filter(|q| !q.is_empty())).to_string()
+    };
     let mut chips = Vec::new();
     if let Some(name) = &tenant {
         chips.push(Chip { label: format!("tenant: {name}"), href: address(None, &q) });
@@ -138,7 +140,11 @@ async fn causes_of(tx: &mut Tx, line: &TenantLine, now: Timestamp) -> Result<Vec
     let tenant = &line.tenant.name;
     let cause = |found: crate::store::failure::Failures| Cause {
         tenant: tenant.clone(),
-        job: line.jobs.iter().find(|job| job.job.id == found.job).map_or_else(|| found.job.to_string(), |job| job.job.spec.name.clone()),
+        job: line
+            .jobs
+            .iter()
+            .find(|job| job.job.id == found.job)
+            .map_or_else(|| found.job.to_string(), |job| job.job.spec.name.clone()),
         message: words::first_line(found.last.message.as_deref().unwrap_or("no message")).to_owned(),
         reason: reason(&found.last),
         count: found.count,

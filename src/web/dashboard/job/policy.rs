@@ -31,7 +31,11 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
         optional("Start within", spec.start_deadline),
         optional("Stall limit", spec.stall_limit),
         line("Attempts", attempts(&spec.retry), from(spec.retry != RetrySpec::default())),
-        line("Dead when", format!("more than {} of its pieces failed", percent(spec.items.failure_threshold)), from(spec.items != plain.items)),
+        line(
+            "Dead when",
+            format!("more than {} of its pieces failed", percent(spec.items.failure_threshold)),
+            from(spec.items != plain.items),
+        ),
         match spec.success_due {
             SuccessDue::Auto => line("Success due", "by its triggers".into(), DEFAULT),
             SuccessDue::Within(span) => line("Success due", format!("every {}", words(span.0)), JOB),
@@ -76,14 +80,16 @@ fn plain(plugin: &PluginRef, name: &str) -> JobSpec {
 }
 
 pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
-    let mut lines: Vec<(&'static str, String)> = grant.http.iter().map(|http| ("HTTP", format!("{} to {}", http.methods.join(", "), http.host))).collect();
+    let mut lines: Vec<(&'static str, String)> =
+        grant.http.iter().map(|http| ("HTTP", format!("{} to {}", http.methods.join(", "), http.host))).collect();
     if grant.http.is_empty() {
         lines.push(("HTTP", "nothing".into()));
     }
     for secret in &grant.secrets {
         let how = match secret.usage {
             SecretUse::Sign => {
-                let begins = secret.begins_with.as_deref().map(|text| format!(" of texts that begin with “{text}”")).unwrap_or_default();
+                let begins =
+                    secret.begins_with.as_deref().map(|text| format!(" of texts that begin with “{text}”")).unwrap_or_default();
                 format!("signs by {}{begins}", secret.algorithm.as_deref().unwrap_or("hmac-sha256"))
             }
             SecretUse::Header => format!("in the header {}", secret.header.as_deref().unwrap_or("authorization")),

@@ -30,7 +30,10 @@ impl Sort {
         [("health", "Health, then age"), ("backlog", "Backlog"), ("age", "Age"), ("in", "Rate in"), ("name", "Name")];
 
     pub fn parse(word: &str) -> Self {
-        [Self::Health, Self::Backlog, Self::Age, Self::RateIn, Self::Name].into_iter().find(|sort| sort.word() == word).unwrap_or_default()
+        [Self::Health, Self::Backlog, Self::Age, Self::RateIn, Self::Name]
+            .into_iter()
+            .find(|sort| sort.word() == word)
+            .unwrap_or_default()
     }
 
     pub fn word(self) -> &'static str {

@@ -26,7 +26,12 @@ use view::{FirstSteps, Overview, Tab, Totals};
 /// Tenants on one page.
 const PAGE: usize = 50;
 
-pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap, Query(query): Query<filter::Query>) -> Result<Response> {
+pub async fn index(
+    State(web): State<Web>,
+    session: Session,
+    headers: HeaderMap,
+    Query(query): Query<filter::Query>,
+) -> Result<Response> {
     let done = query.done.clone();
     let filter = Filter::from(query);
     let board = web.glance(done.as_deref()).await?;
@@ -45,7 +50,8 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     let tabs = tabs(&all, &filter);
     let sorted = rows::sorted(&all, &filter);
     let matching = sorted.len() as u64;
-    let from = filter.after.as_deref().and_then(|after| sorted.iter().position(|line| line.tenant.name == after)).map_or(0, |at| at + 1);
+    let from =
+        filter.after.as_deref().and_then(|after| sorted.iter().position(|line| line.tenant.name == after)).map_or(0, |at| at + 1);
     let shown: Vec<&TenantLine> = sorted.iter().skip(from).take(PAGE).copied().collect();
     let next = (from + shown.len() < sorted.len()).then(|| shown.last().map(|line| filter.next(&line.tenant.name))).flatten();
     let sparks = sparks(&mut tx, &shown, board.window).await?;
@@ -80,7 +86,13 @@ fn totals(board: &Board, all: &[&TenantLine]) -> Totals {
 fn tabs(all: &[&TenantLine], filter: &Filter) -> Vec<Tab> {
     let tab = |label, health: Option<&'static str>, class| {
         let count = all.iter().filter(|line| rows::has_health(line, health)).count() as u64;
-        Tab { href: filter.of_health(health), label, class: if count == 0 { "" } else { class }, count: Capped { n: count, more: false }, here: filter.health.as_deref() == health }
+        Tab {
+            href: filter.of_health(health),
+            label,
+            class: if count == 0 { "" } else { class },
+            count: Capped { n: count, more: false },
+            here: filter.health.as_deref() == health,
+        }
     };
     vec![
         tab("All", None, ""),
@@ -94,10 +106,15 @@ fn tabs(all: &[&TenantLine], filter: &Filter) -> Vec<Tab> {
 /// The backlog of each tenant over the window: the sum of its jobs'.
 async fn sparks(tx: &mut Tx, lines: &[&TenantLine], window: Window) -> Result<Vec<Spark>> {
     let instants = window.instants(SPARK_STEPS);
-    let jobs = || lines.iter().flat_map(|line| line.jobs.iter().filter(|job| !job.probes.is_empty()).map(|job| (line.tenant.id, job.job.id)));
+    let jobs = || {
+        lines
+            .iter()
+            .flat_map(|line| line.jobs.iter().filter(|job| !job.probes.is_empty()).map(|job| (line.tenant.id, job.job.id)))
+    };
     let asked: Vec<_> = jobs().flat_map(|(_, job)| instants.iter().map(move |at| (job, *at))).collect();
     let levels = tx.levels(&asked).await?;
-    let mut sparks: Vec<Spark> = lines.iter().map(|_| Spark { levels: vec![None; instants.len()], window: window.words() }).collect();
+    let mut sparks: Vec<Spark> =
+        lines.iter().map(|_| Spark { levels: vec![None; instants.len()], window: window.words() }).collect();
     for ((tenant, _), of_job) in jobs().zip(levels.chunks(instants.len())) {
         let Some(at) = lines.iter().position(|line| line.tenant.id == tenant) else { continue };
         for (sum, level) in sparks[at].levels.iter_mut().zip(of_job) {

@@ -40,7 +40,10 @@ pub fn sorted<'a>(all: &[&'a TenantLine], filter: &Filter) -> Vec<&'a TenantLine
     let mut lines: Vec<&TenantLine> = all
         .iter()
         .copied()
-        .filter(|line| has_health(line, filter.health.as_deref()) && (filter.q.is_empty() || line.tenant.name.contains(&filter.q.to_lowercase())))
+        .filter(|line| {
+            has_health(line, filter.health.as_deref())
+                && (filter.q.is_empty() || line.tenant.name.contains(&filter.q.to_lowercase()))
+        })
         .collect();
     let lag = |line: &TenantLine| line.jobs.iter().filter_map(|job| job.lag).max();
     match filter.sort {
@@ -48,7 +51,9 @@ pub fn sorted<'a>(all: &[&'a TenantLine], filter: &Filter) -> Vec<&'a TenantLine
         Sort::Health => lines.sort_by_key(|line| Reverse((health(line), !line.dead.is_zero(), lag(line)))),
         Sort::Backlog => lines.sort_by_key(|line| Reverse(backlog(line))),
         Sort::Age => lines.sort_by_key(|line| Reverse(lag(line))),
-        Sort::RateIn => lines.sort_by(|a, b| sum(b, |job| job.rate_in).unwrap_or(-1.0).total_cmp(&sum(a, |job| job.rate_in).unwrap_or(-1.0))),
+        Sort::RateIn => {
+            lines.sort_by(|a, b| sum(b, |job| job.rate_in).unwrap_or(-1.0).total_cmp(&sum(a, |job| job.rate_in).unwrap_or(-1.0)))
+        }
     }
     lines
 }

@@ -114,7 +114,11 @@ impl TenantRow {
     pub fn short_why(&self) -> String {
         const FITS: usize = 44;
         let line = self.why.split("; ").next().unwrap_or_default();
-        if line.chars().count() <= FITS { line.to_owned() } else { format!("{}…", line.chars().take(FITS - 1).collect::<String>()) }
+        if line.chars().count() <= FITS {
+            line.to_owned()
+        } else {
+            format!("{}…", line.chars().take(FITS - 1).collect::<String>())
+        }
     }
 }
 
@@ -158,7 +162,10 @@ impl EmptyIn {
         }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let minutes = backlog as f64 / net;
-        Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|rest| rest.as_secs() < 30 * 86_400).map_or(Self::Unknown, Self::In)
+        Duration::try_from_secs_f64(minutes * 60.0)
+            .ok()
+            .filter(|rest| rest.as_secs() < 30 * 86_400)
+            .map_or(Self::Unknown, Self::In)
     }
 }
 
@@ -187,7 +194,11 @@ mod tests {
         assert_eq!(judge(Some(30), Some(0.0), Some(110.0), Health::Ok), "&lt; 1 min");
         assert!(judge(Some(300), Some(110.0), Some(10.0), Health::Lagging).contains("growing"));
         assert!(judge(Some(5), Some(0.0), Some(0.0), Health::Stuck).contains("never"));
-        for unknown in [judge(Some(0), Some(1.0), Some(1.0), Health::Ok), judge(None, None, None, Health::Ok), judge(Some(5), Some(1.0), Some(1.0), Health::Ok)] {
+        for unknown in [
+            judge(Some(0), Some(1.0), Some(1.0), Health::Ok),
+            judge(None, None, None, Health::Ok),
+            judge(Some(5), Some(1.0), Some(1.0), Health::Ok),
+        ] {
             assert!(unknown.contains('–'), "{unknown}");
         }
     }

@@ -44,7 +44,10 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Tim
             message: attempt.message.filter(|message| !message.is_empty()),
             started_at: attempt.started_at,
             took: span(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
-            next: attempt.delay_ms.filter(|ms| *ms > 0).map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
+            next: attempt
+                .delay_ms
+                .filter(|ms| *ms > 0)
+                .map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };

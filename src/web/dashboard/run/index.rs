@@ -63,7 +63,12 @@ pub async fn of_tenant(
     list(&web, &session, &headers, Filter::new(query, Some(tenant))).await
 }
 
-pub async fn everywhere(State(web): State<Web>, session: Session, headers: HeaderMap, Query(query): Query<filter::Query>) -> Result<Response> {
+pub async fn everywhere(
+    State(web): State<Web>,
+    session: Session,
+    headers: HeaderMap,
+    Query(query): Query<filter::Query>,
+) -> Result<Response> {
     list(&web, &session, &headers, Filter::new(query, None)).await
 }
 
@@ -75,10 +80,17 @@ async fn list(web: &Web, session: &Session, headers: &HeaderMap, filter: Filter)
         zone = need(&mut tx, session, tenant).await?.zone;
     }
     let all: Vec<&TenantLine> = board.seen_by(session.who.tenant).collect();
-    let mut asked: Vec<&TenantLine> = all.iter().copied().filter(|line| filter.tenant.as_ref().is_none_or(|name| *name == line.tenant.name)).collect();
+    let mut asked: Vec<&TenantLine> =
+        all.iter().copied().filter(|line| filter.tenant.as_ref().is_none_or(|name| *name == line.tenant.name)).collect();
     let narrowed = asked.len() > TENANTS;
     if narrowed {
-        asked.sort_by_key(|line| Reverse((line.jobs.iter().map(|job| job.running).sum::<u64>(), line.dead.n, line.jobs.iter().filter_map(|job| job.backlog).sum::<u64>())));
+        asked.sort_by_key(|line| {
+            Reverse((
+                line.jobs.iter().map(|job| job.running).sum::<u64>(),
+                line.dead.n,
+                line.jobs.iter().filter_map(|job| job.backlog).sum::<u64>(),
+            ))
+        });
         asked.truncate(TENANTS);
     }
     let (mut rows, mut counts) = (Vec::new(), Vec::new());
@@ -91,7 +103,9 @@ async fn list(web: &Web, session: &Session, headers: &HeaderMap, filter: Filter)
     rows.truncate(PAGE as usize);
     let shell = web.shell_with(session, &board, zone, None);
     let shell = match &filter.tenant {
-        Some(tenant) if filter.fixed_tenant => shell.at(Place::Runs, &[("Overview", "/".into()), (tenant, format!("/t/{tenant}"))], "Runs"),
+        Some(tenant) if filter.fixed_tenant => {
+            shell.at(Place::Runs, &[("Overview", "/".into()), (tenant, format!("/t/{tenant}"))], "Runs")
+        }
         _ => shell.at(Place::Runs, &[], "Runs"),
     };
     let page = Runs {
@@ -101,7 +115,11 @@ async fn list(web: &Web, session: &Session, headers: &HeaderMap, filter: Filter)
         tenants: all.iter().map(|line| line.tenant.name.clone()).collect(),
         jobs: asked.iter().flat_map(|line| line.jobs.iter().map(|job| job.job.spec.name.clone())).collect(),
         rows,
-        nothing: if filter.before.is_some() { "The list ends here." } else { "Triggers start runs; so does the button “Run now” on a job's page." },
+        nothing: if filter.before.is_some() {
+            "The list ends here."
+        } else {
+            "Triggers start runs; so does the button “Run now” on a job's page."
+        },
         narrowed,
         older: older.map(|than| filter.older(than)),
         filter,

@@ -86,7 +86,8 @@ pub async fn text(State(web): State<Web>, session: Session, Path((tenant, run)):
     if dropped > 0 {
         text.push_str(&format!("({dropped} lines of the last attempt were dropped)\n"));
     }
-    let name = HeaderValue::from_str(&format!("inline; filename=\"{}.log\"", run.id)).unwrap_or(HeaderValue::from_static("inline"));
+    let name =
+        HeaderValue::from_str(&format!("inline; filename=\"{}.log\"", run.id)).unwrap_or(HeaderValue::from_static("inline"));
     let mut response = (StatusCode::OK, text).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

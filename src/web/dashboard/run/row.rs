@@ -34,7 +34,14 @@ pub async fn rows_of(tx: &mut Tx, runs: Vec<Run>, tenant: &str, job: impl Fn(Id)
     for run in runs {
         let payload = if run.payload { tx.payload(owner, run.id).await? } else { Payload::default() };
         let settled = matches!(run.state, State::Dead { .. }) && tx.settled(owner, run.id).await?.is_some();
-        rows.push(RunRow { settled, progress: progress.remove(&run.id), tenant: tenant.to_owned(), job: job(run.job), payload, run });
+        rows.push(RunRow {
+            settled,
+            progress: progress.remove(&run.id),
+            tenant: tenant.to_owned(),
+            job: job(run.job),
+            payload,
+            run,
+        });
     }
     Ok(rows)
 }
@@ -89,7 +96,10 @@ impl RunRow {
             State::Waiting { due_at, why } if due_at > now => {
                 let why = why.as_deref().unwrap_or("not yet due");
                 // "next attempt after 64s: transient": the time is said here, and better.
-                let cause = why.strip_prefix("next attempt after ").and_then(|rest| rest.split_once(": ")).map_or(why, |(_, cause)| cause);
+                let cause = why
+                    .strip_prefix("next attempt after ")
+                    .and_then(|rest| rest.split_once(": "))
+                    .map_or(why, |(_, cause)| cause);
                 format!("attempt {} {}: {cause}", self.run.attempt + 1, relative(*due_at, *now))
             }
             State::Waiting { why, .. } => why.clone().unwrap_or_else(|| "due; waits for its turn".into()),
@@ -118,10 +128,15 @@ impl RunRow {
 
 fn describe(progress: &Progress) -> String {
     use crate::web::show::number::commas;
-    let count = progress.total.map_or_else(|| commas(progress.done), |total| format!("{} of {}", commas(progress.done), commas(total)));
+    let count =
+        progress.total.map_or_else(|| commas(progress.done), |total| format!("{} of {}", commas(progress.done), commas(total)));
     if progress.message.is_empty() { count } else { format!("{count}, {}", progress.message) }
 }
 
 fn cut(text: &str) -> String {
-    if text.chars().count() <= RESULT_CUT { text.to_owned() } else { format!("{}…", text.chars().take(RESULT_CUT - 1).collect::<String>()) }
+    if text.chars().count() <= RESULT_CUT {
+        text.to_owned()
+    } else {
+        format!("{}…", text.chars().take(RESULT_CUT - 1).collect::<String>())
+    }
 }

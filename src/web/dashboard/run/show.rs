@@ -95,8 +95,13 @@ pub async fn show(
     };
     let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
     let plugin = tx.plugin_by_digest(&digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
-    let way = [("Overview", "/".to_owned()), (tenant.as_str(), format!("/t/{tenant}")), (job.as_str(), format!("/t/{tenant}/jobs/{job}"))];
-    let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, format!("…{}", id.short()));
+    let way = [
+        ("Overview", "/".to_owned()),
+        (tenant.as_str(), format!("/t/{tenant}")),
+        (job.as_str(), format!("/t/{tenant}/jobs/{job}")),
+    ];
+    let shell =
+        web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, format!("…{}", id.short()));
     let payload = tx.payload(owner.id, id).await?;
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
@@ -193,12 +198,18 @@ fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
                 None => plain("bad", head, format!("Dead: {why}. Kept until it is run again, 7 days at most.")),
             }
         }
-        RunState::Waiting { why: Some(why), .. } if run.failed > 0 || run.lost > 0 => plain("warn", "Retrying.".into(), why.clone()),
-        RunState::Waiting { why: Some(why), .. } => plain("", "Waiting.".into(), why.clone()),
-        RunState::Running { stopping: true, .. } => plain("", "Stopping.".into(), "It was asked to stop and is given its grace.".into()),
-        RunState::Succeeded { .. } if run.counts.is_some_and(|counts| counts.failed > 0) => {
-            plain("", format!("{}.", words::state(run)), "That is within the job's threshold; the log names those that failed.".into())
+        RunState::Waiting { why: Some(why), .. } if run.failed > 0 || run.lost > 0 => {
+            plain("warn", "Retrying.".into(), why.clone())
         }
+        RunState::Waiting { why: Some(why), .. } => plain("", "Waiting.".into(), why.clone()),
+        RunState::Running { stopping: true, .. } => {
+            plain("", "Stopping.".into(), "It was asked to stop and is given its grace.".into())
+        }
+        RunState::Succeeded { .. } if run.counts.is_some_and(|counts| counts.failed > 0) => plain(
+            "",
+            format!("{}.", words::state(run)),
+            "That is within the job's threshold; the log names those that failed.".into(),
+        ),
         RunState::Cancelled { .. } => plain("", "Cancelled.".into(), run.message.clone().unwrap_or_default()),
         _ => None,
     }

@@ -25,14 +25,21 @@ pub fn waits(run: &Run, tenant: &Tenant, counts: StateCounts, job: Option<&JobLi
     let paused = job.and_then(|job| job.job.paused_by.as_deref().filter(|_| job.job.paused_at.is_some()));
     waits.push(match (job, paused) {
         (None, _) => Wait { what: "Job", met: false, now: "was removed: apply it again, or cancel this run".into(), at: None },
-        (_, Some(by)) => Wait { what: "Job enabled", met: false, now: format!("paused by {by}; resume it on its page"), at: None },
+        (_, Some(by)) => {
+            Wait { what: "Job enabled", met: false, now: format!("paused by {by}; resume it on its page"), at: None }
+        }
         _ => Wait { what: "Job enabled", met: true, now: "yes".into(), at: None },
     });
     let limit = u64::from(tenant.limits.running);
     let used = format!("{} of {limit} runs of {} at once", counts.running, tenant.name);
     waits.push(Wait { what: "Limit of the tenant", met: counts.running < limit, now: used, at: None });
     if let Some(start_by) = run.start_by {
-        waits.push(Wait { what: "Start deadline", met: now < start_by, now: "it does not start any more after".into(), at: Some(start_by) });
+        waits.push(Wait {
+            what: "Start deadline",
+            met: now < start_by,
+            now: "it does not start any more after".into(),
+            at: Some(start_by),
+        });
     }
     waits
 }

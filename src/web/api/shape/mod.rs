@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::domain::attempt::Counts;
-use crate::domain::log::Level;
 use crate::id::Id;
+
+mod run;
+
+pub use run::*;
 
 /// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,154 +53,6 @@ impl<T> List<T> {
         let next = items.last().filter(|_| more).map(key);
         Self { items, next, count }
     }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunJson {
-    pub id: Id,
-    pub tenant: String,
-    pub job: String,
-    pub state: String,
-    pub page_state: String,
-    pub why: Option<String>,
-    pub trigger: TriggerOfRun,
-    pub input: Value,
-    pub attempt: u32,
-    pub failed: u32,
-    pub lost: u32,
-    pub snoozed: u32,
-    pub max_attempts: u32,
-    pub created_at: Timestamp,
-    pub due_at: Option<Timestamp>,
-    pub started_at: Option<Timestamp>,
-    pub ended_at: Option<Timestamp>,
-    pub plugin: PluginOfRun,
-    pub progress: Option<ProgressJson>,
-    pub items: ItemCounts,
-    pub output: Value,
-    pub cause: Option<String>,
-    pub rerun_of: Option<Id>,
-    /// What a success says of itself.
-    pub summary: Option<String>,
-    /// Why the last attempt failed.
-    pub error: Option<String>,
-    /// Pieces of the target's work.
-    pub counts: Option<CountsJson>,
-    /// A dead run that needs nobody any more.
-    pub settled: Option<SettledJson>,
-    /// In lists, which of `input` and `output` were left out for their size.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
-    /// Newest first; not in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<Vec<AttemptJson>>,
-}
-
-/// Why the run exists. Keys beside `kind` depend on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TriggerOfRun {
-    pub kind: String,
-    /// backlog: the size that asked for the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    /// manual, rerun: who.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PluginOfRun {
-    pub name: String,
-    pub version: Option<String>,
-    pub digest: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ProgressJson {
-    pub done: u64,
-    pub total: Option<u64>,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct ItemCounts {
-    pub pending: u64,
-    pub running: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub skipped: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CountsJson {
-    pub taken: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub left: Option<u64>,
-}
-
-impl From<Counts> for CountsJson {
-    fn from(Counts { taken, done, failed, left }: Counts) -> Self {
-        Self { taken, done, failed, left }
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SettledJson {
-    pub at: Timestamp,
-    pub by: String,
-    /// The run that ran it again; null: discarded.
-    pub rerun: Option<Id>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AttemptJson {
-    pub attempt: u32,
-    pub node: i64,
-    pub started_at: Timestamp,
-    pub ended_at: Option<Timestamp>,
-    pub outcome: String,
-    pub message: Option<String>,
-    pub delay_ms: Option<i64>,
-}
-
-/// The answer to everything that makes a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Started<R = RunJson> {
-    #[serde(flatten)]
-    pub run: R,
-    /// The job had all the unfinished runs it may have: this is one of them.
-    pub merged: bool,
-    /// The Idempotency-Key was seen before: this is its run.
-    pub repeated: bool,
-}
-
-/// A run's name alone, for `Prefer: return=minimal`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct RunId {
-    pub id: Id,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LogLine {
-    pub attempt: u32,
-    /// 1-based in its attempt; a gap is what was dropped.
-    pub number: u64,
-    pub at: Timestamp,
-    pub level: Level,
-    pub message: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LogJson {
-    #[serde(flatten)]
-    pub lines: List<LogLine>,
-    /// Lines over the limit of the last attempt, which nobody has.
-    pub dropped: u64,
-    /// The state of the run when it was read: final means that no line follows.
-    pub state: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -268,8 +122,6 @@ pub struct TenantJson {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsJson {
     pub running: u32,
-    pub starts_per_minute: u32,
-    pub waiting: u64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -339,14 +191,6 @@ pub struct PluginJson {
     pub pushed_by: String,
 }
 
-/// A body of `POST …/runs`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NewRunJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<Value>,
-}
-
 /// A body of `POST tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -412,9 +256,4 @@ pub struct ProblemJson {
     pub detail: String,
     #[serde(default)]
     pub errors: Vec<crate::error::Problem>,
-}
-
-/// An empty object, for what has no input.
-pub fn nothing() -> Value {
-    Value::Object(Map::new())
 }
