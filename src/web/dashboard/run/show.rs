@@ -94,7 +94,7 @@ pub async fn show(
         None => run.job.to_string(),
     };
     let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
-    let plugin = tx.plugin_by_digest(&digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
+    let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
         ("Overview", "/".to_owned()),
         (tenant.as_str(), format!("/t/{tenant}")),
