@@ -21,7 +21,7 @@ mod tenant;
 mod token;
 
 /// Bytes of a plugin's component, and of all files of one `apply`.
-const LARGE_LIMIT: usize = 32 * 1024 * 1024;
+pub const LARGE_LIMIT: usize = 32 * 1024 * 1024;
 /// Bytes of any other body: an input, a secret.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
