@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Global;
 use super::client::{self, Client};
 use super::job::started;
-use super::show::{Table, now, or_dash, passing, say, say_json, short, when};
+use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
 use super::stop::{Done, Stop, TIMED_OUT};
 use crate::web::api::shape::{Count, List, LogJson, RunJson};
 
@@ -215,7 +215,7 @@ fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json
         for line in &page.lines.items {
             if json {
                 // One object a line, so that a program can follow too.
-                say(serde_json::to_string(line)?)?;
+                say_raw(serde_json::to_string(line)?)?;
                 continue;
             }
             let level = serde_json::to_value(line.level)?;
@@ -225,7 +225,8 @@ fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json
                 line.at.rfc3339(),
                 line.attempt,
                 level.as_str().unwrap_or_default(),
-                line.message
+                // A second line must not look like a line of its own.
+                line.message.replace('\n', "\n    ")
             ))?;
         }
         if let Some(last) = page.lines.items.last() {
