@@ -147,7 +147,8 @@ fn show(run: &RunJson, json: bool) -> Done {
     let line = |name: &str, text: String| say(format_args!("{name:<9} {text}"));
     line("job", format!("{}/{}", run.tenant, run.job))?;
     let by = run.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-    line("trigger", format!("{}{by}, {}", run.trigger.kind, when(run.created_at, now)))?;
+    let size = run.trigger.size.map(|size| format!(" {size}")).unwrap_or_default();
+    line("trigger", format!("{}{size}{by}, {}", run.trigger.kind, when(run.created_at, now)))?;
     line("plugin", format!("{} {}", run.plugin.name, or_dash(run.plugin.version.as_ref())))?;
     line("spent", format!("{} of {} attempts, lost {}, deferred {}", run.failed, run.max_attempts, run.lost, run.snoozed))?;
     if let Some(progress) = &run.progress {
@@ -193,7 +194,8 @@ pub fn wait(client: &Client, run: &RunJson, timeout: Option<Duration>) -> Done<R
         }
         if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
             passing("");
-            return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still", run.tenant, run.id, run.page_state)));
+            let why = run.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still{why}", run.tenant, run.id, run.page_state)));
         }
         let progress =
             run.progress.as_ref().map(|p| format!(" {} of {} {}", p.done, or_dash(p.total), p.message)).unwrap_or_default();
