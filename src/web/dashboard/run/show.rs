@@ -100,8 +100,7 @@ pub async fn show(
         (tenant.as_str(), format!("/t/{tenant}")),
         (job.as_str(), format!("/t/{tenant}/jobs/{job}")),
     ];
-    let shell =
-        web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, id.short());
+    let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, id.short());
     let payload = tx.payload(owner.id, id).await?;
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
