@@ -56,7 +56,11 @@ impl fmt::Display for Spark {
         let now = self.levels.last().copied().flatten();
         let open = "viewBox=\"0 0 96 20\" preserveAspectRatio=\"none\" role=\"img\"";
         if peak == 0 {
-            return write!(f, "<svg class=\"spark flat\" {open} aria-label=\"No backlog in {}\"><path d=\"M0 19H96\"/></svg>", self.window);
+            return write!(
+                f,
+                "<svg class=\"spark flat\" {open} aria-label=\"No backlog in {}\"><path d=\"M0 19H96\"/></svg>",
+                self.window
+            );
         }
         let (line, area) = paths(&self.levels, peak, 96.0, (1.0, 19.0), 20.0)?;
         let said = now.map_or("not measured".into(), commas);
@@ -90,7 +94,13 @@ impl fmt::Display for Bars {
         let step = 96.0 / float(self.counts.len().max(1) as u64);
         for (at, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             let height = (19.0 * float(*count) / float(peak)).max(1.5);
-            write!(f, "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>", step * float(at as u64), 20.0 - height, step - 1.0)?;
+            write!(
+                f,
+                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
+                step * float(at as u64),
+                20.0 - height,
+                step - 1.0
+            )?;
         }
         f.write_str("</svg>")
     }
@@ -135,7 +145,13 @@ impl fmt::Display for LevelChart {
 impl HtmlSafe for LevelChart {}
 
 /// The line, and the area below it; gaps where nothing was measured.
-fn paths(levels: &[Option<u64>], top: u64, width: f64, (high, low): (f64, f64), floor: f64) -> Result<(String, String), fmt::Error> {
+fn paths(
+    levels: &[Option<u64>],
+    top: u64,
+    width: f64,
+    (high, low): (f64, f64),
+    floor: f64,
+) -> Result<(String, String), fmt::Error> {
     let step = width / float(levels.len().saturating_sub(1).max(1) as u64);
     let (mut line, mut area) = (String::new(), String::new());
     let mut from: Option<f64> = None;
@@ -230,7 +246,8 @@ mod tests {
         assert_eq!([1, 2, 3, 48_210, 50_001, 1_000_000].map(round_up), [1, 2, 5, 50_000, 100_000, 1_000_000]);
         assert_eq!([1, 500, 50_000, 2_000_000].map(short), ["1", "500", "50k", "2M"]);
         let window = Window::since(None, Timestamp(86_400_000));
-        let chart = LevelChart { levels: vec![Some(0)], window, lens: Lens { now: Timestamp(86_400_000), zone: Tz::UTC } }.to_string();
+        let chart =
+            LevelChart { levels: vec![Some(0)], window, lens: Lens { now: Timestamp(86_400_000), zone: Tz::UTC } }.to_string();
         assert!(chart.contains("<span>23:58</span>") && chart.contains("<span>now</span>"), "{chart}");
     }
 
