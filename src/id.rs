@@ -26,9 +26,10 @@ impl Id {
         Timestamp(self.0 >> (NODE_BITS + SEQUENCE_BITS))
     }
 
-    /// The last six letters, for tables and charts where the whole would not fit.
+    /// Six of its letters, for tables and charts where the whole would not fit: those of the time that differ between
+    /// neighbours. The first three are the same for six days, the last four are node and sequence.
     pub fn short(self) -> String {
-        self.to_string().split_off(LETTERS - 6)
+        self.to_string()[3..9].to_owned()
     }
 }
 
@@ -114,6 +115,15 @@ mod tests {
         }
         for wrong in ["", "short", "01KASV7Q2M4TU", "01KASV7Q2M4T99", "ZZZZZZZZZZZZZ"] {
             assert!(wrong.parse::<Id>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_short_form_differs_from_one_millisecond_to_the_next() {
+        let at = |ms: i64| Id(ms << 21 | 1 << 11).short();
+        assert_eq!(at(1_795_327_073_900).len(), 6);
+        for later in [1, 1_000, 86_400_000, 5 * 86_400_000] {
+            assert_ne!(at(1_795_327_073_900), at(1_795_327_073_900 + later), "{later} ms");
         }
     }
 

@@ -37,8 +37,10 @@ impl App {
         if password.len() < PASSWORD_MIN {
             return Err(Error::Invalid(vec![Problem::new("password", format!("at least {PASSWORD_MIN} characters"))]));
         }
-        if name.is_empty() || name.len() > 63 {
-            return Err(Error::Invalid(vec![Problem::new("name", "1 to 63 characters")]));
+        // Names stand in the audit, in logs and on terminals.
+        let plain = |letter: char| letter.is_alphanumeric() || "._-@".contains(letter);
+        if !(1..=63).contains(&name.chars().count()) || !name.chars().all(plain) {
+            return Err(Error::Invalid(vec![Problem::new("name", "1 to 63 letters, digits and . _ - @")]));
         }
         let hash = hash_password(password.to_owned()).await?;
         let now = self.now();

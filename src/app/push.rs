@@ -8,15 +8,25 @@ use crate::id::Id;
 use crate::plugin::{Described, EMBEDDED, catalog};
 use crate::store::plugin::SERVER;
 
+/// What a plugin is called by who pushes it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Called<'a> {
+    /// Whatever its `describe` says.
+    pub name: Option<&'a str>,
+    /// When its `describe` says none.
+    pub fallback: Option<&'a str>,
+    /// When its `describe` says none; `0.0.0` without.
+    pub version: Option<&'a str>,
+}
+
 impl App {
-    /// Adds a plugin for one tenant, or for everybody. The name is the one given, else the one its `describe` says; the
-    /// version is its `describe`'s, `0.0.0` without one. Answers the plugin, and whether it is new: the same bytes again
+    /// Adds a plugin for one tenant, or for everybody. Answers the plugin, and whether it is new: the same bytes again
     /// change nothing.
     ///
     /// # Errors
     /// `Invalid` for a file that is no plugin, with the reasons; `Conflict` for a version that stands with other bytes;
     /// `NotFound`, `Forbidden`.
-    pub async fn push(&self, name: Option<&str>, bytes: Vec<u8>, tenant: Option<&str>, who: &Who) -> Result<(Plugin, bool)> {
+    pub async fn push(&self, called: Called<'_>, bytes: Vec<u8>, tenant: Option<&str>, who: &Who) -> Result<(Plugin, bool)> {
         let owner = match tenant {
             Some(name) => {
                 let tenant = self.store.read().await?.need_tenant(name).await?.id;
@@ -29,12 +39,20 @@ impl App {
             }
         };
         let described = self.catalog.add(bytes.clone()).await?;
-        let name = match name.or_else(|| described.description.get("name")?.as_str()) {
-            Some(name) => name.to_owned(),
-            None => return Err(Error::invalid("name", "the plugin does not say its name; give one")),
+        let says = |key: &str| described.description.get(key).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
+        let Some(name) = called.name.or_else(|| says("name")).or(called.fallback).map(ToOwned::to_owned) else {
+            return Err(Error::invalid("name", "the plugin does not say its name; give one"));
         };
-        let version = described.version.clone();
-        self.keep(name, version, owner, described, bytes, who).await
+        // What a plugin says of itself stays true of its bytes; a version from outside is for those that say nothing.
+        let version = says("version").or(called.version);
+        let nameless = version.is_none();
+        let version = version.unwrap_or(&described.version).to_owned();
+        self.keep(name, version, owner, described, bytes, who).await.map_err(|wrong| match wrong {
+            Error::Conflict(why) if nameless => {
+                Error::Conflict(format!("{why}; give it a version: --version 0.1.1, or export describe"))
+            }
+            wrong => wrong,
+        })
     }
 
     /// Adds the plugins that came with this binary, for everybody, under `version+digest`: another build of the same
@@ -126,6 +144,10 @@ mod tests {
         EMBEDDED.iter().find(|plugin| plugin.name == "noop").unwrap().bytes.to_vec()
     }
 
+    fn named(name: &str) -> Called<'_> {
+        Called { name: Some(name), ..Called::default() }
+    }
+
     #[tokio::test]
     async fn what_is_no_plugin_is_refused_with_the_reason() {
         let place = Place::new().await;
@@ -133,24 +155,24 @@ mod tests {
             (b"MZ".to_vec(), "plugin: this is no WebAssembly file"),
             (b"\0asm\x01\0\0\0".to_vec(), "plugin: this is a core WebAssembly module"),
         ] {
-            let wrong = place.app.push(Some("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
+            let wrong = place.app.push(named("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
             assert!(wrong.contains(says), "{wrong}");
         }
-        let wrong = place.app.push(None, noop(), None, &Who::server()).await.unwrap_err().to_string();
+        let wrong = place.app.push(Called::default(), noop(), None, &Who::server()).await.unwrap_err().to_string();
         assert_eq!(wrong, "name: the plugin does not say its name; give one");
-        let wrong = place.app.push(Some("No op"), noop(), None, &Who::server()).await.unwrap_err().to_string();
+        let wrong = place.app.push(named("No op"), noop(), None, &Who::server()).await.unwrap_err().to_string();
         assert!(wrong.starts_with("name: \"No op\" is no plugin name"), "{wrong}");
     }
 
     #[tokio::test]
     async fn the_same_bytes_again_are_nothing_new_and_versions_do_not_change() {
         let place = Place::new().await;
-        let (plugin, new) = place.app.push(Some("nothing"), noop(), None, &Who::server()).await.unwrap();
+        let (plugin, new) = place.app.push(named("nothing"), noop(), None, &Who::server()).await.unwrap();
         assert!(new && plugin.digest == catalog::digest(&noop()) && !plugin.measures());
         assert_eq!(plugin.version.split('.').count(), 3);
-        assert!(!place.app.push(Some("nothing"), noop(), None, &Who::server()).await.unwrap().1);
+        assert!(!place.app.push(named("nothing"), noop(), None, &Who::server()).await.unwrap().1);
         // The place has a noop of this version, with other bytes.
-        let wrong = place.app.push(Some("noop"), noop(), None, &Who::server()).await.unwrap_err();
+        let wrong = place.app.push(named("noop"), noop(), None, &Who::server()).await.unwrap_err();
         assert!(matches!(&wrong, Error::Conflict(why) if why.contains("versions do not change")), "{wrong}");
     }
 

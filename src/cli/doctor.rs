@@ -9,7 +9,9 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::serve::runtime;
-use crate::clock::{Clock, SystemClock};
+use super::show::{say, say_json};
+use super::stop::Done;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::domain::attempt::Outcome;
 use crate::domain::grant::{Ceiling, Grant};
@@ -17,7 +19,7 @@ use crate::domain::health::words;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::{self, EMBEDDED, Executor, Journal, Sandbox, Work, catalog};
-use crate::store::Store;
+use crate::store::{Inspected, Store};
 
 /// Below this a day of a busy server may not fit; below a tenth of it nothing does.
 const FREE: u64 = 1024 * 1024 * 1024;
@@ -32,22 +34,25 @@ struct Check {
 }
 
 /// Prints a line a check; answers whether all are good.
-pub fn run(settings: &Settings, json: bool) -> anyhow::Result<bool> {
+pub fn run(settings: &Settings, json: bool) -> Done<bool> {
     let checks = runtime()?.block_on(async {
         let mut checks =
             vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
         let database = settings.database();
-        checks.push(check("database", database_answers(&database).await));
-        checks.push(check("clock", clock(&database).await));
+        // Once: looking reads the whole file.
+        let found = if database.exists() { Some(Store::inspect(&database).await) } else { None };
+        let newest = found.as_ref().and_then(|found| Some(found.as_ref().ok()?.newest));
+        checks.push(check("database", database_answers(&database, found)));
+        checks.push(check("clock", clock(newest)));
         checks.push(check("engine", engine(settings).await));
         checks
     });
     let well = checks.iter().all(|check| check.ok);
     if json {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({"ok": well, "checks": checks}))?);
+        say_json(&serde_json::json!({"ok": well, "checks": checks}))?;
     } else {
         for Check { name, ok, detail } in &checks {
-            println!("{}  {name:<12} {detail}", if *ok { "ok " } else { "BAD" });
+            say(format_args!("{}  {name:<12} {detail}", if *ok { "ok " } else { "BAD" }))?;
         }
     }
     Ok(well)
@@ -90,11 +95,11 @@ fn free_space(dir: &Path) -> Result<String> {
     Ok(text)
 }
 
-async fn database_answers(file: &Path) -> Result<String> {
-    if !file.exists() {
+fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<String> {
+    let Some(found) = found else {
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
-    }
-    let found = Store::inspect(file).await?;
+    };
+    let found = found?;
     Ok(format!(
         "{} is sound: {}, {} of it not yet merged (WAL)",
         file.display(),
@@ -104,17 +109,14 @@ async fn database_answers(file: &Path) -> Result<String> {
 }
 
 /// A clock that went back behind what was written makes times on pages wrong; ids keep their order.
-async fn clock(file: &Path) -> Result<String> {
+fn clock(newest: Option<Timestamp>) -> Result<String> {
     let now = SystemClock.now();
-    if file.exists() {
-        let newest = Store::inspect(file).await?.newest;
-        if newest > now.plus(Duration::from_secs(60)) {
-            let behind = words(newest.since(now));
-            return Err(Error::Unavailable(format!(
-                "it is {} now, {behind} before what was written last: set the clock",
-                now.rfc3339()
-            )));
-        }
+    if let Some(newest) = newest.filter(|newest| *newest > now.plus(Duration::from_secs(60))) {
+        let behind = words(newest.since(now));
+        return Err(Error::Unavailable(format!(
+            "it is {} now, {behind} before what was written last: set the clock",
+            now.rfc3339()
+        )));
     }
     Ok(now.rfc3339())
 }

@@ -87,12 +87,14 @@ fn list(client: &Client, tenant: Option<&str>, json: bool) -> Done {
     let mut table = Table::new(&["job", "health", "plugin", "next", "why"]);
     for job in jobs {
         let plugin = format!("{} {}", job.plugin.name, or_dash(job.plugin.version));
+        // A pause goes over whatever the watchdog says.
+        let why = job.paused_at.and(job.paused_by).map_or(job.why, |by| format!("paused by {by}"));
         table.row(vec![
             format!("{}/{}", job.tenant, job.name),
             job.health,
             plugin,
             when_some(job.next_due_at, now),
-            short(&job.why, 80),
+            short(&why, 80),
         ]);
     }
     table.print("no jobs: windlass apply FILE makes them")

@@ -1,6 +1,6 @@
 //! `windlass plugin …`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -8,7 +8,9 @@ use super::Global;
 use super::client::{self, Client};
 use super::show::{Table, now, say, say_json, short, when};
 use super::stop::{Done, Stop, WRONG};
-use crate::domain::plugin::is_name;
+use crate::domain::plugin::{PluginRef, Want, is_name};
+use crate::span::Size;
+use crate::web::api::LARGE_LIMIT;
 use crate::web::api::shape::{List, PluginJson, Pushed};
 
 #[derive(Subcommand)]
@@ -18,9 +20,12 @@ pub enum Command {
     Push {
         /// A WebAssembly component
         file: PathBuf,
-        /// What the component calls itself, when absent
+        /// What the component calls itself, else the file's name, when absent
         #[arg(long)]
         name: Option<String>,
+        /// X.Y.Z, for a component that does not say its own
+        #[arg(long)]
+        version: Option<String>,
         /// For everybody, when absent
         #[arg(long)]
         tenant: Option<String>,
@@ -31,22 +36,10 @@ pub fn run(command: Command, global: &Global) -> Done {
     let client = Client::open(global)?;
     match command {
         Command::List => list(&client.get("plugins")?, global.json),
-        Command::Push { file, name, tenant } => {
-            let bytes = std::fs::read(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?;
-            let mut query = Vec::new();
-            if let Some(name) = name {
-                if !is_name(&name) {
-                    return Err(Stop::new(
-                        WRONG,
-                        format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter"),
-                    ));
-                }
-                query.push(format!("name={name}"));
-            }
-            if let Some(tenant) = tenant {
-                query.push(format!("tenant={}", client::tenant(&tenant)?));
-            }
-            let pushed: Pushed = client.post_bytes(&format!("plugins?{}", query.join("&")), &bytes, "application/wasm")?;
+        Command::Push { file, name, version, tenant } => {
+            let bytes = component(&file)?;
+            let query = query(&file, name, version, tenant)?;
+            let pushed: Pushed = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm")?;
             if global.json {
                 return say_json(&pushed);
             }
@@ -55,6 +48,46 @@ pub fn run(command: Command, global: &Global) -> Done {
             say(format_args!("{how}  {} {} ({})", plugin.name, plugin.version, plugin.digest))
         }
     }
+}
+
+/// The file's bytes; one that the server would refuse for its size is not sent.
+fn component(file: &Path) -> Done<Vec<u8>> {
+    let wrong = |wrong: std::io::Error| Stop::new(WRONG, format!("{}: {wrong}", file.display()));
+    let bytes = std::fs::metadata(file).map_err(wrong)?.len();
+    if bytes > LARGE_LIMIT as u64 {
+        let why = format!("{}: {} is more than a plugin may have, {}", file.display(), Size(bytes), Size(LARGE_LIMIT as u64));
+        return Err(Stop::new(WRONG, why));
+    }
+    std::fs::read(file).map_err(wrong)
+}
+
+/// What the component is called and whose it is; only what needs no encoding comes in.
+fn query(file: &Path, name: Option<String>, version: Option<String>, tenant: Option<String>) -> Done<String> {
+    let mut query = Vec::new();
+    match name {
+        Some(name) if is_name(&name) => query.push(format!("name={name}")),
+        Some(name) => {
+            let why = format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter");
+            return Err(Stop::new(WRONG, why));
+        }
+        // Cargo writes my-plugin to my_plugin.wasm.
+        None => {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-").to_lowercase();
+            query.extend(Some(stem).filter(|stem| is_name(stem)).map(|stem| format!("fallback={stem}")));
+        }
+    }
+    if let Some(version) = version {
+        let exact = format!("x@{version}").parse::<PluginRef>().is_ok_and(|plugin| matches!(plugin.want, Want::Exactly(_)));
+        let plain = version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
+        if !(exact && plain) {
+            return Err(Stop::new(WRONG, format!("{version:?} is no version: write one such as 1.4.2")));
+        }
+        query.push(format!("version={version}"));
+    }
+    if let Some(tenant) = tenant {
+        query.push(format!("tenant={}", client::tenant(&tenant)?));
+    }
+    Ok(query.join("&"))
 }
 
 fn list(list: &List<PluginJson>, json: bool) -> Done {

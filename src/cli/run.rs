@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Global;
 use super::client::{self, Client};
 use super::job::started;
-use super::show::{Table, now, or_dash, passing, say, say_json, short, when};
+use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
 use super::stop::{Done, Stop, TIMED_OUT};
 use crate::web::api::shape::{Count, List, LogJson, RunJson};
 
@@ -147,7 +147,8 @@ fn show(run: &RunJson, json: bool) -> Done {
     let line = |name: &str, text: String| say(format_args!("{name:<9} {text}"));
     line("job", format!("{}/{}", run.tenant, run.job))?;
     let by = run.trigger.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-    line("trigger", format!("{}{by}, {}", run.trigger.kind, when(run.created_at, now)))?;
+    let size = run.trigger.size.map(|size| format!(" {size}")).unwrap_or_default();
+    line("trigger", format!("{}{size}{by}, {}", run.trigger.kind, when(run.created_at, now)))?;
     line("plugin", format!("{} {}", run.plugin.name, or_dash(run.plugin.version.as_ref())))?;
     line("spent", format!("{} of {} attempts, lost {}, deferred {}", run.failed, run.max_attempts, run.lost, run.snoozed))?;
     if let Some(progress) = &run.progress {
@@ -193,7 +194,8 @@ pub fn wait(client: &Client, run: &RunJson, timeout: Option<Duration>) -> Done<R
         }
         if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
             passing("");
-            return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still", run.tenant, run.id, run.page_state)));
+            let why = run.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(Stop::new(TIMED_OUT, format!("{}/{} is {} still{why}", run.tenant, run.id, run.page_state)));
         }
         let progress =
             run.progress.as_ref().map(|p| format!(" {} of {} {}", p.done, or_dash(p.total), p.message)).unwrap_or_default();
@@ -215,7 +217,7 @@ fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json
         for line in &page.lines.items {
             if json {
                 // One object a line, so that a program can follow too.
-                say(serde_json::to_string(line)?)?;
+                say_raw(serde_json::to_string(line)?)?;
                 continue;
             }
             let level = serde_json::to_value(line.level)?;
@@ -225,7 +227,8 @@ fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json
                 line.at.rfc3339(),
                 line.attempt,
                 level.as_str().unwrap_or_default(),
-                line.message
+                // A second line must not look like a line of its own.
+                line.message.replace('\n', "\n    ")
             ))?;
         }
         if let Some(last) = page.lines.items.last() {

@@ -134,7 +134,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let server = Server::start(settings).await?;
         if let Some(code) = &server.setup_code {
-            tracing::info!("nobody can log in yet: open {} and set a password with the code {code}", server.url());
+            // Apart from the log, whose filter must not lock people out. A closed stderr is no reason to stop.
+            let _ = writeln!(
+                std::io::stderr(),
+                "nobody can log in yet: open {} and set a password with the code {code}",
+                server.url()
+            );
         }
         stop_signal().await?;
         tracing::info!("stopping: running work has {} s to end", crate::runner::DRAIN_GRACE.as_secs());

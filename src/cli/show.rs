@@ -1,5 +1,6 @@
 //! What people read: aligned tables, relative times.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -10,15 +11,37 @@ use super::stop::Done;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::domain::health::words;
 
-/// One line, or several, to stdout.
+/// One line, or several, to stdout, made harmless.
 pub fn say(text: impl Display) -> Done {
-    writeln!(std::io::stdout().lock(), "{text}")?;
-    Ok(())
+    say_raw(harmless(&text.to_string()))
 }
 
 /// The server's answer, for programs.
 pub fn say_json(value: &impl Serialize) -> Done {
-    say(serde_json::to_string_pretty(value)?)
+    say_raw(serde_json::to_string_pretty(value)?)
+}
+
+/// As it is: JSON, which escapes by itself, and what a shell takes.
+pub fn say_raw(text: impl Display) -> Done {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Texts come from guests and targets: what would steer a terminal, or turn the order of letters round, is shown
+/// instead of sent. Line ends and tabs stay.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |letter: char| {
+        (letter.is_control() && !matches!(letter, '\n' | '\t'))
+            || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(harms) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if harms(letter) { shown.extend(letter.escape_unicode()) } else { shown.push(letter) }
+    }
+    Cow::Owned(shown)
 }
 
 /// A line that the next one writes over; nothing where nobody looks.
@@ -26,7 +49,7 @@ pub fn passing(text: &str) {
     let mut err = std::io::stderr().lock();
     if err.is_terminal() {
         // Progress that cannot be shown is no reason to stop.
-        let _ = write!(err, "\r\x1b[K{text}");
+        let _ = write!(err, "\r\x1b[K{}", harmless(text));
         let _ = err.flush();
     }
 }
@@ -75,8 +98,9 @@ impl Table {
         Self { heads: heads.to_vec(), rows: Vec::new() }
     }
 
+    /// Harmless before widths are counted.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| harmless(cell).into_owned()).collect());
     }
 
     /// Says it, or that there is nothing.
@@ -109,6 +133,13 @@ mod tests {
         table.row(vec!["alpha".into(), "7".into(), "größer".into()]);
         table.row(vec!["b".into(), "1200".into(), String::new()]);
         assert_eq!(table.text(), "NAME   JOBS  WHY\nalpha     7  größer\nb      1200");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_shown() {
+        assert_eq!(harmless("größer\t1\n2"), "größer\t1\n2");
+        assert_eq!(harmless("\u{1b}[2Jgone\r\u{9b}1m"), "\\u{1b}[2Jgone\\u{d}\\u{9b}1m");
+        assert_eq!(harmless("abc\u{202e}fed\u{2066}"), "abc\\u{202e}fed\\u{2066}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use super::show::harmless;
 use crate::error::Error;
 
 /// It ran, and the answer is bad: a run dead, a check failed.
@@ -40,7 +41,7 @@ impl Stop {
     /// Says it, one problem a line.
     pub fn exit(&self) -> ExitCode {
         for line in &self.lines {
-            eprintln!("{line}");
+            eprintln!("{}", harmless(line));
         }
         ExitCode::from(self.code)
     }

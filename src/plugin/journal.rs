@@ -1,5 +1,6 @@
 //! What a running guest leaves behind: log lines, progress, HTTP calls. The guest writes, the runner takes and stores.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use crate::domain::log::{Call, Level, Line};
@@ -28,6 +29,7 @@ struct Kept {
     reports: u64,
     calls: Vec<Call>,
     calls_seen: u64,
+    secrets: BTreeSet<String>,
 }
 
 /// What has gathered since the last time.
@@ -72,6 +74,16 @@ impl Journal {
         if kept.calls_seen <= CALLS_LIMIT {
             kept.calls.push(call);
         }
+    }
+
+    /// A secret was used.
+    pub fn secret(&self, name: &str) {
+        self.lock().secrets.insert(name.to_owned());
+    }
+
+    /// Secrets used since the last time.
+    pub fn take_secrets(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.lock().secrets)
     }
 
     /// Whether nothing has gathered since the last time it was taken.

@@ -1,6 +1,6 @@
 //! The runs this node executes now: their journals, and how to stop them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,6 +91,8 @@ impl Live {
 #[derive(Default)]
 pub struct LiveRuns {
     runs: Mutex<HashMap<Id, Arc<Live>>>,
+    /// Secrets (tenant, name) used by runs that ended since the scribe last looked.
+    used: Mutex<BTreeSet<(Id, String)>>,
     draining: AtomicBool,
 }
 
@@ -100,7 +102,17 @@ impl LiveRuns {
     }
 
     pub fn remove(&self, run: Id) {
-        lock(&self.runs).remove(&run);
+        if let Some(live) = lock(&self.runs).remove(&run) {
+            let used = live.journal.take_secrets();
+            if !used.is_empty() {
+                lock(&self.used).extend(used.into_iter().map(|name| (live.run.tenant, name)));
+            }
+        }
+    }
+
+    /// Secrets (tenant, name) used by ended runs since the last time.
+    pub fn take_used(&self) -> BTreeSet<(Id, String)> {
+        std::mem::take(&mut lock(&self.used))
     }
 
     pub fn get(&self, run: Id) -> Option<Arc<Live>> {

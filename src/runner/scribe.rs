@@ -10,7 +10,8 @@ use crate::error::Result;
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
-    if context.live.all().iter().all(|live| live.journal.is_empty()) {
+    let used = context.live.take_used();
+    if used.is_empty() && context.live.all().iter().all(|live| live.journal.is_empty()) {
         return Ok(EVERY);
     }
     // The writer first: what is taken from a journal is written before any later end of its run is recorded.
@@ -23,6 +24,10 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     }
     tx.append_logs(&logs).await?;
     tx.put_progress(&progress).await?;
+    let now = context.clock.now();
+    for (tenant, name) in used {
+        tx.secret_used(tenant, &name, now).await?;
+    }
     tx.commit().await?;
     Ok(EVERY)
 }

@@ -40,7 +40,6 @@ static OF_JOB: Sql = Sql::new(
 static ALL: Sql = Sql::new(
     "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at FROM probe",
 );
-static SOON: Sql = Sql::new("UPDATE probe SET next_at = $1 WHERE job = $2 AND next_at > $1");
 static SAMPLE: Sql = Sql::new(
     "INSERT INTO backlog_sample (job, at, tenant, size, age_ms, error) VALUES {6} ON CONFLICT (job, at) DO UPDATE SET size = excluded.size, \
      age_ms = excluded.age_ms, error = excluded.error",
@@ -90,12 +89,6 @@ impl Tx {
 
     pub async fn probes(&mut self) -> Result<Vec<Probe>> {
         self.rows(&ALL, args![]).await?.iter().map(probe).collect()
-    }
-
-    /// Has the job's probes measured by `at`: a run has just ended, so what stood before is old.
-    pub async fn probe_soon(&mut self, job: Id, at: Timestamp) -> Result<()> {
-        self.exec(&SOON, args![at, job]).await?;
-        Ok(())
     }
 
     pub async fn put_sample(&mut self, tenant: Id, job: Id, sample: &Sample) -> Result<()> {

@@ -16,7 +16,7 @@ static NAMED: Sql = Sql::new(
     "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin WHERE name = $1 AND tenant IN (0, $2)",
 );
 static BY_DIGEST: Sql = Sql::new(
-    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin WHERE digest = $1 LIMIT 1",
+    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin WHERE digest = $1 AND tenant IN (0, $2) ORDER BY tenant DESC LIMIT 1",
 );
 static PUT: Sql = Sql::new(
     "INSERT INTO plugin (digest, tenant, name, version, exports, imports, description, bytes, state, pushed_at, pushed_by) \
@@ -43,8 +43,9 @@ impl Tx {
         Ok(fitting.pop())
     }
 
-    pub async fn plugin_by_digest(&mut self, digest: &str) -> Result<Option<Plugin>> {
-        self.row(&BY_DIGEST, args![digest]).await?.as_ref().map(plugin).transpose()
+    /// What a tenant calls the plugin with this digest; another tenant's name for it is not told.
+    pub async fn plugin_by_digest(&mut self, tenant: Id, digest: &str) -> Result<Option<Plugin>> {
+        self.row(&BY_DIGEST, args![digest, tenant]).await?.as_ref().map(plugin).transpose()
     }
 
     /// Adds a plugin. Versions do not change.

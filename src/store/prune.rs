@@ -1,11 +1,15 @@
 //! What grows is cut: history and what hangs on it, samples, occurrences. Unfinished work is never touched.
 
+use std::time::Duration;
+
 use super::sql::{Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::Id;
 
+/// How long it is known who did what, and how much ran in which hour.
+const YEAR: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Runs a chunk: the writer waits while one is cut.
 pub const CHUNK: u32 = 1_000;
 
@@ -25,6 +29,8 @@ static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
 static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
 static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
+static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE at < $1");
+static CUT_HOURS: Sql = Sql::new("DELETE FROM tally_hour WHERE hour < $1");
 static CUT_DEDUPE: Sql = Sql::new("DELETE FROM dedupe WHERE expires_at < $1");
 static ANALYZE: Sql = Sql::new("ANALYZE");
 
@@ -59,6 +65,9 @@ impl Tx {
     pub async fn prune_expired(&mut self, now: Timestamp) -> Result<()> {
         self.exec(&CUT_SESSIONS, args![now]).await?;
         self.exec(&CUT_DEDUPE, args![now]).await?;
+        let year = now.minus(YEAR);
+        self.exec(&CUT_AUDIT, args![year]).await?;
+        self.exec(&CUT_HOURS, args![year.minute() / 60]).await?;
         Ok(())
     }
 

@@ -10,10 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Web;
+use super::api;
 use super::dashboard::shell::{Place, Shell};
 use super::layers::RequestId;
-use super::session::Session;
+use super::session::{FORM_LIMIT, STALE_FORM, Session};
 use crate::error::{Error, Problem};
+use crate::span::Size;
 
 /// What may be said of an error; it travels in the answer's extensions to [`render`].
 #[derive(Debug, Clone)]
@@ -63,11 +65,19 @@ impl Shown {
         Self { status, title, detail: detail.to_owned(), problems: Vec::new(), cause: None }
     }
 
+    fn too_large(path: &str) -> Self {
+        let limit = path.strip_prefix("/api/v1").map_or(FORM_LIMIT, api::limit_of);
+        let detail = format!("What was sent is larger than this address takes: {} at most.", Size(limit as u64));
+        Self { detail, ..Self::of(StatusCode::PAYLOAD_TOO_LARGE) }
+    }
+
     fn advice(&self) -> &'static str {
         match self.status {
             StatusCode::NOT_FOUND => {
                 "It may have been deleted: runs are kept 7 days. If a colleague sent you the address, ask for access to its tenant."
             }
+            // No role would help.
+            StatusCode::FORBIDDEN if self.detail == STALE_FORM => "Nothing was changed.",
             StatusCode::FORBIDDEN => "An admin can give you the role it needs.",
             StatusCode::UNAUTHORIZED => "Your login has ended, or there was none.",
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => "Nothing was changed.",
@@ -123,6 +133,7 @@ pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Res
         Some(shown) => shown,
         // A page that answers a wrong form shows itself.
         None if is_finished(response.headers()) => return response,
+        None if status == StatusCode::PAYLOAD_TOO_LARGE => Shown::too_large(&path),
         None => Shown::of(status),
     };
     if let Some(cause) = &shown.cause {

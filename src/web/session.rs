@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 /// Bytes of a form; none of ours has more than a few lines.
 pub const FORM_LIMIT: usize = 64 * 1024;
 
+/// Said of a form that is not this session's own.
+pub const STALE_FORM: &str = "the form is old or came from another site: reload the page and try again";
+
 /// A logged-in person, on a request.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -65,7 +68,7 @@ pub async fn of(web: &Web, headers: &HeaderMap) -> Result<Option<Session>> {
 async fn let_in(web: &Web, request: Request) -> Result<Pass> {
     let Some(session) = of(web, request.headers()).await? else {
         // A fragment cannot show a login form: its page asks again as a whole.
-        if request.headers().contains_key(&FRAGMENT) || request.method() != Method::GET {
+        if request.headers().contains_key(&FRAGMENT) || !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Error::Unauthorized("you are logged out: log in again".into()));
         }
         let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
@@ -83,8 +86,7 @@ async fn let_in(web: &Web, request: Request) -> Result<Pass> {
 /// Refuses what another site's page sent. Browsers say so themselves; what is no browser has no cookie to misuse.
 pub fn same_site(headers: &HeaderMap) -> Result<()> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let refused =
-        || Error::Forbidden("this form was sent from another site: open the page here and press the button again".into());
+    let refused = || Error::Forbidden(STALE_FORM.into());
     match text("sec-fetch-site") {
         Some("same-origin" | "none") => return Ok(()),
         Some(_) => return Err(refused()),
@@ -104,7 +106,7 @@ async fn with_token(request: Request, csrf: &str) -> Result<Request> {
         .map_err(|_| Error::invalid("", format!("the form is larger than {FORM_LIMIT} bytes")))?;
     let sent = form_value(&body, "csrf").unwrap_or_default();
     if !bool::from(sent.as_bytes().ct_eq(csrf.as_bytes())) {
-        return Err(Error::Forbidden("the form is from another login: reload the page and press the button again".into()));
+        return Err(Error::Forbidden(STALE_FORM.into()));
     }
     Ok(Request::from_parts(parts, Body::from(body)))
 }

@@ -170,6 +170,15 @@ impl Chrome {
         url.strip_prefix(&self.base).unwrap_or(&url).to_owned()
     }
 
+    /// Waits until a button or link has led there: a form that was sent may still be on its way.
+    pub async fn arrives(&self, path: &str) {
+        let began = Instant::now();
+        while self.path().await != path {
+            assert!(began.elapsed() < PATIENCE, "{} instead of {path}", self.path().await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Runs in the page; works with its scripts off, too.
     pub async fn js(&self, script: &str) -> Value {
         self.client.execute(script, vec![]).await.unwrap_or_else(|wrong| panic!("{script}: {wrong}"))

@@ -18,7 +18,7 @@ async fn a_newcomer_sees_backlogs_fall_and_mends_the_one_failure() {
         chrome.go("/t/birch").await;
         assert_eq!(chrome.path().await, "/login?to=%2Ft%2Fbirch");
         demo.log_in(chrome).await;
-        assert_eq!(chrome.path().await, "/t/birch");
+        chrome.arrives("/t/birch").await;
         overview(chrome).await;
         let dead = look_at_the_failure(chrome).await;
         looks::everywhere(chrome, &dead).await;
@@ -55,6 +55,10 @@ async fn overview(chrome: &Chrome) {
     chrome.wait("dogwood recovers", DRAINED, &format!("{} && {} === 0", health("dogwood", "ok"), size("dogwood"))).await;
     chrome.wait("birch is drained", DRAINED, &format!("{} === 0", size("birch"))).await;
     chrome.reads("#needs", "none runnable").await;
+    chrome
+        .wait("the tabs count with them", DRAINED, "/Needs a person\\s*1/.test(document.querySelector('#tabs').innerText)")
+        .await;
+    chrome.wait("the tabs count with them", DRAINED, "/OK\\s*3/.test(document.querySelector('#tabs').innerText)").await;
     assert_eq!(chrome.js("return window.mark").await, json!("not reloaded"));
     chrome.is_sound().await;
 }
@@ -66,9 +70,9 @@ async fn look_at_the_failure(chrome: &Chrome) -> String {
     assert_eq!(chrome.count("#causes .group").await, 1);
     chrome.reads("#causes h2", "ffmpeg: /srv/wiki/images/Intro.webm").await;
     chrome.press("Look at the last").await;
+    chrome.reads("h1", "dead").await;
     let run = chrome.path().await;
     assert!(run.starts_with("/t/cedar/runs/"), "{run}");
-    chrome.reads("h1", "dead").await;
     chrome.reads("#verdict", "No such file or directory").await;
     chrome.reads("#attempts", "failed").await;
     chrome.reads("#attempts", "/w/index.php").await;

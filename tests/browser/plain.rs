@@ -13,6 +13,7 @@ async fn everything_works_without_javascript() {
     story("plain", &demo.url, Script::Off, async |chrome| {
         chrome.go("/").await;
         demo.log_in(chrome).await;
+        chrome.arrives("/").await;
         assert_eq!(chrome.count("html.js").await, 0, "scripts are off");
         assert_eq!(chrome.count("#tenants tbody tr").await, 4);
         let shown = "return [...document.querySelectorAll('.js-only')].filter(one => one.checkVisibility()).length";
@@ -42,7 +43,7 @@ async fn everything_works_without_javascript() {
 
         chrome.click("[popovertarget=menu]").await;
         chrome.press("Log out").await;
-        assert_eq!(chrome.path().await, "/login");
+        chrome.arrives("/login").await;
         chrome.is_sound().await;
     })
     .await;

@@ -14,6 +14,7 @@ async fn screenshots() {
     story("screenshots", &demo.url, Script::On, async |chrome| {
         chrome.go("/").await;
         demo.log_in(chrome).await;
+        chrome.arrives("/").await;
         // Everything is in motion: cedar is stuck, dogwood's wiki is back, birch still has much to do.
         chrome
             .wait(

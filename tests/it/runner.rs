@@ -282,6 +282,22 @@ async fn t14_missed_times_are_rows_and_the_last_is_made_up_for() {
 }
 
 #[tokio::test]
+async fn t14_after_a_long_downtime_it_is_the_last_time_that_is_made_up_for() {
+    let world = World::new().await;
+    let triggers = json!([{"schedule": "*/5 * * * *", "catch_up": "last", "start_deadline": "2h"}]);
+    let job = world.job("j", json!({"triggers": triggers})).await;
+    world.clock.advance(Duration::from_secs(12 * 3600 + 200));
+    let runner = world.start().await;
+    let last = world
+        .until("an occurrence", Duration::ZERO, async || {
+            world.store.read().await.unwrap().occurrences_of(job.id, 1).await.unwrap().pop()
+        })
+        .await;
+    assert_eq!((last.1.as_str(), last.0), ("late", crate::world::TEN.plus(Duration::from_secs(12 * 3600))));
+    runner.drain().await;
+}
+
+#[tokio::test]
 async fn w7_a_backlog_that_cannot_be_taken_is_stuck_and_is_left_alone() {
     let world = World::new().await;
     let job = world.job("drain", json!({"triggers": [{"backlog": {"probe": "plugin", "every": "15s"}}]})).await;

@@ -254,3 +254,51 @@ async fn pruning_cuts_what_ended_long_ago_and_nothing_else() {
     assert!(tx.run(job.tenant, waiting).await.unwrap().is_some());
     assert!(tx.run(job.tenant, fresh).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_request_that_goes_away_does_not_close_the_store() {
+    let world = World::new().await;
+    let job = world.job("j", json!({"max_live": 0})).await;
+    for n in 0..300_u64 {
+        let store = world.store.clone();
+        let asking = tokio::spawn(async move {
+            let _tx = store.begin().await;
+        });
+        if n % 3 > 0 {
+            tokio::time::sleep(Duration::from_micros(n * 7 % 400)).await;
+        }
+        asking.abort();
+    }
+    assert!(matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_gets_no_other_attempt() {
+    let world = World::new().await;
+    let job = world.job("j", json!({})).await;
+    let id = world.enqueue(&job).await;
+    let claimed = claim(&world, job.id, 1).await;
+    let mut tx = world.store.begin().await.unwrap();
+    tx.cancel(job.tenant, id, "ann", TEN).await.unwrap();
+    tx.commit().await.unwrap();
+    let again = Decision::Again { due_at: TEN, delay: Duration::ZERO, why: "503".into(), spent: Budget::Failed };
+    world.store.record(vec![finished(&claimed[0], again)]).await.unwrap();
+    let run = world.run(id).await;
+    assert_eq!((run.state.word(), run.message.as_deref()), ("cancelled", Some("cancelled by ann")));
+    assert!(
+        matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))),
+        "its slot is free"
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_server_leaves_one_file_that_is_whole() {
+    let world = World::new().await;
+    let job = world.job("j", json!({})).await;
+    let id = world.enqueue(&job).await;
+    world.store.close().await;
+    let copy = world.dir.path().join("copy.db");
+    std::fs::copy(world.store.path(), &copy).unwrap();
+    let store = windlass::store::Store::open(&copy, std::sync::Arc::new(world.clock.clone())).await.unwrap();
+    assert!(store.read().await.unwrap().run(job.tenant, id).await.unwrap().is_some());
+}

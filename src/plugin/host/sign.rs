@@ -46,6 +46,7 @@ fn sign(context: &Context, name: &str, algorithm: &str, bytes: &[u8]) -> Result<
     };
     let signed =
         if algorithm == "hmac-sha1" { mac::<Hmac<Sha1>>(&secret.0, bytes) } else { mac::<Hmac<Sha256>>(&secret.0, bytes) };
+    context.journal.secret(name);
     signed.ok_or_else(|| refusal("no-such-secret", format!("the secret {name:?} cannot be used as a key")))
 }
 

@@ -65,7 +65,7 @@ async fn shape(
     times: usize,
     now: Timestamp,
 ) -> Result<JobJson> {
-    let version = tx.plugin_by_digest(&job.digest).await?.map(|plugin| plugin.version);
+    let version = tx.plugin_by_digest(job.tenant, &job.digest).await?.map(|plugin| plugin.version);
     let triggers = job.spec.triggers.iter().map(|spec| trigger(spec, tenant, job, times, now)).collect::<Result<Vec<_>>>()?;
     Ok(JobJson {
         tenant: tenant.name.clone(),

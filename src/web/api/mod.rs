@@ -21,9 +21,14 @@ mod tenant;
 mod token;
 
 /// Bytes of a plugin's component, and of all files of one `apply`.
-const LARGE_LIMIT: usize = 32 * 1024 * 1024;
+pub const LARGE_LIMIT: usize = 32 * 1024 * 1024;
 /// Bytes of any other body: an input, a secret.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Bytes of a body to this address, below `/api/v1`.
+pub fn limit_of(path: &str) -> usize {
+    if matches!(path, "/plugins" | "/apply") { LARGE_LIMIT } else { BODY_LIMIT }
+}
 
 /// All of `/api/v1`, for the server to merge.
 pub fn router(app: App) -> Router {

@@ -11,6 +11,7 @@ use super::extract::{Asked, Caller, Raw};
 use super::read;
 use super::shape::{List, PluginJson, Pushed};
 use crate::app::App;
+use crate::app::push::Called;
 use crate::domain::plugin::Plugin;
 use crate::error::Result;
 use crate::id::Id;
@@ -32,6 +33,10 @@ pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<Li
 #[serde(deny_unknown_fields)]
 pub struct For {
     name: Option<String>,
+    /// Its name when it says none itself: the command line sends the file's.
+    fallback: Option<String>,
+    /// Its version when it says none itself.
+    version: Option<String>,
     tenant: Option<String>,
 }
 
@@ -45,7 +50,8 @@ pub async fn push(
     if let Some(tenant) = &to.tenant {
         read::within(&app, &who, tenant).await?;
     }
-    let (plugin, new) = app.push(to.name.as_deref(), bytes.into(), to.tenant.as_deref(), &who).await?;
+    let called = Called { name: to.name.as_deref(), fallback: to.fallback.as_deref(), version: to.version.as_deref() };
+    let (plugin, new) = app.push(called, bytes.into(), to.tenant.as_deref(), &who).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Pushed { plugin: shape(plugin, to.tenant), new })))
 }

@@ -93,7 +93,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
         };
         let facts = Facts {
             tenant: &tenant.name,
-            plugin: plugin(tx, &mut versions, &revision).await?,
+            plugin: plugin(tx, run.tenant, &mut versions, &revision).await?,
             progress: progress.remove(&run.id),
             paused_by: paused.get(&run.job).map(String::as_str),
             revision: &revision,
@@ -207,10 +207,16 @@ async fn revision(tx: &mut Tx, known: &mut HashMap<Id, Revision>, id: Id) -> Res
     Ok(revision)
 }
 
-async fn plugin(tx: &mut Tx, versions: &mut HashMap<String, Option<String>>, revision: &Revision) -> Result<PluginOfRun> {
+/// `versions` are known by digest: all runs of a list are one tenant's.
+async fn plugin(
+    tx: &mut Tx,
+    tenant: Id,
+    versions: &mut HashMap<String, Option<String>>,
+    revision: &Revision,
+) -> Result<PluginOfRun> {
     let digest = &revision.digest;
     if !versions.contains_key(digest) {
-        let version = tx.plugin_by_digest(digest).await?.map(|plugin| plugin.version);
+        let version = tx.plugin_by_digest(tenant, digest).await?.map(|plugin| plugin.version);
         versions.insert(digest.clone(), version);
     }
     let version = versions.get(digest).cloned().flatten();

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::member::Token;
 
+/// Beyond it a span is a slip of the pen, or meant to run over the end of time.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<TokenJson>>> {
     let tokens = app.list_tokens(&who).await?;
     let tenants = app.store.read().await?.tenants().await?;
@@ -38,10 +41,14 @@ pub async fn issue(
     }
     let role = Role::parse(&new.role)
         .ok_or_else(|| Error::invalid("role", format!("{:?} is no role; there are viewer, operator, admin", new.role)))?;
-    if new.name.is_empty() || new.name.len() > 63 {
-        return Err(Error::invalid("name", "1 to 63 characters, to know it by"));
+    let length = new.name.chars().count();
+    if !(1..=63).contains(&length) || new.name.chars().any(char::is_control) {
+        return Err(Error::invalid("name", "1 to 63 characters without control characters, to know it by"));
     }
     let lasts = new.lasts_ms.map(Duration::from_millis);
+    if lasts.is_some_and(|lasts| lasts.is_zero() || lasts > LONGEST) {
+        return Err(Error::invalid("lasts_ms", format!("1 ms to 10 years ({} ms), or none for ever", LONGEST.as_millis())));
+    }
     let (token, secret) = app.issue_token(&new.name, role, new.tenant.as_deref(), lasts, &who).await?;
     Ok((StatusCode::CREATED, Json(TokenJson { token: Some(secret), ..shape(token, new.tenant) })))
 }

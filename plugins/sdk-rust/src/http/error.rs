@@ -27,6 +27,7 @@ impl Error {
         let (name, rest) = text.split_once('(').unwrap_or((text, ""));
         let detail = match code {
             ErrorCode::InternalError(Some(why)) => why.clone(),
+            ErrorCode::DnsError(payload) => payload.rcode.clone().unwrap_or_default(),
             _ => rest.strip_suffix(')').unwrap_or(rest).to_owned(),
         };
         Self::new(name, detail, method, url)
@@ -66,12 +67,34 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.method, self.url, self.code)?;
+        write!(f, "{} {}: ", self.method, self.url)?;
+        match self.code.as_str() {
+            // The host's reason stands in the run's log only: wasi:http has no room for it.
+            "HttpRequestDenied" => write!(
+                f,
+                "HttpRequestDenied: the job's grant does not name this host or method, or the log says what else: \
+                 [job.grant] http = [{{ host = \"{}\", methods = [\"{}\"] }}]",
+                origin(&self.url),
+                self.method
+            )?,
+            "ConnectionRefused" => f.write_str("connection refused")?,
+            "ConnectionTimeout" => f.write_str("connecting took too long")?,
+            "ConnectionReadTimeout" => f.write_str("no answer in time")?,
+            "DnsError" => f.write_str("the name was not found")?,
+            code => f.write_str(code)?,
+        }
         if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    &url[..end]
+}
 
 #[cfg(test)]
 mod tests {
@@ -85,11 +108,20 @@ mod tests {
     #[test]
     fn the_code_is_kept() {
         let denied = error(&ErrorCode::HttpRequestDenied);
-        assert_eq!(denied.to_string(), "GET http://target/: HttpRequestDenied");
+        let says = denied.to_string();
+        assert!(says.starts_with("GET http://target/: HttpRequestDenied: the job's grant"), "{says}");
+        assert!(says.ends_with(r#"[job.grant] http = [{ host = "http://target", methods = ["GET"] }]"#), "{says}");
         assert_eq!(denied.to_failure().class(), Class::Permanent);
         assert!(!denied.may_have_been_sent());
         let internal = error(&ErrorCode::InternalError(Some("circuit open".into())));
         assert_eq!((internal.code.as_str(), internal.detail.as_str()), ("InternalError", "circuit open"));
+    }
+
+    #[test]
+    fn what_failed_is_said_in_words() {
+        assert_eq!(error(&ErrorCode::ConnectionRefused).to_string(), "GET http://target/: connection refused");
+        assert_eq!(error(&ErrorCode::ConnectionReadTimeout).to_string(), "GET http://target/: no answer in time");
+        assert_eq!(origin("https://a.example:8443/w/api.php?x"), "https://a.example:8443");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub async fn show(
     let way = [("Overview", "/".to_owned()), (tenant.as_str(), format!("/t/{tenant}"))];
     let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Overview, &way, &*name);
     let runs = tx.runs(owner.id, &RunQuery { job: Some(job.id), limit: RUNS, ..RunQuery::default() }).await?;
-    let plugin = tx.plugin_by_digest(&job.digest).await?;
+    let plugin = tx.plugin_by_digest(job.tenant, &job.digest).await?;
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
     let page = JobPage {

@@ -2,7 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::store::Tx;
 use crate::web::Web;
 use crate::web::board::{Board, TenantLine};
 use crate::web::dashboard::shell::Place;
-use crate::web::fragment;
+use crate::web::fragment::{self, FRAGMENT};
 use crate::web::session::Session;
 use crate::web::show::chart::{SPARK_STEPS, Spark, Window};
 use crate::web::show::number::Capped;
@@ -40,6 +40,10 @@ pub async fn index(
     let all: Vec<&TenantLine> = board.seen_by(own).collect();
     if all.is_empty() {
         return fragment::answer(&FirstSteps { shell }, &headers);
+    }
+    // The page of the first steps asks for itself: the first tenant is there, and it is the overview now.
+    if headers.get(&FRAGMENT).is_some_and(|name| name == "steps") {
+        return Ok([("hx-refresh", "true")].into_response());
     }
     let mut tx = web.app.store.read().await?;
     let (needs, more_needs) = needs::list(&mut tx, &board, own).await?;

@@ -23,6 +23,7 @@ pub fn has_health(line: &TenantLine, wanted: Option<&str>) -> bool {
     match wanted {
         None => true,
         Some("person") => health.needs_a_person() || !line.dead.is_zero(),
+        Some("ok") => health == Health::Ok && line.dead.is_zero(),
         Some(word) => health.word() == word,
     }
 }

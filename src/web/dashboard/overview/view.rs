@@ -17,7 +17,7 @@ use crate::web::show::pill::Pill;
 use super::filter::{Filter, Sort};
 
 #[derive(Template)]
-#[template(path = "overview/index.html", blocks = ["totals", "needs", "tenants"])]
+#[template(path = "overview/index.html", blocks = ["totals", "needs", "tabs", "tenants"])]
 pub struct Overview {
     pub shell: Shell,
     /// The page's own address, filters included.
@@ -35,16 +35,16 @@ pub struct Overview {
     pub next: Option<String>,
 }
 
-crate::web::fragment::fragments!(Overview: totals => as_totals, needs => as_needs, tenants => as_tenants);
+crate::web::fragment::fragments!(Overview: totals => as_totals, needs => as_needs, tabs => as_tabs, tenants => as_tenants);
 
 /// No tenant at all: first steps instead.
 #[derive(Template)]
-#[template(path = "overview/empty.html")]
+#[template(path = "overview/empty.html", blocks = ["steps"])]
 pub struct FirstSteps {
     pub shell: Shell,
 }
 
-crate::web::fragment::fragments!(FirstSteps);
+crate::web::fragment::fragments!(FirstSteps: steps => as_steps);
 
 impl Overview {
     fn shown(&self) -> Commas {

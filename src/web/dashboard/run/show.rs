@@ -94,14 +94,13 @@ pub async fn show(
         None => run.job.to_string(),
     };
     let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
-    let plugin = tx.plugin_by_digest(&digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
+    let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
         ("Overview", "/".to_owned()),
         (tenant.as_str(), format!("/t/{tenant}")),
         (job.as_str(), format!("/t/{tenant}/jobs/{job}")),
     ];
-    let shell =
-        web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, format!("…{}", id.short()));
+    let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, id.short());
     let payload = tx.payload(owner.id, id).await?;
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
