@@ -70,8 +70,9 @@ fn w5_one_drain_per_wiki_whatever_triggers_it() {
         let category = format!("Round-{round}");
         until_before_the_minute(Duration::from_secs(3));
         wikis.iter().for_each(|wiki| wiki.seed(&category));
-        let merged: Vec<u32> = wikis.iter().map(|wiki| start_until_drained(&scene, wiki)).collect();
+        let merged = start_until_drained(&scene, &wikis);
         assert!(merged.iter().all(|merged| *merged > 0), "runs asked for by hand were merged: {merged:?}");
+        println!("W5: round {round}: {merged:?} runs asked for by hand were merged with one that was there");
         scene.drained(&wikis, &category, Instant::now(), Duration::from_secs(120));
         wikis.iter().all(|wiki| {
             let page = scene.server.page(&format!("/t/{}/jobs/drain-jobs", wiki.name));
@@ -87,20 +88,23 @@ fn w5_one_drain_per_wiki_whatever_triggers_it() {
     }
 }
 
-/// Asks for runs without end, until the queue is empty and the minute is over; answers how many were merged with one that
-/// was there. Each names the run it is merged with.
-fn start_until_drained(scene: &Scene, wiki: &Wiki) -> u32 {
-    let (path, mut merged) = (format!("tenants/{}/jobs/drain-jobs/runs", wiki.name), 0);
-    let began = Instant::now();
-    wait(&format!("{} is drained and the minute is over", wiki.name), Duration::from_secs(120), || {
-        let started = scene.server.api_post(&path, &json!({})).json();
-        if started["merged"] == true {
-            merged += 1;
-            let with = started["id"].as_str().unwrap();
-            assert!(scene.runs(wiki).iter().any(|run| run.id == with), "{started}");
+/// Asks for runs of all wikis without end, until the queues are empty and the minute is over; answers how many of each were
+/// merged with one that was there. Each names the run it is merged with.
+fn start_until_drained(scene: &Scene, wikis: &[Wiki]) -> Vec<u32> {
+    let (mut merged, began) = (vec![0; wikis.len()], Instant::now());
+    wait("all are drained and the minute is over", Duration::from_secs(120), || {
+        for (wiki, merged) in wikis.iter().zip(&mut merged) {
+            let started = scene.server.api_post(&format!("tenants/{}/jobs/drain-jobs/runs", wiki.name), &json!({})).json();
+            if started["merged"] == true {
+                *merged += 1;
+                let with = started["id"].as_str().unwrap();
+                assert!(scene.runs(wiki).iter().any(|run| run.id == with), "{started}");
+            }
         }
-        (wiki.queue().ready == 0 && began.elapsed() > Duration::from_secs(5)).then_some(merged)
-    })
+        let drained = wikis.iter().all(|wiki| wiki.queue().ready == 0);
+        (drained && began.elapsed() > Duration::from_secs(5)).then_some(())
+    });
+    merged
 }
 
 /// Waits until so long before the next full minute.
