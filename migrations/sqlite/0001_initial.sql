@@ -57,7 +57,8 @@ CREATE TABLE probe (                              -- the moving part of a trigge
   fruitless BIGINT NOT NULL,                      -- runs in a row that took nothing though work stood
   stuck_size BIGINT,                              -- the backlog that the last fruitless run left
   next_run_at BIGINT NOT NULL,                    -- no run for the backlog before
-  done_at BIGINT                                  -- when a run last got something done
+  done_at BIGINT,                                 -- when a run last got something done
+  dead BIGINT NOT NULL                            -- runs in a row that died
 );
 CREATE INDEX probe_due ON probe (next_at);
 CREATE INDEX probe_job ON probe (job);

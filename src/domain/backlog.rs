@@ -11,6 +11,8 @@ use crate::id::Id;
 pub const FRUITLESS_LIMIT: u32 = 3;
 /// How long a stuck job waits before it tries the same backlog again (scenario W7: 5 minutes or more).
 pub const STUCK_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause after runs that died.
+const DEAD_PAUSE: Duration = Duration::from_secs(120);
 /// How old a target's own count may be: MediaWiki answers from a cache (scenario W2). What a run has just done may be
 /// counted for so long.
 const CACHED: Duration = Duration::from_secs(60);
@@ -43,6 +45,8 @@ pub struct Probe {
     pub next_run_at: Timestamp,
     /// When a run last got something done.
     pub done_at: Option<Timestamp>,
+    /// Runs in a row that died.
+    pub dead: u32,
 }
 
 /// A measured backlog.
@@ -70,6 +74,7 @@ impl Probe {
             stuck_size: None,
             next_run_at: Timestamp(0),
             done_at: None,
+            dead: 0,
         }
     }
 
@@ -130,6 +135,14 @@ impl Probe {
             // It stopped for want of time: what is left is worth a look at once.
             self.next_at = now;
         }
+    }
+
+    /// Takes in a run that died: the next ones would most likely die too, and each needs a person to look at it. The pause
+    /// doubles from the interval of the probe up to two minutes, so that the promise holds once the cause is lifted.
+    pub fn run_died(&mut self, spec: &BacklogSpec, now: Timestamp) {
+        self.dead += 1;
+        let pause = spec.every.0.saturating_mul(1 << self.dead.min(8)).min(DEAD_PAUSE.max(spec.every.0));
+        (self.stuck_size, self.next_run_at) = (None, now.plus(pause).max(self.next_run_at));
     }
 
     /// It is not stuck, and the pause of a stuck one is over: what comes next is fresh.
@@ -232,6 +245,19 @@ mod tests {
             probe.run_ended(counts(0), now);
         }
         assert!(probe.is_stuck());
+    }
+
+    #[test]
+    fn w11_runs_that_die_are_made_less_and_less_often() {
+        let (mut probe, spec, mut now, mut runs) = (probe(), spec(), Timestamp(0), 0);
+        while now < Timestamp(600_000) {
+            for _ in 0..probe.measured(found(5), &spec, now, 0.5) {
+                runs += 1;
+                probe.run_died(&spec, now);
+            }
+            now = probe.next_at;
+        }
+        assert!((5..=8).contains(&runs), "{runs} in ten minutes");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::grant::Grant;
 use super::plugin::PluginRef;
 use super::retry::RetrySpec;
 use super::span::Span;
-use super::trigger::TriggerSpec;
+use super::trigger::{BacklogSpec, TriggerSpec};
 use crate::clock::Timestamp;
 use crate::error::Problem;
 use crate::id::Id;
@@ -115,6 +115,14 @@ impl JobSpec {
     /// `should-stop` turns true so long before the time limit.
     pub fn grace(&self) -> Span {
         self.grace.unwrap_or_else(|| Span(std::time::Duration::from_secs(5).min(self.time_limit.0 / 10)))
+    }
+
+    /// Its backlog trigger, where it has one.
+    pub fn backlog(&self) -> Option<&BacklogSpec> {
+        self.triggers.iter().find_map(|trigger| match trigger {
+            TriggerSpec::Backlog { backlog } => Some(backlog),
+            TriggerSpec::Schedule(_) => None,
+        })
     }
 
     /// Contradictions between fields. `field` is the job's path in its file, as in `job[0]`.

@@ -8,21 +8,17 @@ use tokio::sync::mpsc;
 
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, prober, random};
+use super::{Context, guest, prober, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run, fingerprint};
-use crate::error::{Error, Result};
-use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal, Work};
+use crate::error::Error;
+use crate::plugin::{Secret, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
-/// Keys a job may keep, bytes of one value, bytes of all.
-const STATE_KEYS: u64 = 1_000;
-const STATE_VALUE: usize = 64 * 1024;
-const STATE_BYTES: u64 = 1024 * 1024;
 /// Characters of an error that stand in its run's row; the log has the whole.
 const MESSAGE: usize = 4_096;
 /// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
@@ -81,7 +77,7 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     let Some(known) = context.definitions.job(run.job) else {
         return Outcome::failed(Class::Permanent, "its job was removed");
     };
-    let secrets = match secrets(context, &known).await {
+    let secrets = match guest::secrets(context, &known).await {
         Ok(secrets) => secrets,
         Err(Error::Unavailable(_)) => return Outcome::Drained,
         Err(wrong) => return Outcome::failed(Class::Permanent, wrong.to_string()),
@@ -112,7 +108,7 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     let outcome = context.executor.execute(work);
     tokio::select! {
         outcome = outcome => outcome,
-        never = serve_state(context, &known, calls) => match never {},
+        never = guest::serve_state(context, &known, calls) => match never {},
     }
 }
 
@@ -124,21 +120,6 @@ fn time_limit(context: &Context, run: &Run, made: &Made) -> Duration {
     limit.min(total.0.saturating_sub(used).max(Duration::from_millis(1)))
 }
 
-/// Values of the secrets that the job was granted.
-pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<String, Secret>> {
-    if known.grant.secrets.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let (tenant, mut values) = (known.job.tenant, HashMap::new());
-    for sealed in context.store.read().await?.secrets(tenant).await? {
-        if known.grant.secret(&sealed.name).is_some() {
-            let value = context.vault.unseal(tenant, &sealed.name, &sealed.nonce, &sealed.sealed)?;
-            values.insert(sealed.name, Secret(Arc::from(value)));
-        }
-    }
-    Ok(values)
-}
-
 fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp) -> Option<Outcome> {
     if now >= known.job.updated_at.plus(SETTING_UP) {
         return None;
@@ -147,79 +128,6 @@ fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp
     let message =
         format!("the secret {:?} is not set yet: windlass secret set {}/{}", missing.name, known.job.tenant_name, missing.name);
     Some(Outcome::Failed { class: Class::Snooze, message, delay: Some(SET_YET), counts: None, details: Vec::new() })
-}
-
-/// Answers a guest's calls of `state` from the store, until the guest has ended.
-pub(super) async fn serve_state(
-    context: &Context,
-    known: &Known,
-    mut calls: mpsc::Receiver<StateCall>,
-) -> std::convert::Infallible {
-    while let Some(StateCall { ask, answer }) = calls.recv().await {
-        let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
-            tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
-            Err(StateRefusal { code: "unavailable", message: "the store did not answer; try again".into() })
-        });
-        let _ = answer.send(answered);
-    }
-    std::future::pending().await
-}
-
-async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, StateRefusal>> {
-    let (job, now) = (known.job.id, context.clock.now());
-    match ask {
-        StateAsk::Get(key) => Ok(Ok(StateAnswer::Entry(context.store.read().await?.state_get(job, &key).await?))),
-        StateAsk::Keys { prefix } => Ok(Ok(StateAnswer::Keys(context.store.read().await?.state_keys(job, &prefix).await?))),
-        StateAsk::Set { key, value, expected } => {
-            let mut tx = context.store.begin().await?;
-            let standing = tx.state_get(job, &key).await?;
-            if let Some(refusal) = moved(&key, standing.as_ref().map(|(_, version)| *version), expected) {
-                return Ok(Err(refusal));
-            }
-            let (keys, bytes) = tx.state_used(job).await?;
-            let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
-            if let Some(refusal) =
-                over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64)
-            {
-                return Ok(Err(refusal));
-            }
-            let version = standing.map_or(0, |(_, version)| version) + 1;
-            tx.state_put(job, &key, value, version, now).await?;
-            tx.commit().await?;
-            Ok(Ok(StateAnswer::Version(version)))
-        }
-        StateAsk::Delete { key, expected } => {
-            let mut tx = context.store.begin().await?;
-            let standing = tx.state_get(job, &key).await?.map(|(_, version)| version);
-            if let Some(refusal) = moved(&key, standing, expected) {
-                return Ok(Err(refusal));
-            }
-            tx.state_delete(job, &key).await?;
-            tx.commit().await?;
-            Ok(Ok(StateAnswer::Done))
-        }
-    }
-}
-
-fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<StateRefusal> {
-    let (standing, expected) = (standing.unwrap_or(0), expected?);
-    (standing != expected).then(|| StateRefusal {
-        code: "conflict",
-        message: format!("{key:?} is at version {standing}, not {expected}: read it again"),
-    })
-}
-
-fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRefusal> {
-    let message = if value.len() > STATE_VALUE {
-        format!("{} bytes under {key:?}; a value has at most {STATE_VALUE}", value.len())
-    } else if keys > STATE_KEYS {
-        format!("{keys} keys; a job has at most {STATE_KEYS}")
-    } else if bytes > STATE_BYTES {
-        format!("{bytes} bytes in all; a job has at most {STATE_BYTES}")
-    } else {
-        return None;
-    };
-    Some(StateRefusal { code: "quota", message })
 }
 
 fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> Finished {
@@ -272,6 +180,7 @@ fn pairs(details: &[(String, String)]) -> String {
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
 async fn record(context: &Arc<Context>, finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
+    let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
     tell(context, &finished);
     let mut pause = Duration::from_millis(200);
     loop {
@@ -281,7 +190,7 @@ async fn record(context: &Arc<Context>, finished: Finished) {
                 return;
             }
             Ok(_) => {
-                prober::run_ended(context, &run, counts).await;
+                prober::run_ended(context, &run, counts, died).await;
                 return;
             }
             Err(wrong) if context.store.is_closed() => {

@@ -18,6 +18,7 @@ use crate::vault::Vault;
 
 pub mod attempt;
 pub mod definitions;
+pub mod guest;
 pub mod live;
 pub mod prober;
 pub mod promoter;

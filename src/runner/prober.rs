@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, attempt, random};
+use super::{Context, guest, random};
 use crate::domain::attempt::Counts;
 use crate::domain::backlog::Measurement;
 use crate::domain::log::Level;
@@ -130,7 +130,7 @@ fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec:
 
 async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Result<Measurement, String> {
     let Some(known) = context.definitions.job(trigger.job) else { return Err("its job was removed".into()) };
-    let secrets = attempt::secrets(context, &known).await.map_err(|wrong| wrong.to_string())?;
+    let secrets = guest::secrets(context, &known).await.map_err(|wrong| wrong.to_string())?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);
@@ -156,7 +156,7 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
     let found = context.executor.measure(work);
     let found = tokio::select! {
         found = found => found,
-        never = attempt::serve_state(context, &known, calls) => match never {},
+        never = guest::serve_state(context, &known, calls) => match never {},
     };
     // A probe has no page of its own: what it complains of goes to the server's log.
     for line in journal.take().lines.into_iter().filter(|line| line.level >= Level::Warn) {
@@ -166,16 +166,19 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
 }
 
 /// Tells the job's probes that a run has ended: whether it moved anything, and whether anything is left.
-pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>) {
-    let has_probe = |known: &super::definitions::Known| known.job.spec.triggers.iter().any(|trigger| trigger.kind() == "backlog");
-    if counts.is_none() || !context.definitions.job(run.job).is_some_and(|known| has_probe(&known)) {
-        return;
-    }
+pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>, died: bool) {
+    let spec = context.definitions.job(run.job).and_then(|known| known.job.spec.backlog().cloned());
+    let Some(spec) = spec.filter(|_| counts.is_some() || died) else { return };
     let told = async {
         let now = context.clock.now();
         let mut tx = context.store.begin().await?;
         for mut probe in tx.probes_of(run.job).await? {
             probe.run_ended(counts, now);
+            if died {
+                probe.run_died(&spec, now);
+            } else {
+                probe.dead = 0;
+            }
             tx.put_probe(&probe).await?;
         }
         tx.commit().await

@@ -9,7 +9,6 @@ use crate::clock::Timestamp;
 use crate::domain::backlog::Probe;
 use crate::domain::health::{Facts, Health, judge};
 use crate::domain::job::SuccessDue;
-use crate::domain::trigger::TriggerSpec;
 use crate::error::Result;
 use crate::store::health::{JobHealth, LastEnds};
 
@@ -62,10 +61,7 @@ fn tell(known: &Known, before: Option<&JobHealth>, health: Health, why: &str) {
 }
 
 fn facts(known: &Known, ends: LastEnds, probe: Option<Probe>, retrying: Option<String>) -> Facts {
-    let lag_limit = known.job.spec.triggers.iter().find_map(|trigger| match trigger {
-        TriggerSpec::Backlog { backlog } => backlog.lag_limit.map(|limit| limit.0),
-        TriggerSpec::Schedule(_) => None,
-    });
+    let lag_limit = known.job.spec.backlog().and_then(|backlog| backlog.lag_limit).map(|limit| limit.0);
     Facts {
         paused: known.job.paused_at.is_some(),
         dead_in_a_row: ends.dead_in_a_row,

@@ -1,0 +1,104 @@
+//! What a running guest needs of the store: the values of its secrets, and answers to its calls of `state`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::definitions::Known;
+use crate::error::Result;
+use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal};
+
+/// Keys a job may keep, bytes of one value, bytes of all.
+const STATE_KEYS: u64 = 1_000;
+const STATE_VALUE: usize = 64 * 1024;
+const STATE_BYTES: u64 = 1024 * 1024;
+
+/// Values of the secrets that the job was granted.
+pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<String, Secret>> {
+    if known.grant.secrets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (tenant, mut values) = (known.job.tenant, HashMap::new());
+    for sealed in context.store.read().await?.secrets(tenant).await? {
+        if known.grant.secret(&sealed.name).is_some() {
+            let value = context.vault.unseal(tenant, &sealed.name, &sealed.nonce, &sealed.sealed)?;
+            values.insert(sealed.name, Secret(Arc::from(value)));
+        }
+    }
+    Ok(values)
+}
+
+/// Answers a guest's calls of `state` from the store, until the guest has ended.
+pub(super) async fn serve_state(
+    context: &Context,
+    known: &Known,
+    mut calls: mpsc::Receiver<StateCall>,
+) -> std::convert::Infallible {
+    while let Some(StateCall { ask, answer }) = calls.recv().await {
+        let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
+            tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
+            Err(StateRefusal { code: "unavailable", message: "the store did not answer; try again".into() })
+        });
+        let _ = answer.send(answered);
+    }
+    std::future::pending().await
+}
+
+async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, StateRefusal>> {
+    let (job, now) = (known.job.id, context.clock.now());
+    match ask {
+        StateAsk::Get(key) => Ok(Ok(StateAnswer::Entry(context.store.read().await?.state_get(job, &key).await?))),
+        StateAsk::Keys { prefix } => Ok(Ok(StateAnswer::Keys(context.store.read().await?.state_keys(job, &prefix).await?))),
+        StateAsk::Set { key, value, expected } => {
+            let mut tx = context.store.begin().await?;
+            let standing = tx.state_get(job, &key).await?;
+            if let Some(refusal) = moved(&key, standing.as_ref().map(|(_, version)| *version), expected) {
+                return Ok(Err(refusal));
+            }
+            let (keys, bytes) = tx.state_used(job).await?;
+            let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
+            if let Some(refusal) =
+                over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64)
+            {
+                return Ok(Err(refusal));
+            }
+            let version = standing.map_or(0, |(_, version)| version) + 1;
+            tx.state_put(job, &key, value, version, now).await?;
+            tx.commit().await?;
+            Ok(Ok(StateAnswer::Version(version)))
+        }
+        StateAsk::Delete { key, expected } => {
+            let mut tx = context.store.begin().await?;
+            let standing = tx.state_get(job, &key).await?.map(|(_, version)| version);
+            if let Some(refusal) = moved(&key, standing, expected) {
+                return Ok(Err(refusal));
+            }
+            tx.state_delete(job, &key).await?;
+            tx.commit().await?;
+            Ok(Ok(StateAnswer::Done))
+        }
+    }
+}
+
+fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<StateRefusal> {
+    let (standing, expected) = (standing.unwrap_or(0), expected?);
+    (standing != expected).then(|| StateRefusal {
+        code: "conflict",
+        message: format!("{key:?} is at version {standing}, not {expected}: read it again"),
+    })
+}
+
+fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRefusal> {
+    let message = if value.len() > STATE_VALUE {
+        format!("{} bytes under {key:?}; a value has at most {STATE_VALUE}", value.len())
+    } else if keys > STATE_KEYS {
+        format!("{keys} keys; a job has at most {STATE_KEYS}")
+    } else if bytes > STATE_BYTES {
+        format!("{bytes} bytes in all; a job has at most {STATE_BYTES}")
+    } else {
+        return None;
+    };
+    Some(StateRefusal { code: "quota", message })
+}
