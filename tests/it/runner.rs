@@ -104,8 +104,9 @@ async fn a_target_that_says_when_is_not_asked_before() {
     let id = world.enqueue(&job).await;
     let run = world.ended(id, SECOND).await;
     let attempts = world.store.read().await.unwrap().attempts_of(&run).await.unwrap();
-    let (State::Succeeded { started_at, .. }, Some(first)) = (&run.state, attempts[1].ended_at) else { panic!("{run:?}") };
-    assert!(started_at.since(first) >= Duration::from_secs(60));
+    let State::Succeeded { started_at, .. } = &run.state else { panic!("{run:?}") };
+    assert_eq!(attempts[1].delay_ms, Some(60_000));
+    assert!(started_at.since(attempts[1].started_at) >= Duration::from_secs(60));
     runner.drain().await;
 }
 
