@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::{App, Who};
 use crate::clock::Timestamp;
@@ -180,6 +181,19 @@ async fn verify_password(password: String, hash: Option<String>) -> Result<bool>
     .await
 }
 
+/// Passwords hashed at a time: each takes 19 MB and a core, and anybody may ask.
+static HASHING: Semaphore = Semaphore::const_new(2);
+/// Who may wait for a turn.
+const WAITING: usize = 32;
+static QUEUE: Semaphore = Semaphore::const_new(WAITING);
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _place = QUEUE.try_acquire().map_err(|_| Error::Unavailable("too many log in at once; try again".into()))?;
+    let turn = HASHING.acquire().await.map_err(|_| Error::Unavailable("the server is stopping".into()))?;
+    let work = move || {
+        // Held by the work, not by the request: one that goes away does not stop it.
+        let _turn = turn;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(|wrong| Error::Internal(anyhow::anyhow!("password work: {wrong}")))?
 }

@@ -22,6 +22,8 @@ use crate::error::{Error, Result};
 
 /// Bytes of a component. A Python program with its interpreter has 18 MB.
 pub const SIZE_LIMIT: usize = 32 * 1024 * 1024;
+/// Bytes of what `describe` answers.
+const DESCRIPTION: usize = 256 * 1024;
 /// What `describe` and `config.check` get: they compute, they have nothing to wait for.
 const ASIDE: Duration = Duration::from_secs(5);
 /// How long an upload waits for the compiler. 20 MB take 11 s of CPU; a hostile 1.2 MB took 76 s.
@@ -167,6 +169,12 @@ impl Catalog {
         if let Some(plugin) = self.get(digest) {
             return Ok(plugin);
         }
+        // An earlier upload may have gone away while it compiled; its work is not done twice.
+        if self.load_compiled(digest).await?
+            && let Some(plugin) = self.get(digest)
+        {
+            return Ok(plugin);
+        }
         let (room, folder, name) = (Arc::clone(&self.room), Arc::clone(&self.folder), digest.to_owned());
         let made = blocking(move || {
             // The compiler cannot be stopped: whoever gave up waiting leaves it its turn until it is done.
@@ -203,9 +211,12 @@ impl Catalog {
             Ok(_) => return refused("its describe did not answer a description"),
             Err(broken) => return refused(format!("its describe broke: {broken}")),
         };
+        if text.len() > DESCRIPTION {
+            return refused(format!("its describe answers {} bytes; at most {DESCRIPTION}", text.len()));
+        }
         match serde_json::from_str(&text) {
             Ok(description @ Value::Object(_)) => Ok(description),
-            Ok(other) => refused(format!("its describe must answer a JSON object, not {other}")),
+            Ok(_) => refused("its describe must answer a JSON object, and answered other JSON"),
             Err(wrong) => refused(format!("its describe must answer a JSON object: {wrong}")),
         }
     }

@@ -20,7 +20,7 @@ use crate::domain::span::Size;
 /// Bytes of host memory behind one element of a table.
 const TABLE_ELEMENT: usize = 8;
 /// Handles a guest may hold (streams, requests, headers): they take the host's memory, not the guest's.
-const HANDLES: usize = 1_024;
+const HANDLES: usize = 256;
 /// Bytes of one set of headers, as the host holds it.
 const HEADERS: usize = 64 * 1024;
 

@@ -12,6 +12,11 @@ pub const LOG_LIMIT: usize = 1024 * 1024;
 pub const LINES_LIMIT: u64 = 20_000;
 /// Bytes of one line; the rest of it is cut.
 pub const LINE_LIMIT: usize = 16 * 1024;
+/// Fields of one line, and bytes of a key or a value.
+pub const FIELDS_LIMIT: usize = 64;
+pub const FIELD_LIMIT: usize = 1_024;
+/// Bytes that a line, and each field, takes in memory and in the store beside its text.
+const OVERHEAD: usize = 64;
 /// HTTP calls of one attempt that are listed.
 pub const CALLS_LIMIT: u64 = 1_000;
 
@@ -51,7 +56,13 @@ impl Journal {
             line.message.truncate(end);
             line.message.push_str(&format!("… ({cut} more bytes)"));
         }
-        let bytes = line.message.len() + line.fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        line.fields.truncate(FIELDS_LIMIT);
+        for text in line.fields.iter_mut().flat_map(|(key, value)| [key, value]) {
+            text.truncate(text.floor_char_boundary(FIELD_LIMIT));
+        }
+        // What a line costs beside its text counts too: a million empty fields are not free.
+        let fields = line.fields.iter().map(|(key, value)| OVERHEAD + key.len() + value.len()).sum::<usize>();
+        let bytes = OVERHEAD + line.message.len() + fields;
         let mut kept = self.lock();
         if kept.log_bytes + bytes > LOG_LIMIT || kept.log_lines >= LINES_LIMIT {
             kept.dropped += 1;
@@ -109,5 +120,23 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn a_million_empty_fields_are_not_free() {
+        let journal = Journal::default();
+        for _ in 0..LINES_LIMIT {
+            let fields = vec![(String::new(), String::new()); 1_000];
+            journal.log(Line { at: Timestamp(0), level: Level::Info, message: String::new(), fields });
+        }
+        let taken = journal.take();
+        assert!(taken.lines.iter().all(|line| line.fields.len() == FIELDS_LIMIT));
+        assert!(taken.lines.len() < 300 && taken.dropped > 19_000, "{} kept, {} dropped", taken.lines.len(), taken.dropped);
     }
 }

@@ -160,7 +160,10 @@ impl Executor for Sandbox {
         let called = self.ask(work, Ask::Measure(target));
         Box::pin(async move {
             match called.await {
-                Ok(Told::Measured(Ok(found))) => Ok(Measurement { size: found.size, age_ms: found.age_ms }),
+                Ok(Told::Measured(Ok(found))) => Ok(Measurement {
+                    size: found.size.min(outcome::MOST),
+                    age_ms: found.age_ms.map(|age| age.min(outcome::MOST)),
+                }),
                 Ok(Told::Measured(Err(failure))) => Err(outcome::failed(failure).message()),
                 Ok(_) => Err("the plugin answered another question".into()),
                 Err(broken) => Err(broken.to_string()),

@@ -10,7 +10,8 @@ use super::definitions::Known;
 use crate::error::Result;
 use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal};
 
-/// Keys a job may keep, bytes of one value, bytes of all.
+/// Bytes of one key; keys a job may keep, bytes of one value, bytes of all.
+const STATE_KEY: usize = 256;
 const STATE_KEYS: u64 = 1_000;
 const STATE_VALUE: usize = 64 * 1024;
 const STATE_BYTES: u64 = 1024 * 1024;
@@ -49,6 +50,11 @@ pub(super) async fn serve_state(
 async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, StateRefusal>> {
     let (job, now) = (known.job.id, context.clock.now());
     match ask {
+        StateAsk::Get(key) | StateAsk::Set { key, .. } | StateAsk::Delete { key, .. } | StateAsk::Keys { prefix: key }
+            if key.len() > STATE_KEY =>
+        {
+            Ok(Err(StateRefusal { code: "quota", message: format!("{} bytes of key; a key has at most {STATE_KEY}", key.len()) }))
+        }
         StateAsk::Get(key) => Ok(Ok(StateAnswer::Entry(context.store.read().await?.state_get(job, &key).await?))),
         StateAsk::Keys { prefix } => Ok(Ok(StateAnswer::Keys(context.store.read().await?.state_keys(job, &prefix).await?))),
         StateAsk::Set { key, value, expected } => {

@@ -13,8 +13,9 @@ static PUT: Sql = Sql::new(
 );
 static DELETE: Sql = Sql::new("DELETE FROM job_state WHERE job = $1 AND key = $2");
 static KEYS: Sql = Sql::new("SELECT key FROM job_state WHERE job = $1 AND key >= $2 ORDER BY key LIMIT 1000");
-static USED: Sql =
-    Sql::new("SELECT count(*) AS n, CAST(coalesce(sum(length(value)), 0) AS BIGINT) AS bytes FROM job_state WHERE job = $1");
+static USED: Sql = Sql::new(
+    "SELECT count(*) AS n, CAST(coalesce(sum(length(key) + length(value)), 0) AS BIGINT) AS bytes FROM job_state WHERE job = $1",
+);
 
 impl Tx {
     /// The value under a key, and its version.

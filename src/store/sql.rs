@@ -181,12 +181,12 @@ impl Row {
 
     /// A number that is never negative.
     pub fn count(&self, column: &str) -> Result<u64> {
-        let value = self.int(column)?;
-        u64::try_from(value).map_err(|_| bad(column, &format!("{value} is negative")))
+        // One row that should not be must not take a page down.
+        Ok(self.int(column)?.max(0).cast_unsigned())
     }
 
     pub fn opt_count(&self, column: &str) -> Result<Option<u64>> {
-        Ok(self.opt_int(column)?.map(i64::cast_unsigned))
+        Ok(self.opt_int(column)?.map(|value| value.max(0).cast_unsigned()))
     }
 
     pub fn small(&self, column: &str) -> Result<u32> {

@@ -18,7 +18,13 @@ impl Host for Guest {
     }
 }
 
+/// Bytes of the name of a secret or an algorithm: they stand in messages.
+const NAME: usize = 128;
+
 fn sign(context: &Context, name: &str, algorithm: &str, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    if name.len() > NAME || algorithm.len() > NAME {
+        return Err(refusal("no-such-secret", format!("a name of a secret or an algorithm has at most {NAME} bytes")));
+    }
     if !SIGN_ALGORITHMS.contains(&algorithm) {
         let known = SIGN_ALGORITHMS.join(", ");
         return Err(refusal("unknown-algorithm", format!("{algorithm:?} is not known here; there are {known}")));

@@ -56,6 +56,11 @@ impl Outgoing {
 }
 
 impl WasiHttpHooks for Outgoing {
+    /// A body that is written and never sent is held here, two chunks of it: small ones, for a guest may open many.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        32 * 1024
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
