@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -89,11 +89,16 @@ impl Wiki {
         let wiki = Self { name, origin, key: farm.secrets[at].clone(), folder: &farm.folder, _taken: taken };
         ["read-only", "private", "cached"].into_iter().for_each(|what| wiki.switch(what, false));
         wiki.change_key(&wiki.key);
-        // A server that was killed may have left a drain behind.
-        wait("no drain goes on in the wiki", Duration::from_secs(60), || (wiki.requests().open == 0).then_some(()));
-        while wiki.queue().ready > 0 {
-            wiki.drain();
-        }
+        // A server that was killed may have left a drain behind, which goes on or is only about to begin.
+        let (mut total, mut since) = (0, Instant::now());
+        wait("no drain goes on in the wiki", Duration::from_secs(60), || {
+            let requests = wiki.requests();
+            if requests.open > 0 || requests.total != total {
+                (total, since) = (requests.total, Instant::now());
+            }
+            (since.elapsed() > Duration::from_millis(500)).then_some(())
+        });
+        wiki.drain();
         wiki
     }
 
@@ -118,9 +123,11 @@ impl Wiki {
         self.run("poison", &[&jobs.to_string()]);
     }
 
-    /// One drain that is not Windlass's.
-    pub fn drain(&self) -> String {
-        self.run("drain", &[])
+    /// Drains it without Windlass. The wiki may say that it has no more while it has: it looks at random.
+    pub fn drain(&self) {
+        while self.queue().ready > 0 {
+            self.run("drain", &[]);
+        }
     }
 
     pub fn requests(&self) -> Requests {
