@@ -3,6 +3,7 @@
 
 mod api;
 mod cli;
+mod database;
 mod house;
 mod plugin;
 mod runner;

@@ -10,7 +10,6 @@ use windlass::domain::attempt::{Class, Counts, Outcome};
 use windlass::domain::run::{Reason, State};
 use windlass::plugin::{StateAnswer, StateAsk, StateCall};
 use windlass::runner::Runner;
-use windlass::store::claim::Want;
 
 use crate::world::{TEN, World, transient, well};
 
@@ -131,7 +130,7 @@ async fn a_run_whose_process_died_goes_on_at_the_next_start_but_not_for_ever() {
     let job = world.job("j", json!({})).await;
     let id = world.enqueue(&job).await;
     for lost in 1..=2 {
-        let claimed = world.store.claim(Want { lanes: vec![(job.id, 1)] }).await.unwrap();
+        let claimed = world.claim(job.id, 1).await;
         assert_eq!((claimed[0].run.id, claimed[0].run.attempt, claimed[0].run.lost), (id, lost, lost - 1));
         world = world.reopened().await;
         // Starting takes it back; nothing claims it, for this runner's guests are never ready.
@@ -140,7 +139,7 @@ async fn a_run_whose_process_died_goes_on_at_the_next_start_but_not_for_ever() {
         assert_eq!(world.run(id).await.page_state(), "retrying");
         assert_eq!(world.run(id).await.failed, 0, "a crash spends no attempt");
     }
-    world.store.claim(Want { lanes: vec![(job.id, 1)] }).await.unwrap();
+    world.claim(job.id, 1).await;
     world = world.reopened().await;
     windlass::runner::reaper::take_back(&world.context()).await.unwrap();
     assert_eq!(reason(&world.run(id).await.state), Some(Reason::LostTooOften));
