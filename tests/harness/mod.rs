@@ -31,6 +31,8 @@ pub struct Server {
     pub token: String,
     agent: ureq::Agent,
     session: Option<String>,
+    /// Settings of the environment.
+    env: Vec<(String, String)>,
 }
 
 /// What a command of the command line came to.
@@ -51,6 +53,11 @@ pub struct Answer {
 impl Server {
     /// Starts a server on this data folder, on a free port, and waits until it answers.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with settings in its environment, as in `("WINDLASS_DATABASE_URL", "postgres://…")`.
+    pub fn start_with(dir: &Path, env: &[(&str, &str)]) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -58,8 +65,9 @@ impl Server {
             .proxy(None)
             .build()
             .into();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut server =
-            Self { dir: dir.to_owned(), child: None, url: String::new(), token: String::new(), agent, session: None };
+            Self { dir: dir.to_owned(), child: None, url: String::new(), token: String::new(), agent, session: None, env };
         server.restart();
         server
     }
@@ -71,6 +79,7 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(self.dir.join("server.log")).unwrap();
         let child = command(&self.dir)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -109,11 +118,16 @@ impl Server {
         }
     }
 
+    /// `STOP`, `CONT` …
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM; answers how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
         let mut child = self.child.take().expect("the server runs");
-        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
         wait("the server ends", DOWN, || child.try_wait().unwrap())
     }
 
@@ -149,10 +163,31 @@ impl Server {
         answer(request.header("authorization", format!("Bearer {}", self.token)).call()).json()
     }
 
+    /// The same while the server may be away: nothing then.
+    pub fn try_get(&self, path: &str) -> Option<Value> {
+        let request = self.agent.get(format!("{}/api/v1/{path}", self.url));
+        let mut response = request.header("authorization", format!("Bearer {}", self.token)).call().ok()?;
+        serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// The same, whatever the status.
     pub fn api_post(&self, path: &str, body: &Value) -> Answer {
         let request = self.agent.post(format!("{}/api/v1/{path}", self.url));
         answer(request.header("authorization", format!("Bearer {}", self.token)).send_json(body))
+    }
+
+    /// Enqueues a run under an idempotency key; its id, or nothing if the server did not say.
+    pub fn enqueue(&self, tenant: &str, job: &str, key: &str) -> Option<String> {
+        let request = self.agent.post(format!("{}/api/v1/tenants/{tenant}/jobs/{job}/runs", self.url));
+        let request = request.header("authorization", format!("Bearer {}", self.token)).header("idempotency-key", key);
+        let mut response = request.send_json(serde_json::json!({})).ok()?;
+        let text = response.body_mut().read_to_string().ok()?;
+        let answered: Value = serde_json::from_str(&text).ok()?;
+        answered["id"].as_str().map(ToOwned::to_owned)
     }
 
     /// A page as an operator sees it who has logged in.

@@ -1,4 +1,5 @@
 //! A throw-away PostgreSQL of this test process, and databases on it. `tests/postgres/cluster` starts it and ends with us.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -40,7 +41,7 @@ impl Cluster {
         self.url_of(&name)
     }
 
-    fn url_of(&self, database: &str) -> String {
+    pub fn url_of(&self, database: &str) -> String {
         format!("{}/{database}", self.url.trim_end_matches("/postgres"))
     }
 

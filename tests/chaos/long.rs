@@ -1,0 +1,59 @@
+//! `make chaos N=1000`: kills at random instants under load, one after the other, on both databases in turn.
+
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use crate::scene::{Account, Kind, Scene};
+
+/// Kills of one scene; then the other database gets a fresh one.
+const ROUND: u64 = 25;
+const QUICK: [(&str, &str); 2] = [("WINDLASS_LEASE__HEARTBEAT", "200ms"), ("WINDLASS_LEASE__LEASE", "1s")];
+
+pub fn run(kills: u64, seed: u64) -> ExitCode {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut total, mut recoveries, mut done) = (Account::default(), Vec::new(), 0);
+    for (round, kind) in [Kind::Postgres, Kind::Sqlite].into_iter().cycle().enumerate() {
+        if done == kills {
+            break;
+        }
+        let mut scene = Scene::new(kind, &QUICK);
+        for _ in 0..ROUND.min(kills - done) {
+            scene.enqueue(random.random_range(4..16));
+            sleep(Duration::from_millis(random.random_range(0..600)));
+            let node = random.random_range(0..scene.nodes.len());
+            let (under_way, at) = (scene.witness.under_way(), Instant::now());
+            scene.nodes[node].kill();
+            if kind == Kind::Sqlite {
+                scene.nodes[node].restart();
+            }
+            recoveries.push(scene.recovered(&under_way, at).as_millis());
+            scene.ended(&under_way);
+            if kind == Kind::Postgres {
+                scene.nodes[node].restart();
+            }
+            done += 1;
+        }
+        let account = scene.account();
+        println!("round {round}, {kind:?}, {done} of {kills} kills: {account:?}");
+        total.runs += account.runs;
+        total.executions += account.executions;
+        total.lost += account.lost;
+        total.recorded_twice += account.recorded_twice;
+        total.unexplained += account.unexplained;
+    }
+    recoveries.sort_unstable();
+    println!(
+        "{}",
+        json!({
+            "seed": seed, "kills": kills, "runs": total.runs, "executions": total.executions, "lost": total.lost,
+            "recorded_twice": total.recorded_twice, "unexplained": total.unexplained,
+            "recovery_ms_median": recoveries.get(recoveries.len() / 2), "recovery_ms_max": recoveries.last(),
+        })
+    );
+    if total.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

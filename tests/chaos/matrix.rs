@@ -1,0 +1,210 @@
+//! Each way to fail, once, on the databases it can happen to.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::harness::wait;
+use crate::proxy::Proxy;
+use crate::scene::{Kind, Scene};
+
+/// Short, so that tests are: what is shown does not depend on how long a lease is.
+const QUICK: [(&str, &str); 2] = [("WINDLASS_LEASE__HEARTBEAT", "300ms"), ("WINDLASS_LEASE__LEASE", "2s")];
+/// Longer than a quick lease, and than its watchers need.
+const OVER: Duration = Duration::from_secs(4);
+
+type Test = fn();
+
+pub const ALL: &[(&str, Test)] = &[
+    ("a_killed_node_loses_nothing_on_sqlite", || a_killed_node_loses_nothing(Kind::Sqlite)),
+    ("a_killed_node_loses_nothing_on_postgres", || a_killed_node_loses_nothing(Kind::Postgres)),
+    ("c1_c2_runs_of_a_killed_node_are_back_within_the_lease_and_five_seconds", c1_back_in_time),
+    ("c3_a_stopping_node_hands_its_runs_over_and_spends_nothing", c3_a_stopping_node_hands_over),
+    ("c9_a_paused_node_finds_its_leases_gone_and_records_nothing", c9_a_paused_node_is_fenced),
+    ("a_node_that_is_cut_off_stops_its_guests", a_node_that_is_cut_off_stops_its_guests),
+    ("a_restarted_database_loses_nothing", a_restarted_database_loses_nothing),
+    ("a_crashed_database_loses_nothing", a_crashed_database_loses_nothing),
+    ("killed_backends_lose_nothing", killed_backends_lose_nothing),
+    ("a_stranger_idle_in_a_transaction_holds_nobody_up", a_stranger_holds_nobody_up),
+    ("a_node_killed_between_the_guests_end_and_the_record_repeats_the_run", killed_before_the_record),
+    ("a_full_disk_is_said_and_survived_on_sqlite", a_full_disk_is_survived),
+];
+
+fn a_killed_node_loses_nothing(kind: Kind) {
+    let mut scene = Scene::new(kind, &QUICK);
+    for round in 0..3 {
+        scene.enqueue(16);
+        scene.until_under_way(4);
+        sleep(Duration::from_millis(70 * round));
+        let (node, hit) = (scene.nodes.len() - 1, scene.witness.under_way());
+        scene.nodes[node].kill();
+        scene.nodes[node].restart();
+        scene.ended(&hit);
+    }
+    assert!(scene.account().is_clean());
+}
+
+/// With the lease as it comes: 10 s, and back within 15 s of the last heartbeat.
+fn c1_back_in_time() {
+    let mut scene = Scene::new(Kind::Postgres, &[]);
+    scene.enqueue(40);
+    scene.until_under_way(8);
+    let (under_way, killed) = (scene.witness.under_way(), Instant::now());
+    scene.nodes[1].kill();
+    let took = scene.recovered(&under_way, killed);
+    println!("runs of a killed node went on after {} ms", took.as_millis());
+    assert!(took <= Duration::from_secs(15), "{took:?}");
+    assert!(scene.account().is_clean());
+}
+
+fn c3_a_stopping_node_hands_over() {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    scene.enqueue(24);
+    scene.until_under_way(4);
+    assert!(scene.nodes[1].terminate().success());
+    let account = scene.account();
+    assert!(account.is_clean());
+    let runs = scene.nodes[0].api_get("tenants/chaos/runs?limit=200");
+    for run in runs["items"].as_array().unwrap() {
+        assert_eq!((&run["failed"], &run["lost"]), (&0.into(), &0.into()), "a stop spends nothing: {run}");
+    }
+}
+
+fn c9_a_paused_node_is_fenced() {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    scene.enqueue(24);
+    scene.until_under_way(6);
+    let (under_way, paused) = (scene.witness.under_way(), Instant::now());
+    scene.nodes[1].signal("STOP");
+    sleep(OVER);
+    scene.recovered(&under_way, paused);
+    scene.nodes[1].signal("CONT");
+    assert!(scene.account().is_clean());
+    wait("the paused node learns that it was taken for dead", OVER, || scene.nodes[1].log().contains("took this one for dead").then_some(()));
+    // It takes part again.
+    scene.nodes[0].kill();
+    scene.enqueue_on(1, 4);
+    scene.nodes[0].restart();
+    assert!(scene.account().is_clean());
+}
+
+fn a_node_that_is_cut_off_stops_its_guests() {
+    let mut proxy = None;
+    let mut scene = Scene::through(Kind::Postgres, &QUICK, |url| {
+        let way = Proxy::before(url);
+        proxy = Some(way.clone());
+        way.url(url)
+    });
+    let proxy = proxy.unwrap();
+    scene.enqueue(32);
+    scene.until_under_way(6);
+    let (under_way, cut) = (scene.witness.under_way(), Instant::now());
+    proxy.cut(true);
+    scene.recovered(&under_way, cut);
+    sleep(OVER);
+    proxy.cut(false);
+    assert!(scene.account().is_clean());
+}
+
+fn a_restarted_database_loses_nothing() {
+    database_goes("restart");
+}
+
+fn a_crashed_database_loses_nothing() {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    scene.enqueue(16);
+    scene.until_under_way(4);
+    scene.cluster.as_ref().unwrap().order("crash");
+    sleep(Duration::from_millis(800));
+    let answer = scene.nodes[0].api_post("tenants/chaos/jobs/ledger/runs", &serde_json::json!({}));
+    assert_eq!(answer.status, 503, "nothing is accepted while nothing can be kept: {answer:?}");
+    scene.cluster.as_ref().unwrap().order("start");
+    scene.enqueue(8);
+    assert!(scene.account().is_clean());
+}
+
+fn database_goes(order: &str) {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    for _ in 0..2 {
+        scene.enqueue(16);
+        scene.until_under_way(4);
+        scene.cluster.as_ref().unwrap().order(order);
+    }
+    assert!(scene.account().is_clean());
+}
+
+fn killed_backends_lose_nothing() {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    for _ in 0..4 {
+        scene.enqueue(12);
+        scene.until_under_way(3);
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'windlass'";
+        let killed = scene.cluster.as_ref().unwrap().psql("postgres", kill);
+        assert_ne!(killed, "0");
+    }
+    assert!(scene.account().is_clean());
+}
+
+/// It holds the rows that claims, ends and enqueues want most.
+fn a_stranger_holds_nobody_up() {
+    let mut scene = Scene::new(Kind::Postgres, &QUICK);
+    scene.enqueue(8);
+    scene.until_under_way(2);
+    let url = scene.cluster.as_ref().unwrap().url_of("w0");
+    let mut stranger = Command::new("psql")
+        .args(["-X", "-q", "-c", "BEGIN; SELECT count(*) FROM lease; SELECT count(*) FROM job; SELECT pg_sleep(6); ROLLBACK", &url])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    scene.enqueue(8);
+    let account = scene.account();
+    assert!(account.is_clean());
+    assert!(began.elapsed() < Duration::from_secs(6), "the runs waited for the stranger");
+    stranger.wait().unwrap();
+}
+
+/// The guest has done its work, and its node dies before it has said so: the run is executed again, and that is explained.
+fn killed_before_the_record() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let mut scene = Scene::new(kind, &QUICK);
+        scene.enqueue(1);
+        // The witness holds its answer to the end of the work until the node is dead.
+        let witness = scene.witness.clone();
+        witness.at_the_next_end(|| scene.nodes.iter_mut().for_each(crate::harness::Server::kill));
+        for node in &mut scene.nodes {
+            node.restart();
+        }
+        let account = scene.account();
+        assert!(account.is_clean());
+        assert_eq!((account.runs, account.executions), (1, 2), "{account:?}");
+    }
+}
+
+fn a_full_disk_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "windlass-chaos"]).arg(folder.path()).output();
+    if !mounted.is_ok_and(|done| done.status.success()) {
+        println!("SKIPPED: a small disk cannot be mounted here (it takes root)");
+        return;
+    }
+    let done = std::panic::catch_unwind(|| full_disk(folder.path()));
+    assert!(Command::new("umount").arg("-l").arg(folder.path()).status().unwrap().success());
+    assert!(done.is_ok());
+}
+
+fn full_disk(disk: &std::path::Path) {
+    let mut scene = Scene::on(disk, &QUICK);
+    scene.enqueue(8);
+    scene.until_under_way(2);
+    let filler = disk.join("filler");
+    // Whatever is free, to the last block.
+    let _ = Command::new("dd").args(["if=/dev/zero", "bs=64k", &format!("of={}", filler.display())]).output().unwrap();
+    wait("the full disk is said", Duration::from_secs(20), || {
+        let answer = scene.nodes[0].api_post("tenants/chaos/jobs/ledger/runs", &serde_json::json!({}));
+        (answer.status >= 500).then_some(())
+    });
+    std::fs::remove_file(filler).unwrap();
+    scene.enqueue(8);
+    assert!(scene.account().is_clean());
+}
