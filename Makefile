@@ -5,9 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
-STAGES ?= test browser mediawiki demo
+STAGES ?= test postgres chaos browser mediawiki demo
 
-.PHONY: help setup build demo test test-mediawiki test-browser bench lint clean
+.PHONY: help setup build demo test test-mediawiki test-postgres test-browser chaos bench lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 18
@@ -26,6 +26,13 @@ test: setup ## everything: unit, integration, hostile guests, browser, real wiki
 
 test-mediawiki: setup ## the proofs against real wikis alone
 	@tests/run mediawiki
+
+test-postgres: setup ## the suite on a throw-away PostgreSQL
+	@tests/run postgres
+
+chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=1; prints one JSON object at the end
+	@tests/packages chaos
+	@cargo test --quiet --locked --test chaos -- --kills $(or $(N),100) --seed $(or $(SEED),1)
 
 test-browser: setup ## the pages in a real Chromium alone
 	@tests/run browser

@@ -168,6 +168,15 @@ impl Settings {
         Ok(all)
     }
 
+    /// Once more, after the command line has changed something.
+    ///
+    /// # Errors
+    /// `Invalid` with everything that is wrong.
+    pub fn check(&self) -> Result<()> {
+        let problems = self.contradictions();
+        if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    }
+
     fn contradictions(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));

@@ -68,7 +68,13 @@ pub enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server
-    Serve(Listen),
+    Serve {
+        #[command(flatten)]
+        listen: Listen,
+        /// `sqlite:FILE` in the data folder, or `postgres://USER@HOST/DATABASE`, which many nodes may share
+        #[arg(long, value_name = "URL")]
+        database_url: Option<String>,
+    },
     /// The server with four small wikis whose backlogs fall
     Demo {
         #[command(flatten)]
@@ -141,7 +147,14 @@ impl Cli {
     fn done(self) -> Done {
         let Self { global, command } = self;
         match command {
-            Command::Serve(listen) => Ok(serve::run(global.settings(&listen)?)?),
+            Command::Serve { listen, database_url } => {
+                let mut settings = global.settings(&listen)?;
+                if let Some(url) = database_url {
+                    settings.database_url = url;
+                    settings.check()?;
+                }
+                Ok(serve::run(settings)?)
+            }
             Command::Demo { listen, once: false } => Ok(demo::run(global.demo_settings(&listen)?)?),
             Command::Demo { listen, once: true } => good(demo::run_once(global.demo_settings(&listen)?, global.json)?),
             Command::Apply(command) => apply::run(&command, &global),

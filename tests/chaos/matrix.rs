@@ -150,9 +150,8 @@ fn a_stranger_holds_nobody_up() {
     let mut scene = Scene::new(Kind::Postgres, &QUICK);
     scene.enqueue(8);
     scene.until_under_way(2);
-    let url = scene.cluster.as_ref().unwrap().url_of("w0");
     let mut stranger = Command::new("psql")
-        .args(["-X", "-q", "-c", "BEGIN; SELECT count(*) FROM lease; SELECT count(*) FROM job; SELECT pg_sleep(6); ROLLBACK", &url])
+        .args(["-X", "-q", "-c", "BEGIN; SELECT count(*) FROM lease; SELECT count(*) FROM job; SELECT pg_sleep(6); ROLLBACK", &scene.url])
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();

@@ -29,6 +29,8 @@ pub enum Kind {
 pub struct Scene {
     pub nodes: Vec<Server>,
     pub cluster: Option<Cluster>,
+    /// Of the shared database; empty on SQLite.
+    pub url: String,
     pub witness: Witness,
     /// Accepted runs.
     accepted: Vec<String>,
@@ -66,7 +68,7 @@ impl Scene {
         let nodes = vec![Server::start_with(&disk.join("one"), env)];
         let folder = tempfile::tempdir().expect("a temporary folder");
         let scene =
-            Self { nodes, cluster: None, witness: Witness::start(), accepted: Vec::new(), keys: 0, _folder: folder };
+            Self { nodes, cluster: None, url: String::new(), witness: Witness::start(), accepted: Vec::new(), keys: 0, _folder: folder };
         scene.set_up();
         scene
     }
@@ -77,8 +79,8 @@ impl Scene {
         let witness = Witness::start();
         let key = [("WINDLASS_SECRET_KEY", "d2luZGxhc3Mgd2luZGxhc3Mgd2luZGxhc3Mgd2luZGw=")];
         let env: Vec<(&str, &str)> = env.iter().chain(&key).copied().collect();
-        let (cluster, nodes) = match kind {
-            Kind::Sqlite => (None, vec![Server::start_with(&folder.path().join("one"), &env)]),
+        let (cluster, url, nodes) = match kind {
+            Kind::Sqlite => (None, String::new(), vec![Server::start_with(&folder.path().join("one"), &env)]),
             Kind::Postgres => {
                 let cluster = Cluster::start(&[]);
                 let url = cluster.database();
@@ -87,10 +89,10 @@ impl Scene {
                     Server::start_with(&folder.path().join(name), &env)
                 };
                 let nodes = vec![node("one", &url), node("two", &way(&url))];
-                (Some(cluster), nodes)
+                (Some(cluster), url, nodes)
             }
         };
-        let scene = Self { nodes, cluster, witness, accepted: Vec::new(), keys: 0, _folder: folder };
+        let scene = Self { nodes, cluster, url, witness, accepted: Vec::new(), keys: 0, _folder: folder };
         scene.set_up();
         scene
     }

@@ -142,6 +142,19 @@ fn dead(claimed: &Claimed, print: i64) -> Finished {
     }
 }
 
+/// PostgreSQL's text cannot hold one; what a target answered must not make an end impossible to record.
+#[tokio::test]
+async fn a_nul_in_a_message_keeps_no_end_from_being_recorded() {
+    let world = World::new().await;
+    let job = world.job("j", json!({})).await;
+    let id = world.enqueue(&job).await;
+    let claimed = claim(&world, job.id, 1).await.remove(0);
+    let end = Finished { message: "it said \u{0}!".into(), ..finished(&claimed, Decision::End(Final::Succeeded)) };
+    assert_eq!(world.store.record(vec![end]).await.unwrap(), [Recorded::Yes]);
+    let message = world.run(id).await.message.unwrap();
+    assert!(message.starts_with("it said ") && message.ends_with('!'), "{message:?}");
+}
+
 #[tokio::test]
 async fn a_run_goes_from_ready_to_done() {
     let world = World::new().await;
