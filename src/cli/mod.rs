@@ -20,6 +20,7 @@ mod cron;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod moving;
 mod plugin;
 mod run;
 mod secret;
@@ -102,6 +103,8 @@ enum Command {
     /// Times of schedules
     #[command(subcommand)]
     Cron(cron::Command),
+    /// Copy a SQLite file into an empty PostgreSQL
+    Move(moving::Command),
     /// Check data folder, database, clock, engine and free space
     Doctor,
     /// Measure this machine
@@ -166,6 +169,7 @@ impl Cli {
             Command::Token(command) => token::run(command, &global),
             Command::Plugin(command) => plugin::run(command, &global),
             Command::Cron(command) => cron::run(command, &global),
+            Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::Doctor => good(doctor::run(&global.settings(&Listen { listen: None })?, global.json)?),
             Command::Bench { runs, seed } => Ok(bench::run(runs, seed, global.json)?),
         }

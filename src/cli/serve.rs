@@ -211,7 +211,7 @@ fn make_private(data_dir: &Path) -> Result<()> {
     })
 }
 
-fn lock(data_dir: &Path) -> Result<File> {
+pub(super) fn lock(data_dir: &Path) -> Result<File> {
     let path = data_dir.join("windlass.lock");
     let mut file = OpenOptions::new()
         .read(true)

@@ -22,6 +22,7 @@ pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod moving;
 pub mod node;
 pub mod page_board;
 pub mod plugin;

@@ -46,7 +46,7 @@ impl Sql {
     }
 }
 
-fn expand(text: &str, rows: usize, dialect: Dialect) -> String {
+pub(super) fn expand(text: &str, rows: usize, dialect: Dialect) -> String {
     let mut parameters = 0;
     let mut parameter = || {
         parameters += 1;

@@ -19,7 +19,7 @@ use windlass::id::Id;
 use windlass::store::claim::{Claimed, Lane, Want};
 use windlass::store::record::Finished;
 use windlass::store::run::RunQuery;
-use windlass::store::{Database, Store};
+use windlass::store::{Database, Store, moving};
 
 use crate::database;
 use crate::world::{TEN, new_run, tenant};
@@ -90,6 +90,32 @@ async fn the_same_operations_lead_to_the_same_states() {
     }
 }
 
+/// `windlass move`: everything is there, and a second time is refused.
+#[tokio::test]
+async fn a_file_moves_to_postgres_as_a_whole() {
+    let Some((sqlite, postgres, folder)) = both().await else { return };
+    let mut before = Play::new(&sqlite, 9).await;
+    before.go(120).await;
+    before.told.clear();
+    before.look().await;
+    let (jobs, lines) = (before.jobs.clone(), std::mem::take(&mut before.told));
+    let from = sqlite.database().clone();
+    sqlite.close().await;
+    // The one that `both` opened has a node in it, and is not empty.
+    let refused = moving::copy(&from, postgres.database(), |_| {}).await.unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+
+    let to = database::fresh(folder.path());
+    let mut heard = 0;
+    let copied = moving::copy(&from, &to, |_| heard += 1).await.unwrap();
+    assert_eq!(heard, copied.len());
+    assert!(copied.iter().any(|table| table.table == "done" && table.rows > 10), "{copied:?}");
+    let store = Store::open(to, Arc::new(ManualClock::at(TEN))).await.unwrap();
+    let mut after = Play { store: &store, jobs, ..Play::empty(&store) };
+    after.look().await;
+    assert_eq!(after.told, lines);
+}
+
 async fn both() -> Option<(Store, Store, tempfile::TempDir)> {
     if !database::is_postgres() {
         return None;
@@ -114,6 +140,40 @@ struct Play<'a> {
 }
 
 async fn play(store: &Store, seed: u64) -> Vec<String> {
+    let mut play = Play::new(store, seed).await;
+    play.go(120).await;
+    play.told
+}
+
+impl<'a> Play<'a> {
+    fn empty(store: &'a Store) -> Self {
+        let random = StdRng::seed_from_u64(0);
+        Self { store, random, now: TEN, jobs: Vec::new(), running: Vec::new(), over: Vec::new(), told: Vec::new() }
+    }
+
+    /// Two tenants with two jobs each.
+    async fn new(store: &'a Store, seed: u64) -> Self {
+        let jobs = two_tenants(store).await;
+        Self { random: StdRng::seed_from_u64(seed), jobs, ..Self::empty(store) }
+    }
+
+    async fn go(&mut self, steps: usize) {
+        for step in 0..steps {
+            match self.random.random_range(0..10) {
+                0..3 => self.enqueue().await,
+                3..5 => self.claim().await,
+                5..8 => self.record().await,
+                8 => self.cancel().await,
+                _ => self.pass_time().await,
+            }
+            if step % 30 == 29 {
+                self.look().await;
+            }
+        }
+    }
+}
+
+async fn two_tenants(store: &Store) -> Vec<Job> {
     let mut tx = store.begin().await.unwrap();
     let mut jobs = Vec::new();
     for name in ["alpha", "beta"] {
@@ -128,22 +188,7 @@ async fn play(store: &Store, seed: u64) -> Vec<String> {
         }
     }
     tx.commit().await.unwrap();
-    let random = StdRng::seed_from_u64(seed);
-    let mut play = Play { store, random, now: TEN, jobs, running: Vec::new(), over: Vec::new(), told: Vec::new() };
-    for step in 0..120 {
-        match play.random.random_range(0..10) {
-            0..3 => play.enqueue().await,
-            3..5 => play.claim().await,
-            5..8 => play.record().await,
-            8 => play.cancel().await,
-            _ => play.pass_time().await,
-        }
-        if step % 30 == 29 {
-            play.look().await;
-        }
-    }
-    play.look().await;
-    play.told
+    jobs
 }
 
 impl Play<'_> {
