@@ -86,10 +86,7 @@ fn a_wrong_variable_is_named_as_such() {
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
-        (
-            "database_url = \"postgres://db/w\"",
-            "windlass.toml:1: database_url: this version keeps its data in SQLite only; write \"sqlite:windlass.db\"",
-        ),
+        ("database_url = \"mysql://db/w\"", "windlass.toml:1: database_url: \"mysql://db/w\" names no database; write"),
         ("database_url = \"sqlite::memory:\"", "database_url: \"sqlite::memory:\" names no file"),
         (
             "public_url = \"https://x/jobs\"",
@@ -107,4 +104,13 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
         let wrong = refused(text, &[]);
         assert!(wrong.contains(says), "{text}: {wrong}");
     }
+}
+
+#[test]
+fn c15_contradictions_of_the_node_name_both_settings() {
+    let wrong = refused("[lease]\nheartbeat = \"5s\"\nlease = \"10s\"", &[]);
+    assert!(wrong.contains("lease.heartbeat = 5s is not below half of lease.lease = 10s"), "{wrong}");
+    assert!(wrong.starts_with("windlass.toml:2: lease.heartbeat"), "{wrong}");
+    let wrong = refused("", &[("WINDLASS_LEASE__LEASE", "1s")]);
+    assert!(wrong.contains("lease.heartbeat = 2s is not below half of lease.lease = 1s"), "{wrong}");
 }

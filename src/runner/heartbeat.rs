@@ -67,7 +67,10 @@ pub(super) async fn beat(context: &Context) {
             if pulse.skewed.swap(far, Ordering::AcqRel) != far {
                 let skew_ms = skew.as_millis();
                 if far {
-                    tracing::error!(skew_ms, "this node's clock is too far from the database's: it claims nothing until it is set");
+                    tracing::error!(
+                        skew_ms,
+                        "this node's clock is too far from the database's: it claims nothing until it is set"
+                    );
                 } else {
                     tracing::info!(skew_ms, "this node's clock is right again");
                 }
@@ -85,7 +88,9 @@ pub(super) async fn beat(context: &Context) {
         Err(wrong) => {
             tracing::warn!(error = %wrong, "a heartbeat was not confirmed");
             if !pulse.right.stands() && !context.live.is_empty() {
-                tracing::error!("no heartbeat was confirmed for two thirds of the lease: guests are stopped, another node may have their runs");
+                tracing::error!(
+                    "no heartbeat was confirmed for two thirds of the lease: guests are stopped, another node may have their runs"
+                );
                 context.live.stop_now();
             }
         }

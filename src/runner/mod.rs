@@ -55,7 +55,16 @@ impl Context {
         settings: Arc<Settings>,
         vault: Arc<Vault>,
     ) -> Arc<Self> {
-        Arc::new(Self { store, executor, clock, settings, vault, definitions: Definitions::default(), live: LiveRuns::default(), pulse: Pulse::default() })
+        Arc::new(Self {
+            store,
+            executor,
+            clock,
+            settings,
+            vault,
+            definitions: Definitions::default(),
+            live: LiveRuns::default(),
+            pulse: Pulse::default(),
+        })
     }
 }
 
@@ -137,9 +146,11 @@ fn for_all<F>(of: impl Fn(Arc<Context>) -> F + Send + 'static) -> Tick
 where
     F: Future<Output = Result<Duration>> + Send + 'static,
 {
-    Box::new(move |context| {
-        if context.pulse.leads() { Box::pin(of(context)) } else { Box::pin(std::future::ready(Ok(FOLLOWING))) }
-    })
+    Box::new(
+        move |context| {
+            if context.pulse.leads() { Box::pin(of(context)) } else { Box::pin(std::future::ready(Ok(FOLLOWING))) }
+        },
+    )
 }
 
 /// The pause after a tick that failed: long enough not to flood the log, short enough to be back soon.

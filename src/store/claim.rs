@@ -62,8 +62,7 @@ static INPUTS: Sql = Sql::new("SELECT run, input FROM payload WHERE (tenant, run
 
 // PostgreSQL alone: SQLite has one writer. Lock first, count in the next statement: in one, the count is older than the lock
 // (22 of 7 were reached). Who finds a tenant locked passes it over, so that no two claimers wait for each other.
-static LOCK: Sql =
-    Sql::new("SELECT id, max_running FROM tenant WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE SKIP LOCKED");
+static LOCK: Sql = Sql::new("SELECT id, max_running FROM tenant WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE SKIP LOCKED");
 static RUNNING: Sql = Sql::new("SELECT tenant, count(*) AS n FROM lease WHERE (tenant) IN (VALUES {1}) GROUP BY tenant");
 
 impl Tx {

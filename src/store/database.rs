@@ -68,9 +68,9 @@ impl Readers {
             Self::Postgres(pool) => pool.acquire().await.map(Reader::Postgres),
         };
         reader.map_err(|wrong| match wrong {
-            sqlx::Error::PoolTimedOut => {
-                Error::Unavailable("the database did not answer in time: all its readers are busy, or it is away; try again".into())
-            }
+            sqlx::Error::PoolTimedOut => Error::Unavailable(
+                "the database did not answer in time: all its readers are busy, or it is away; try again".into(),
+            ),
             wrong => super::tx::failed("acquire", wrong),
         })
     }

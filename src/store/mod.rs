@@ -91,7 +91,8 @@ impl Store {
         };
         let readers = database.readers().await?;
         let name = host();
-        let (writer, node, generation) = Writer::enter(link, &database, signals.clone(), clock.clone(), &name, high_water).await?;
+        let (writer, node, generation) =
+            Writer::enter(link, &database, signals.clone(), clock.clone(), &name, high_water).await?;
         let ids = writer.ids();
         let (inbox, ops) = mpsc::channel(INBOX);
         tokio::spawn(writer::run(writer, ops));

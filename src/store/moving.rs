@@ -39,7 +39,10 @@ enum Kind {
 /// `Conflict` when there is something in the target already, or a count differs: then nothing has been copied.
 pub async fn copy(from: &Database, to: &Database, mut tell: impl FnMut(&Copied)) -> Result<Vec<Copied>> {
     let (Database::Sqlite(path), Database::Postgres(options)) = (from, to) else {
-        return Err(Error::invalid("--from, --to", "from SQLite to PostgreSQL is what can be copied: --from sqlite:FILE --to postgres://…"));
+        return Err(Error::invalid(
+            "--from, --to",
+            "from SQLite to PostgreSQL is what can be copied: --from sqlite:FILE --to postgres://…",
+        ));
     };
     if !path.exists() {
         return Err(Error::not_found(format!("the database {}", path.display())));
@@ -165,7 +168,9 @@ fn bind_postgres(args: &mut PgArguments, row: &SqliteRow, column: &Column) -> Re
         Kind::Number => args.add(row.try_get::<Option<i64>, _>(name).map_err(|wrong| failed(name, wrong))?),
         // PostgreSQL's text has no NUL.
         Kind::Text => args.add(
-            row.try_get::<Option<String>, _>(name).map_err(|wrong| failed(name, wrong))?.map(|text| text.replace('\0', "\u{FFFD}")),
+            row.try_get::<Option<String>, _>(name)
+                .map_err(|wrong| failed(name, wrong))?
+                .map(|text| text.replace('\0', "\u{FFFD}")),
         ),
         Kind::Bytes => args.add(row.try_get::<Option<Vec<u8>>, _>(name).map_err(|wrong| failed(name, wrong))?),
     }

@@ -38,14 +38,14 @@ static PUT: Sql = Sql::new(
      started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen",
 );
 static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1 WHERE id = $2");
-static RETURN: Sql =
-    Sql::new("UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3");
+static RETURN: Sql = Sql::new(
+    "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3",
+);
 static STOP: Sql = Sql::new("UPDATE node SET stopped_at = $1 WHERE id = $2 AND generation = $3 AND stopped_at IS NULL");
 static DEAD: Sql =
     Sql::new("UPDATE node SET stopped_at = $1 WHERE id = $2 AND generation = $3 AND beat = $4 AND stopped_at IS NULL");
-static FORGET: Sql = Sql::new(
-    "DELETE FROM node WHERE stopped_at < $1 AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.node = node.id)",
-);
+static FORGET: Sql =
+    Sql::new("DELETE FROM node WHERE stopped_at < $1 AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.node = node.id)");
 static ORPHANS: Sql = Sql::new(
     "SELECT l.* FROM lease l WHERE l.node IN (SELECT n.id FROM node n WHERE n.stopped_at IS NOT NULL) \
      OR NOT EXISTS (SELECT 1 FROM node m WHERE m.id = l.node) ORDER BY l.id LIMIT 512",
@@ -67,15 +67,24 @@ impl Tx {
         let nodes = self.nodes().await?;
         let rested = |node: &Node| node.stopped_at.is_some_and(|at| now.0 - at.0 > REST_MS);
         let free = (1..=MOST).find(|n| nodes.iter().find(|node| node.id == *n).is_none_or(rested));
-        let longest = || nodes.iter().filter(|node| node.stopped_at.is_some()).min_by_key(|node| node.stopped_at).map(|node| node.id);
-        let number =
-            free.or_else(longest).ok_or_else(|| Error::Unavailable(format!("{MOST} nodes are at work; there are no more numbers")))?;
+        let longest =
+            || nodes.iter().filter(|node| node.stopped_at.is_some()).min_by_key(|node| node.stopped_at).map(|node| node.id);
+        let number = free
+            .or_else(longest)
+            .ok_or_else(|| Error::Unavailable(format!("{MOST} nodes are at work; there are no more numbers")))?;
         let generation = nodes.iter().find(|node| node.id == number).map_or(0, |node| node.generation) + 1;
         self.put_node(number, name, generation, listen, now).await?;
         Ok((number, generation))
     }
 
-    pub(super) async fn put_node(&mut self, number: i64, name: &str, generation: i64, listen: &str, now: Timestamp) -> Result<()> {
+    pub(super) async fn put_node(
+        &mut self,
+        number: i64,
+        name: &str,
+        generation: i64,
+        listen: &str,
+        now: Timestamp,
+    ) -> Result<()> {
         self.exec(&PUT, args![number, name, generation, now, now, env!("CARGO_PKG_VERSION"), listen]).await?;
         Ok(())
     }

@@ -235,7 +235,10 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_and_names_become_question_marks() {
-        assert_eq!(expand("INSERT INTO t (a, b) VALUES {2}", 3, Dialect::Sqlite), "INSERT INTO t (a, b) VALUES (?, ?), (?, ?), (?, ?)");
+        assert_eq!(
+            expand("INSERT INTO t (a, b) VALUES {2}", 3, Dialect::Sqlite),
+            "INSERT INTO t (a, b) VALUES (?, ?), (?, ?), (?, ?)"
+        );
         let text = "SELECT $1 WHERE (a) IN (VALUES {1}) AND b = $2";
         assert_eq!(expand(text, 1, Dialect::Sqlite), "SELECT ? WHERE (a) IN (VALUES (?)) AND b = ?");
         assert_eq!(expand(text, 2, Dialect::Postgres), "SELECT $1 WHERE (a) IN (VALUES ($2), ($3)) AND b = $4");

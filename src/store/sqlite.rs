@@ -63,12 +63,8 @@ pub(super) async fn high_water(conn: &mut SqliteConnection, now: Timestamp) -> R
 /// # Errors
 /// When it cannot be read, or SQLite finds it damaged.
 pub async fn inspect(path: &Path) -> Result<Inspected> {
-    let mut conn = options(path)
-        .read_only(true)
-        .create_if_missing(false)
-        .connect()
-        .await
-        .map_err(|wrong| cannot_open(path, &wrong))?;
+    let mut conn =
+        options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
     let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
     let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
     if verdict != "ok" {

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::claim::{Taken, Want};
 use super::record::{Finished, Recorded};
-use super::tally::Tallies;
-use super::tx::{Conn, Loan, News, Returned, Tx};
 use super::sql::Dialect;
+use super::tally::Tallies;
 use super::tx::Link;
+use super::tx::{Conn, Loan, News, Returned, Tx};
 use super::{Database, Signals, Store, closed};
 use crate::clock::Clock;
 use crate::domain::run::{Enqueued, NewRun};

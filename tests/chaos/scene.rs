@@ -67,8 +67,15 @@ impl Scene {
     pub fn on(disk: &Path, env: &[(&str, &str)]) -> Self {
         let nodes = vec![Server::start_with(&disk.join("one"), env)];
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let scene =
-            Self { nodes, cluster: None, url: String::new(), witness: Witness::start(), accepted: Vec::new(), keys: 0, _folder: folder };
+        let scene = Self {
+            nodes,
+            cluster: None,
+            url: String::new(),
+            witness: Witness::start(),
+            accepted: Vec::new(),
+            keys: 0,
+            _folder: folder,
+        };
         scene.set_up();
         scene
     }
@@ -152,7 +159,8 @@ impl Scene {
                 effects.iter().find(|e| e.run == *run && (e.ends && e.attempt == *attempt || e.attempt > *attempt))
             };
             let found: Option<Vec<&Effect>> = under_way.iter().map(|(run, attempt)| again(run, attempt)).collect();
-            let restarts = found?.into_iter().filter(|effect| !effect.ends).map(|effect| effect.at.saturating_duration_since(since));
+            let restarts =
+                found?.into_iter().filter(|effect| !effect.ends).map(|effect| effect.at.saturating_duration_since(since));
             Some(restarts.max().unwrap_or_default())
         })
     }
@@ -169,7 +177,8 @@ impl Scene {
     pub fn account(&self) -> Account {
         let node = self.nodes.iter().find(|node| node.is_running()).expect("a node runs");
         wait("every accepted run is over", PATIENCE, || {
-            let unfinished = |state| node.try_get(&format!("tenants/chaos/runs?state={state}&limit=1"))?["items"].as_array().map(Vec::len);
+            let unfinished =
+                |state| node.try_get(&format!("tenants/chaos/runs?state={state}&limit=1"))?["items"].as_array().map(Vec::len);
             (unfinished("waiting")? == 0 && unfinished("running")? == 0).then_some(())
         });
         let effects = self.witness.effects();

@@ -17,8 +17,12 @@ impl Cluster {
     /// Starts one with these settings (`name=value`).
     pub fn start(settings: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres/cluster");
-        let mut child =
-            Command::new(script).args(settings).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("tests/postgres/cluster");
+        let mut child = Command::new(script)
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/postgres/cluster");
         let stdin = child.stdin.take().expect("piped");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut url = String::new();

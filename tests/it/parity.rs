@@ -205,7 +205,8 @@ impl Play<'_> {
                 key: format!("k{}", self.random.random_range(0..8)),
                 request_hash: format!("h{}", self.random.random_range(0..2)),
             });
-            let later = self.random.random_bool(0.3).then(|| self.now.plus(Duration::from_secs(self.random.random_range(1..200))));
+            let later =
+                self.random.random_bool(0.3).then(|| self.now.plus(Duration::from_secs(self.random.random_range(1..200))));
             let input = self.random.random_bool(0.3).then(|| json!({"n": "nul \u{0} and ünïcode"}));
             runs.push(NewRun { idempotency, due_at: later, input, ..new_run(&job) });
         }
@@ -224,7 +225,8 @@ impl Play<'_> {
         let mut taken = tx.claim(&[Want { lanes }], self.now).await.unwrap().remove(0).runs;
         tx.commit().await.unwrap();
         taken.sort_by_key(|claimed| claimed.run.id);
-        self.told.push(format!("{:?}", taken.iter().map(|c| (c.run.id, c.run.attempt, c.run.fence, &c.input)).collect::<Vec<_>>()));
+        self.told
+            .push(format!("{:?}", taken.iter().map(|c| (c.run.id, c.run.attempt, c.run.fence, &c.input)).collect::<Vec<_>>()));
         self.running.extend(taken);
     }
 

@@ -64,7 +64,12 @@ impl Pooler {
         } else {
             Command::new("pgbouncer")
         };
-        let child = command.args(["-q", config.to_str().unwrap()]).env("PATH", "/usr/sbin:/usr/bin:/bin").stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .args(["-q", config.to_str().unwrap()])
+            .env("PATH", "/usr/sbin:/usr/bin:/bin")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         for _ in 0..100 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 break;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 #[path = "../../harness/guests.rs"]
-mod guests;
-use guests::build;
+mod builder;
+use builder::build;
 
 struct Built {
     hostile: Vec<u8>,
