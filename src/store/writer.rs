@@ -2,7 +2,7 @@
 //! No timer: while it works, the next batch gathers by itself.
 //!
 //! On PostgreSQL the writers of other nodes commit batches at the same time, guarded by rows; a transaction on loan has the
-//! database for itself, as on SQLite, so that everything but the hot path is written once and proved once (ADR 11).
+//! database for itself, as on SQLite, so that everything but the hot path is written once and proved once (ADR 14).
 
 use std::sync::Arc;
 use std::time::Duration;

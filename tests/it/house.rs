@@ -332,9 +332,12 @@ fn scenario_fault(row: &str, tests: &[String]) -> Option<String> {
     reason.trim().is_empty().then(|| format!("`{place}` is neither `test: …` nor a reason (`later: …`, `not shown: …`)"))
 }
 
-/// A function of that name under a test attribute, and not ignored.
+/// A function of that name under a test attribute, and not ignored; or in the list of the tests of processes.
 fn runs(name: &str, tests: &[String]) -> bool {
     tests.iter().any(|text| {
+        if text.contains("pub const ALL: &[(&str, Test)]") && text.contains(&format!("fn {name}(")) {
+            return text.split("];").next().is_some_and(|list| list.contains(name));
+        }
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         lines.iter().enumerate().filter(|(_, line)| line.contains(&format!("fn {name}("))).any(|(at, _)| {
             let mut attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
