@@ -1,6 +1,6 @@
 //! A run: one intention to execute a job. `docs/run.md` draws its states.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -64,7 +64,7 @@ pub enum Final {
 }
 
 /// Why a run is dead. The numbers stand in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Permanent = 1,

@@ -20,6 +20,7 @@ pub mod attempt;
 pub mod definitions;
 pub mod guest;
 pub mod live;
+pub mod operation;
 pub mod prober;
 pub mod promoter;
 pub mod pruner;
@@ -86,6 +87,7 @@ impl Runner {
         start("pruner", definitions(), tick(pruner::tick));
         start("scribe", definitions(), tick(scribe::tick));
         start("canceller", definitions(), tick(reaper::stop_cancelled));
+        start("operations", context.store.signals().operations(), tick(operation::tick));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));

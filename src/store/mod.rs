@@ -16,15 +16,17 @@ use crate::id::{Id, Ids};
 
 pub mod audit;
 pub mod backlog;
+pub mod cancel;
 pub mod claim;
 pub mod count;
+pub mod dead;
 pub mod enqueue;
-pub mod failure;
 pub mod health;
 pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod operation;
 pub mod page_board;
 pub mod plugin;
 pub mod prune;
@@ -207,6 +209,7 @@ pub struct Signals {
     work: Arc<tokio::sync::Notify>,
     changes: Arc<watch::Sender<u64>>,
     definitions: Arc<watch::Sender<u64>>,
+    operations: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
     later: Arc<watch::Sender<Timestamp>>,
 }
@@ -218,6 +221,7 @@ impl Default for Signals {
             work: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
             definitions: Arc::new(watch::Sender::new(0)),
+            operations: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
         }
     }
@@ -225,7 +229,7 @@ impl Default for Signals {
 
 impl Signals {
     fn publish(&self, news: News) {
-        let News { woken, redefined, later } = news;
+        let News { woken, redefined, operated, later } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -235,6 +239,9 @@ impl Signals {
         }
         if redefined {
             self.definitions.send_modify(|n| *n += 1);
+        }
+        if operated {
+            self.operations.send_modify(|n| *n += 1);
         }
         self.changes.send_modify(|n| *n += 1);
     }
@@ -283,5 +290,10 @@ impl Signals {
     /// Grows when tenants, jobs, triggers or plugins have changed.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
+    }
+
+    /// Grows when an operation was begun.
+    pub fn operations(&self) -> watch::Receiver<u64> {
+        self.operations.subscribe()
     }
 }

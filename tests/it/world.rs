@@ -186,6 +186,7 @@ pub fn tenant(id: Id, name: &str) -> Tenant {
         weight: 1,
         labels: std::collections::BTreeMap::new(),
         limits: windlass::domain::tenant::TenantLimits::default(),
+        retention: windlass::domain::tenant::TenantRetention::default(),
         ceiling: windlass::domain::grant::Ceiling::default(),
         created_at: TEN,
         updated_at: TEN,

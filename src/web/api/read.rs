@@ -88,7 +88,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
         let revision = revision(tx, &mut revisions, run.revision).await?;
         let payload = if run.payload { tx.payload(tenant.id, run.id).await? } else { Payload::default() };
         let settled = match run.state {
-            State::Dead { .. } => tx.settled(tenant.id, run.id).await?.map(|(rerun, at, by)| SettledJson { at, by, rerun }),
+            State::Dead { .. } => tx.settled(tenant.id, run.id).await?.map(SettledJson::from),
             _ => None,
         };
         let facts = Facts {

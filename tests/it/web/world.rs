@@ -180,6 +180,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         weight: 1,
         labels: Default::default(),
         limits: TenantLimits { running: 4 },
+        retention: Default::default(),
         ceiling: Default::default(),
         created_at: at,
         updated_at: at,

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
 use crate::domain::log::Level;
 use crate::id::Id;
+use crate::store::dead::Settled;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunJson {
@@ -107,6 +108,14 @@ pub struct SettledJson {
     pub by: String,
     /// The run that ran it again; null: discarded.
     pub rerun: Option<Id>,
+    /// Discarded: until then it can be brought back.
+    pub undo_until: Option<Timestamp>,
+}
+
+impl From<Settled> for SettledJson {
+    fn from(Settled { at, by, rerun, undo_until }: Settled) -> Self {
+        Self { at, by, rerun, undo_until }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
