@@ -112,7 +112,8 @@ fn list(client: &Client, listed: Listed, json: bool) -> Done {
     if json { say_json(&whole) } else { table(&whole) }
 }
 
-fn table(list: &List<RunJson>) -> Done {
+/// As people read them.
+pub fn table(list: &List<RunJson>) -> Done {
     let now = now();
     let mut table = Table::new(&["run", "job", "state", ">attempt", "made", "trigger", "what"]);
     for run in &list.items {

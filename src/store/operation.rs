@@ -60,9 +60,8 @@ static ONE: Sql = Sql::new("SELECT * FROM operation WHERE id = $1");
 static OPEN: Sql = Sql::new("SELECT * FROM operation WHERE ended_at IS NULL ORDER BY id");
 static NEXT: Sql = Sql::new("SELECT tenant, run FROM operation_run WHERE operation = $1 AND run > $2 ORDER BY run LIMIT $3");
 /// Whoever moves the cursor has the batch: another node that read the same changes nothing.
-static MOVE: Sql = Sql::new(
-    "UPDATE operation SET cursor = $1, done = done + $2, failed = failed + $3, state = $4, ended_at = $5 WHERE id = $6 AND cursor = $7 AND ended_at IS NULL",
-);
+static MOVE: Sql = Sql::new("UPDATE operation SET cursor = $1 WHERE id = $2 AND cursor = $3 AND ended_at IS NULL");
+static COUNT: Sql = Sql::new("UPDATE operation SET done = $1, failed = $2, state = $3, ended_at = $4 WHERE id = $5");
 static RESULTS: Sql = Sql::new(
     "INSERT INTO operation_run (operation, run, tenant, result, rerun) VALUES {5} ON CONFLICT (operation, run) DO UPDATE SET \
      result = excluded.result, rerun = excluded.rerun",
@@ -142,31 +141,24 @@ impl Tx {
     /// Deals with its next runs, at most its rate; answers it as it stands then.
     ///
     /// # Errors
-    /// `Conflict` when another node was there first: nothing must be committed.
+    /// `Conflict` when it is over, or another node was there first.
     pub async fn work_on(&mut self, o: &Operation, now: Timestamp) -> Result<Operation> {
         let next = self.rows(&NEXT, args![o.id, o.cursor, o.order.rate]).await?;
         let next: Vec<(Id, Id)> = next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect::<Result<_>>()?;
+        let mut after = o.clone();
+        after.cursor = next.last().map_or(o.cursor, |(_, run)| *run);
+        if self.exec(&MOVE, args![after.cursor, o.id, o.cursor]).await? != 1 {
+            return Err(Error::Conflict(format!("operation {} is over, or another node works on it", o.id)));
+        }
         let results = self.deal_with(o, &next, now).await?;
         let left = results.iter().filter(|result| result.result == Done::Left).count() as u64;
-        let mut after = o.clone();
         after.left += left;
         after.done += results.len() as u64 - left;
-        after.cursor = next.last().map_or(o.cursor, |(_, run)| *run);
         if next.len() < o.order.rate as usize {
             (after.state, after.ended_at) = (OperationState::Done, Some(now));
         }
-        let args = args![
-            after.cursor,
-            results.len() as u64 - left,
-            left,
-            after.state.word(),
-            after.ended_at,
-            o.id,
-            o.cursor
-        ];
-        if self.exec(&MOVE, args).await? != 1 {
-            return Err(Error::Conflict(format!("operation {} is over, or another node works on it", o.id)));
-        }
+        let args = args![after.done, after.left, after.state.word(), after.ended_at, o.id];
+        expect_rows(self.exec(&COUNT, args).await?, 1, "operation")?;
         let row = |r: OperationRun| -> Vec<Arg> { args![o.id, r.run, r.tenant, r.result.word(), r.rerun] };
         let expected = results.len();
         expect_rows(self.exec_rows(&RESULTS, results.into_iter().map(row).collect()).await?, expected, "operation")?;

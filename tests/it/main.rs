@@ -3,6 +3,7 @@
 
 mod api;
 mod cli;
+mod dead;
 mod house;
 mod plugin;
 mod runner;

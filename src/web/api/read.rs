@@ -160,6 +160,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         error: run.message.clone().filter(|_| !succeeded),
         counts: run.counts.map(Into::into),
         settled: facts.settled,
+        group: run.print.map(|print| print.to_string()),
         left_out,
         attempts: None,
     })

@@ -94,7 +94,7 @@ async fn the_json_of_a_run_is_as_documented() {
         "created_at": "2026-11-22T10:00:00.000Z", "due_at": "2026-11-22T10:00:00.000Z", "started_at": null, "ended_at": null,
         "plugin": { "name": "noop", "version": null, "digest": "sha256:none" }, "progress": null,
         "items": { "pending": 0, "running": 0, "done": 0, "failed": 0, "skipped": 0 }, "output": null, "cause": null, "rerun_of": null,
-        "summary": null, "error": null, "counts": null, "settled": null, "attempts": [], "merged": false, "repeated": false,
+        "summary": null, "error": null, "counts": null, "settled": null, "group": null, "attempts": [], "merged": false, "repeated": false,
     });
     assert_eq!(told.body, expected);
     assert_eq!(keys(&told.body), keys(&expected), "in the documented order");

@@ -166,6 +166,15 @@ impl World {
         self.app.log_in("ann", "correct horse battery").await.unwrap()
     }
 
+    /// A batch of each operation, as the runner does it.
+    pub async fn work(&self) {
+        let mut tx = self.app.store.begin().await.unwrap();
+        for operation in tx.open_operations().await.unwrap() {
+            tx.work_on(&operation, self.app.now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
     pub fn operator() -> Who {
         Who::server()
     }

@@ -45,6 +45,8 @@ pub struct RunJson {
     pub counts: Option<CountsJson>,
     /// A dead run that needs nobody any more.
     pub settled: Option<SettledJson>,
+    /// Dead: the group of those that died of the same.
+    pub group: Option<String>,
     /// In lists, which of `input` and `output` were left out for their size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
