@@ -246,8 +246,7 @@ impl App {
                 words: which.words.clone(),
                 discarded: standing == Standing::Discarded,
             };
-            let prints: Vec<i64> =
-                which.groups.iter().filter(|(of, _)| *of == tenant.name).map(|(_, print)| *print).collect();
+            let prints: Vec<i64> = which.groups.iter().filter(|(of, _)| *of == tenant.name).map(|(_, print)| *print).collect();
             if which.groups.is_empty() {
                 targets.push(Target { tenant, query });
             } else {

@@ -11,7 +11,9 @@ use crate::clock::Timestamp;
 use crate::domain::dead::{Action, Standing};
 use crate::domain::run::Reason;
 use crate::web::address::encoded;
-use crate::web::api::shape::{CauseJson, Count, DeadJson, List, NewOperationJson, OperationJson, PreviewJson, RunJson, WhichJson};
+use crate::web::api::shape::{
+    CauseJson, Count, DeadJson, List, NewOperationJson, OperationJson, PreviewJson, RunJson, WhichJson,
+};
 
 /// Between two looks at an operation.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(400);

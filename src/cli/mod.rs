@@ -136,9 +136,10 @@ impl Cli {
 
     /// Does it.
     pub fn run(self) -> ExitCode {
+        let json = self.global.json;
         match self.done() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(stop) => stop.exit(),
+            Err(stop) => stop.exit(json),
         }
     }
 

@@ -157,6 +157,10 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateFilter {
     Waiting,
+    /// Of the waiting, those after a failure or a lost node.
+    Retrying,
+    /// Of the waiting, those that their target has put off.
+    Snoozed,
     Running,
     Succeeded,
     Dead,
@@ -164,11 +168,14 @@ pub enum StateFilter {
 }
 
 impl StateFilter {
-    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Retrying, Self::Snoozed, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Snoozed => "snoozed",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Dead => "dead",

@@ -46,8 +46,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
 /// A chunk a transaction: the writer does other things between two, and nothing where a reader finds nothing to cut.
 async fn prune_tenant(context: &Context, tenant: &Tenant, now: Timestamp) -> Result<()> {
     let kept = tenant.retention.over(&context.settings.retention);
-    let cut =
-        Cut { succeeded: now.minus(kept.succeeded.0), dead: now.minus(kept.dead.0), logs: now.minus(kept.logs.0) };
+    let cut = Cut { succeeded: now.minus(kept.succeeded.0), dead: now.minus(kept.dead.0), logs: now.minus(kept.logs.0) };
     loop {
         let mut reader = context.store.read().await?;
         let (runs, logs) = (reader.old_runs(tenant.id, &cut).await?, reader.old_logs(tenant.id, &cut).await?);

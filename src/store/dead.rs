@@ -309,8 +309,12 @@ impl Tx {
     /// How many open dead runs ended before an instant, tenant by tenant; each count stops at 10,001.
     pub async fn dead_before(&mut self, tenants: &[(Id, Timestamp)]) -> Result<Vec<(Id, u64)>> {
         let keys: Vec<_> = tenants.iter().map(|(tenant, at)| args![*tenant, Id::first_at(*at), *at]).collect();
-        let mut found: Vec<(Id, u64)> =
-            self.rows_for(&EXPIRING, &keys).await?.iter().map(|row| Ok((row.id("tenant")?, row.count("n")?))).collect::<Result<_>>()?;
+        let mut found: Vec<(Id, u64)> = self
+            .rows_for(&EXPIRING, &keys)
+            .await?
+            .iter()
+            .map(|row| Ok((row.id("tenant")?, row.count("n")?)))
+            .collect::<Result<_>>()?;
         found.sort_unstable();
         found.dedup();
         Ok(found)

@@ -73,12 +73,20 @@ static DONE_JOB_STATE: Sql =
 static LEASE_TENANT: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
 );
-static LATER_TENANT: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static LATER_TENANT: Sql = Sql::new(
+    "SELECT * FROM later WHERE tenant = $1 AND id < $2 AND ($4 = 0 OR ($4 = 1 AND why LIKE 'deferred%') OR ($4 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) \
+     ORDER BY id DESC LIMIT $3",
+);
 static LEASE_JOB: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.job = $2 AND l.id < $3 ORDER BY l.id DESC LIMIT $4",
 );
-static LATER_JOB: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND job = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-static READY_JOB: Sql = Sql::new("SELECT * FROM ready WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static LATER_JOB: Sql = Sql::new(
+    "SELECT * FROM later WHERE tenant = $1 AND job = $2 AND id < $3 AND ($5 = 0 OR ($5 = 1 AND why LIKE 'deferred%') OR ($5 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) \
+     ORDER BY id DESC LIMIT $4",
+);
+static READY_JOB: Sql = Sql::new(
+    "SELECT * FROM ready WHERE job = $1 AND id < $2 AND ($4 = 0 OR ($4 = 2 AND (failed > 0 OR lost > 0))) ORDER BY id DESC LIMIT $3",
+);
 static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
 static ATTEMPTS: Sql = Sql::new(
     "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
@@ -120,18 +128,18 @@ impl Tx {
         let (before, limit) = (query.before.unwrap_or(Id(i64::MAX)), query.limit);
         let wants = |state| query.state.is_none_or(|wanted| wanted == state);
         let mut found = Vec::new();
-        if wants(StateFilter::Waiting) {
+        if let Some(waiting) = waiting(query.state) {
             let jobs = match query.job {
                 Some(job) => vec![job],
                 None => self.rows(&JOBS, args![tenant]).await?.iter().map(|row| row.id("id")).collect::<Result<_>>()?,
             };
             for job in jobs {
-                let rows = self.rows(&READY_JOB, args![job, before, limit]).await?;
+                let rows = self.rows(&READY_JOB, args![job, before, limit, waiting]).await?;
                 found.extend(rows.iter().map(unfinished).collect::<Result<Vec<_>>>()?);
             }
             let rows = match query.job {
-                None => self.rows(&LATER_TENANT, args![tenant, before, limit]).await?,
-                Some(job) => self.rows(&LATER_JOB, args![tenant, job, before, limit]).await?,
+                None => self.rows(&LATER_TENANT, args![tenant, before, limit, waiting]).await?,
+                Some(job) => self.rows(&LATER_JOB, args![tenant, job, before, limit, waiting]).await?,
             };
             found.extend(rows.iter().map(later).collect::<Result<Vec<_>>>()?);
         }
@@ -147,7 +155,7 @@ impl Tx {
             Some(StateFilter::Succeeded) => Some(Some(SUCCEEDED)),
             Some(StateFilter::Dead) => Some(Some(DEAD)),
             Some(StateFilter::Cancelled) => Some(Some(CANCELLED)),
-            Some(StateFilter::Waiting | StateFilter::Running) => None,
+            Some(_) => None,
         };
         if let Some(state) = ended {
             let rows = match (query.job, state) {
@@ -235,6 +243,16 @@ impl Tx {
 
     async fn count(&mut self, sql: &'static Sql, of: Id) -> Result<u64> {
         self.row(sql, args![of]).await?.map_or(Ok(0), |row| row.count("n"))
+    }
+}
+
+/// Which waiting runs a list shows, as its statements know them; none when it shows no waiting ones.
+pub(super) fn waiting(state: Option<StateFilter>) -> Option<i64> {
+    match state {
+        None | Some(StateFilter::Waiting) => Some(0),
+        Some(StateFilter::Snoozed) => Some(1),
+        Some(StateFilter::Retrying) => Some(2),
+        Some(_) => None,
     }
 }
 

@@ -143,7 +143,10 @@ async fn no_attempt_begins_after_the_total_limit_whatever_it_waits_for() {
         assert_eq!(dead(&run), Some(Reason::TotalLimit), "{name}");
         let attempts = world.store.read().await.unwrap().attempts_of(&run).await.unwrap();
         let first = attempts.last().unwrap().started_at;
-        assert!(attempts.iter().all(|attempt| attempt.started_at.since(first) <= Duration::from_secs(60)), "{name}: {attempts:?}");
+        assert!(
+            attempts.iter().all(|attempt| attempt.started_at.since(first) <= Duration::from_secs(60)),
+            "{name}: {attempts:?}"
+        );
         assert!(attempts.len() > 1, "{name}: it was tried again while there was time");
     }
     runner.drain().await;
@@ -202,12 +205,14 @@ async fn c11_what_cannot_be_read_ends_its_own_run_alone() {
     let unreadable = world.enqueue(&bad).await;
     // A new revision; the run names the old one, which is then damaged.
     world.job("bad", json!({ "max_live": 0, "priority": 1 })).await;
-    let mut conn = sqlx::ConnectOptions::connect(&sqlx::sqlite::SqliteConnectOptions::new().filename(world.store.path())).await.unwrap();
+    let mut conn =
+        sqlx::ConnectOptions::connect(&sqlx::sqlite::SqliteConnectOptions::new().filename(world.store.path())).await.unwrap();
     let damage = sqlx::query("UPDATE job_revision SET spec = '{' WHERE id = $1").bind(bad.revision.0);
     assert_eq!(damage.execute(&mut conn).await.unwrap().rows_affected(), 1);
     world.guests.script("bad", |_| std::future::ready(Outcome::Undecodable { message: "its plugin cannot be loaded".into() }));
     let runner = world.start().await;
-    let unloadable = world.store.enqueue(vec![NewRun { revision: good.revision, ..new_run(&bad) }]).await.unwrap().remove(0).unwrap().id();
+    let unloadable =
+        world.store.enqueue(vec![NewRun { revision: good.revision, ..new_run(&bad) }]).await.unwrap().remove(0).unwrap().id();
     for id in [unreadable, unloadable] {
         let run = world.ended(id, Duration::ZERO).await;
         assert_eq!((dead(&run), run.attempt), (Some(Reason::Undecodable), 1), "{run:?}");
@@ -269,7 +274,12 @@ async fn a_late_end_changes_nothing_and_is_logged_as_late() {
     let State::Running { started_at, .. } = run.state else { panic!("{run:?}") };
     let lost = Finished {
         run: Run { fence: 1, state: State::Running { node: 1, started_at, stopping: false }, ..run },
-        decision: Decision::Again { due_at: world.clock.now(), delay: Duration::ZERO, why: "its node was lost".into(), spent: Budget::Lost },
+        decision: Decision::Again {
+            due_at: world.clock.now(),
+            delay: Duration::ZERO,
+            why: "its node was lost".into(),
+            spent: Budget::Lost,
+        },
         outcome: "lost",
         message: "its node was lost".into(),
         counts: None,
@@ -282,7 +292,9 @@ async fn a_late_end_changes_nothing_and_is_logged_as_late() {
     assert_eq!(world.store.record(vec![lost]).await.unwrap(), [Recorded::Yes]);
     let before = world.ended(id, Duration::ZERO).await;
     gate.add_permits(1);
-    world.until("it is logged", Duration::ZERO, async || logged.text().contains("late: the lease has passed").then_some(())).await;
+    world
+        .until("it is logged", Duration::ZERO, async || logged.text().contains("late: the lease has passed").then_some(()))
+        .await;
     assert!(logged.text().contains(&format!("run.id={id} attempt=1")), "{}", logged.text());
     assert_eq!(world.run(id).await, before);
     assert_eq!((before.state.word(), before.attempt, before.lost), ("succeeded", 2, 1));

@@ -73,7 +73,10 @@ async fn c5_a_dead_run_keeps_all_that_is_needed_and_runs_again_with_a_fresh_budg
     world.clock.advance(6 * 24 * HOUR + 23 * HOUR);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let json = served.get(&format!("tenants/alpha/runs/{id}")).await.body;
-    assert_eq!((&json["state"], &json["cause"], &json["input"]), (&json!("dead"), &json!("attempts_spent"), &json!({ "page": 7 })));
+    assert_eq!(
+        (&json["state"], &json["cause"], &json["input"]),
+        (&json!("dead"), &json!("attempts_spent"), &json!({ "page": 7 }))
+    );
     assert_eq!(json["plugin"]["digest"], "sha256:none");
     let said: Vec<_> = json["attempts"].as_array().unwrap().iter().map(|attempt| attempt["message"].clone()).collect();
     assert_eq!(said, ["error of attempt 2", "error of attempt 1"]);
@@ -139,7 +142,8 @@ async fn an_operation_runs_again_all_that_fit_at_its_pace_and_each_with_its_own_
     let runs = tx.operation_runs(begun.id, None, 50).await.unwrap();
     assert_eq!(runs.len(), 25);
     for run in runs {
-        let (old, new) = (tx.payload(job.tenant, run.run).await.unwrap(), tx.payload(job.tenant, run.rerun.unwrap()).await.unwrap());
+        let (old, new) =
+            (tx.payload(job.tenant, run.run).await.unwrap(), tx.payload(job.tenant, run.rerun.unwrap()).await.unwrap());
         assert_eq!((old.input, Some(run.run)), (new.input, new.parent));
     }
     assert_eq!(tx.state_counts(job.tenant).await.unwrap().dead, 0);
@@ -189,7 +193,9 @@ async fn what_is_discarded_can_be_brought_back_for_a_day() {
     over(&served, begun.id).await;
     let counts = async || world.store.read().await.unwrap().state_counts(job.tenant).await.unwrap().dead;
     assert_eq!(counts().await, 0);
-    assert!(matches!(served.app.rerun("alpha", ids[0], &who).await, Err(Error::Conflict(why)) if why.contains("discarded by windlass")));
+    assert!(
+        matches!(served.app.rerun("alpha", ids[0], &who).await, Err(Error::Conflict(why)) if why.contains("discarded by windlass"))
+    );
     served.app.undo_discard("alpha", ids[0], &who).await.unwrap();
     assert!(matches!(served.app.undo_discard("alpha", ids[0], &who).await, Err(Error::Conflict(_))));
     let undo = served.app.undo_operation(begun.id, &who).await.unwrap();
@@ -201,7 +207,9 @@ async fn what_is_discarded_can_be_brought_back_for_a_day() {
     let discarded = Which { standing: Standing::Discarded, ..all() };
     assert_eq!(served.app.preview(Action::Undo, &discarded, &who).await.unwrap().total, 1);
     world.clock.advance(24 * HOUR + SECOND);
-    assert!(matches!(served.app.undo_discard("alpha", ids[1], &who).await, Err(Error::Conflict(why)) if why.contains("24 h ago")));
+    assert!(
+        matches!(served.app.undo_discard("alpha", ids[1], &who).await, Err(Error::Conflict(why)) if why.contains("24 h ago"))
+    );
     assert_eq!(served.app.preview(Action::Undo, &discarded, &who).await.unwrap().total, 0);
     runner.drain().await;
 }

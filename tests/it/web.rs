@@ -239,7 +239,9 @@ async fn dead_runs_are_previewed_then_dealt_with_by_an_operation() {
     let failures = browser.page("/failures").await;
     assert!(failures.contains("<b class=\"red\">3</b> dead runs") && failures.contains("<b>1</b> cause<"), "{failures}");
     let href = |page: &str, start: &str| {
-        page.split("href=\"").find_map(|rest| rest.starts_with(start).then(|| rest.split('"').next().unwrap().replace("&#38;", "&"))).unwrap()
+        page.split("href=\"")
+            .find_map(|rest| rest.starts_with(start).then(|| rest.split('"').next().unwrap().replace("&#38;", "&")))
+            .unwrap()
     };
     let cause = browser.page(&href(&failures, "/t/epsilon/failures/")).await;
     assert_eq!(cause.matches("name=\"run\" value=\"epsilon.").count(), 3, "{cause}");

@@ -13,7 +13,8 @@ use crate::web::dashboard::run::filter::Chip;
 pub type Pairs = Vec<(String, String)>;
 
 /// "Died within": the word in the address, what the page says, and how long that is.
-pub const SINCE: [(&str, &str, u64); 3] = [("1h", "Last hour", 3_600), ("24h", "Last 24 h", 86_400), ("7d", "Last 7 days", 7 * 86_400)];
+pub const SINCE: [(&str, &str, u64); 3] =
+    [("1h", "Last hour", 3_600), ("24h", "Last 24 h", 86_400), ("7d", "Last 7 days", 7 * 86_400)];
 
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
@@ -36,7 +37,8 @@ impl Asked {
     /// What cannot be read is not asked for.
     pub fn new(pairs: &Pairs) -> Self {
         let some = |key: &str| one(pairs, key).map(str::to_owned);
-        let many = |key: &'static str| pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| value.split_once('.'));
+        let many =
+            |key: &'static str| pairs.iter().filter(move |(name, _)| name == key).filter_map(|(_, value)| value.split_once('.'));
         Self {
             tenant: some("tenant"),
             job: some("job"),
@@ -129,8 +131,14 @@ mod tests {
             pair("q", " 400 & "),
         ]);
         assert_eq!(asked.groups, [("alpha".into(), -7), ("beta".into(), 7)]);
-        assert_eq!(asked.operation("discard"), "/operations/new?cause=permanent&since=24h&q=400%20%26&group=alpha.-7&group=beta.7&action=discard");
+        assert_eq!(
+            asked.operation("discard"),
+            "/operations/new?cause=permanent&since=24h&q=400%20%26&group=alpha.-7&group=beta.7&action=discard"
+        );
         let which = asked.which(Timestamp(100_000_000));
-        assert_eq!((which.since, which.standing, which.words.as_deref()), (Some(Timestamp(13_600_000)), Standing::Open, Some("400 &")));
+        assert_eq!(
+            (which.since, which.standing, which.words.as_deref()),
+            (Some(Timestamp(13_600_000)), Standing::Open, Some("400 &"))
+        );
     }
 }

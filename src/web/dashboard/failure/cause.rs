@@ -67,7 +67,8 @@ pub async fn show(
     let name = |id| names.iter().find(|(job, _, _)| *job == id).map_or_else(String::new, |(_, _, name)| name.clone());
     let path = format!("/t/{tenant}/failures/{print}");
     let plain = Asked { standing, ..Asked::default() };
-    let older = dead.last().filter(|_| more).map(|run| plain.address(&path).some("before", Some(&run.id.to_string())).to_string());
+    let older =
+        dead.last().filter(|_| more).map(|run| plain.address(&path).some("before", Some(&run.id.to_string())).to_string());
     let board = web.glance(one(&pairs, "done")).await?;
     let message = last.message.clone().unwrap_or_else(|| "no message".into());
     let shell = web.shell_with(&session, &board, owner.zone, one(&pairs, "done"));

@@ -53,7 +53,9 @@ impl New {
 
     fn note(&self) -> &'static str {
         match self.action {
-            Action::Rerun => "Nothing has happened yet. Each becomes a new run that names the old one; a job has as many unfinished runs as it may have.",
+            Action::Rerun => {
+                "Nothing has happened yet. Each becomes a new run that names the old one; a job has as many unfinished runs as it may have."
+            }
             Action::Discard => "Nothing has happened yet. Discarded runs can be brought back for 24 h.",
             Action::Undo => "Nothing has happened yet. They will need a person again.",
         }
