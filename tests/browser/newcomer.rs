@@ -87,12 +87,12 @@ async fn look_at_the_failure(chrome: &Chrome) -> String {
 async fn mend(chrome: &Chrome, dead: &str) {
     chrome.go("/failures").await;
     chrome.click("#causes h2 a").await;
-    chrome.reads("#dead", "webVideoTranscode").await;
+    chrome.reads("#runs", "webVideoTranscode").await;
     chrome.is_sound().await;
-    chrome.click("#dead input[type=checkbox]").await;
+    chrome.click("#runs input[type=checkbox]").await;
     chrome.press("Re-run…").await;
-    chrome.reads("h1", "Re-run 1 dead run?").await;
-    chrome.reads("main", "Nothing has happened yet").await;
+    chrome.reads("#dialog h1", "Re-run 1 dead run?").await;
+    chrome.reads("#dialog", "Nothing has happened yet").await;
     chrome.is_sound().await;
     chrome.press("Re-run 1").await;
     chrome.reads("#operation", "1 of 1").await;

@@ -254,6 +254,30 @@ async fn an_operation_takes_only_what_its_filter_says_and_only_its_tenants() {
 }
 
 #[tokio::test]
+async fn w13_what_is_added_is_polled_within_an_interval_and_what_is_removed_no_more() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let runner = world.start().await;
+    let job = world.job("drain", json!({ "triggers": [{ "backlog": { "probe": "plugin", "every": "15s" } }] })).await;
+    let polls = || world.guests.measured.lock().unwrap().len();
+    let added = world.clock.now();
+    world.until("it is polled", SECOND, async || (polls() > 0).then_some(())).await;
+    assert!(world.clock.now().since(added) <= Duration::from_secs(16), "{:?}", world.clock.now().since(added));
+    let mut tx = world.store.begin().await.unwrap();
+    tx.remove_job(job.id, world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    // One that was under way ends.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = polls();
+    for _ in 0..20 {
+        world.clock.advance(15 * SECOND);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(polls(), before);
+    runner.drain().await;
+}
+
+#[tokio::test]
 async fn w13_a_removed_jobs_dead_runs_can_be_read_and_are_left_by_a_rerun() {
     let served = Served::new().await;
     let (job, ids, runner) = dead(&served, "j", 2).await;

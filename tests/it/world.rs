@@ -33,6 +33,8 @@ pub struct Scripted {
     scripts: Mutex<HashMap<String, Script>>,
     /// What probes measure, by job.
     pub backlog: Mutex<HashMap<String, std::result::Result<u64, String>>>,
+    /// Measurements made, by job.
+    pub measured: Mutex<Vec<String>>,
     /// Attempts made: (job, run, attempt).
     pub made: Mutex<Vec<(String, Id, u32)>>,
 }
@@ -69,6 +71,7 @@ impl Executor for Scripted {
     }
 
     fn measure(&self, work: Work) -> Answer<std::result::Result<Measurement, String>> {
+        self.measured.lock().unwrap().push(work.job.clone());
         let found = self.backlog.lock().unwrap().get(&work.job).cloned().unwrap_or(Ok(0));
         Box::pin(std::future::ready(found.map(|size| Measurement { size, age_ms: None })))
     }

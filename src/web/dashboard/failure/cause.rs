@@ -24,7 +24,7 @@ const PAGE: usize = 50;
 const CAP: u64 = crate::store::run::COUNT_CAP;
 
 #[derive(Template)]
-#[template(path = "failure/cause.html", blocks = ["dead"])]
+#[template(path = "failure/cause.html", blocks = ["runs"])]
 struct CausePage {
     shell: Shell,
     here: String,
@@ -40,7 +40,7 @@ struct CausePage {
     asked: Asked,
 }
 
-fragment::fragments!(CausePage: dead => as_dead);
+fragment::fragments!(CausePage: runs => as_runs);
 
 pub async fn show(
     State(web): State<Web>,
