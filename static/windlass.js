@@ -144,6 +144,11 @@
     // What is no question is a page of its own.
     if (!answer?.ok || answer.headers.get("X-Page") === "gate") return location.assign(address);
     dialog.innerHTML = await answer.text();
+    // A page has one first heading, and it is not this one's.
+    const head = document.createElement("h2");
+    const first = $("h1", dialog);
+    head.textContent = first.textContent;
+    first.replaceWith(head);
     freshen();
     dialog.showModal();
   };

@@ -91,7 +91,7 @@ async fn mend(chrome: &Chrome, dead: &str) {
     chrome.is_sound().await;
     chrome.click("#runs input[type=checkbox]").await;
     chrome.press("Re-run…").await;
-    chrome.reads("#dialog h1", "Re-run 1 dead run?").await;
+    chrome.reads("#dialog h2", "Re-run 1 dead run?").await;
     chrome.reads("#dialog", "Nothing has happened yet").await;
     chrome.is_sound().await;
     chrome.press("Re-run 1").await;
