@@ -1,5 +1,6 @@
 //! Dead runs that need a person: listed, grouped by cause, run again, discarded, brought back. Each for many at a time.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::record::DEAD;
@@ -9,6 +10,7 @@ use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
 use crate::domain::dead::{OPERATION_LIMIT, UNDO};
 use crate::domain::run::{Enqueued, NewRun, Reason, Run};
+use crate::domain::span::Span;
 use crate::domain::trigger::Cause;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -263,9 +265,17 @@ impl Tx {
     /// but for those with an input of their own that joined a live run.
     pub async fn rerun(&mut self, old: &[Over], by: &str, now: Timestamp) -> Result<Vec<Result<Enqueued>>> {
         let (mut new, mut refused) = (Vec::with_capacity(old.len()), Vec::with_capacity(old.len()));
+        let mut deadlines: HashMap<Id, Option<Span>> = HashMap::new();
         for over in old {
             match again(over, by) {
-                Ok(run) => {
+                Ok(mut run) => {
+                    // One read a job, however many runs it has here.
+                    if !deadlines.contains_key(&run.revision) {
+                        let revision = self.revision(run.revision).await?;
+                        deadlines.insert(run.revision, revision.and_then(|revision| revision.spec.start_deadline));
+                    }
+                    let deadline = deadlines.get(&run.revision).copied().flatten();
+                    run.start_by = deadline.map(|deadline| now.plus(deadline.0));
                     new.push(run);
                     refused.push(None);
                 }

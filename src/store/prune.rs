@@ -16,7 +16,7 @@ const YEAR: Duration = Duration::from_secs(400 * 24 * 3600);
 pub const CHUNK: u32 = 1_000;
 
 /// A revision replaced so long ago is not given to runs any more.
-const SETTLED: Duration = Duration::from_secs(2 * 3600);
+const REPLACED: Duration = Duration::from_secs(2 * 3600);
 
 /// What goes beside runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,9 @@ static OLD_SAMPLES: Sql = Sql::new(
      OR EXISTS (SELECT 1 FROM occurrence o WHERE o.job = j.id AND o.due_at < $1)",
 );
 static OLD_REST: Sql = Sql::new(
-    "SELECT CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
+    "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
      OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
-     OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) THEN 1 ELSE 0 END AS n",
+     OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -117,7 +117,7 @@ impl Tx {
 
     /// Revisions that no run names any more, at most [`CHUNK`].
     pub async fn old_revisions(&mut self, now: Timestamp) -> Result<Vec<Id>> {
-        let rows = self.rows(&OLD_REVISIONS, args![now.minus(SETTLED), CHUNK]).await?;
+        let rows = self.rows(&OLD_REVISIONS, args![now.minus(REPLACED), CHUNK]).await?;
         rows.iter().map(|row| row.id("id")).collect()
     }
 

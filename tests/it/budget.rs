@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use windlass::app::Who;
+use windlass::app::enqueue::Request;
 use windlass::clock::Clock;
 use windlass::domain::attempt::{Attempt, Class, Outcome};
 use windlass::domain::retry::{Budget, Decision};
 use windlass::domain::run::{NewRun, Reason, Run, State};
 use windlass::domain::span::Size;
+use windlass::domain::trigger::Cause;
 use windlass::id::Id;
 use windlass::store::claim::Want;
 use windlass::store::record::{Finished, Recorded};
 
-use crate::world::{TEN, World, new_run, transient, well};
+use crate::api::world::Served;
+use crate::world::{World, new_run, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -155,16 +159,24 @@ async fn no_attempt_begins_after_the_total_limit_whatever_it_waits_for() {
 
 #[tokio::test]
 async fn a_run_that_could_not_start_in_time_does_not_start() {
-    let world = World::new().await;
-    let job = world.job("j", json!({ "max_live": 0 })).await;
-    let late = NewRun { start_by: Some(TEN.plus(Duration::from_secs(60))), ..new_run(&job) };
-    let id = world.store.enqueue(vec![late]).await.unwrap().remove(0).unwrap().id();
+    let served = Served::new().await;
+    let world = &served.world;
+    world.job("j", json!({ "max_live": 0, "start_deadline": "60s" })).await;
+    let who = Who::server();
+    let asked = served.app.run_now("alpha", "j", Request::default(), Cause::Api, &who).await.unwrap().id();
+    served.app.pause("alpha", "j", &who).await.unwrap();
     world.clock.advance(Duration::from_secs(61));
+    served.app.resume("alpha", "j", &who).await.unwrap();
     let runner = world.start().await;
-    let run = world.ended(id, Duration::ZERO).await;
+    let run = world.ended(asked, Duration::ZERO).await;
     assert_eq!((dead(&run), run.failed), (Some(Reason::StartDeadline), 0));
-    assert_eq!(last(&world, id).await.outcome, "too_late");
-    assert_eq!(world.guests.attempts("j"), 0);
+    assert_eq!(last(world, asked).await.outcome, "too_late");
+    assert_eq!(world.guests.attempts("j"), 0, "it did not start");
+    // Run again, it has its time anew.
+    served.app.pause("alpha", "j", &who).await.unwrap();
+    let again = served.app.rerun("alpha", asked, &who).await.unwrap().id();
+    let by = |run: &Run| run.start_by.map(|by| by.since(run.created_at));
+    assert_eq!(by(&world.run(again).await), Some(Duration::from_secs(60)));
     runner.drain().await;
 }
 

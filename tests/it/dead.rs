@@ -87,8 +87,9 @@ async fn c5_a_dead_run_keeps_all_that_is_needed_and_runs_again_with_a_fresh_budg
     assert_eq!(list["expiring"], 1, "it goes within 24 h: {list}");
 
     let again = served.post(&format!("tenants/alpha/runs/{id}/rerun"), &json!({})).await.body;
-    assert_eq!((&again["rerun_of"], &again["failed"], &again["attempt"]), (&json!(id.to_string()), &json!(0), &json!(0)));
-    world.ended(again["id"].as_str().unwrap().parse().unwrap(), SECOND).await;
+    assert_eq!((&again["rerun_of"], &again["state"] != "dead"), (&json!(id.to_string()), true));
+    let again = world.ended(again["id"].as_str().unwrap().parse().unwrap(), SECOND).await;
+    assert_eq!((again.attempt, again.failed), (2, 2), "a budget of its own");
     let mut tx = world.store.read().await.unwrap();
     assert!(tx.run(job.tenant, id).await.unwrap().is_some());
     drop(tx);

@@ -261,6 +261,32 @@ async fn pruning_cuts_what_ended_long_ago_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_revision_goes_when_no_run_can_name_it_any_more() {
+    let world = World::new().await;
+    let first = world.job("j", json!({})).await;
+    let run = world.enqueue(&first).await;
+    world.clock.advance(Duration::from_secs(60));
+    let second = world.job("j", json!({ "priority": 1 })).await;
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let old = async || world.store.read().await.unwrap().old_revisions(world.clock.now()).await.unwrap();
+    world.clock.advance(hours(5));
+    assert_eq!(old().await, [], "a waiting run names it");
+    let claimed = claim(&world, first.id, 1).await;
+    assert_eq!(old().await, [], "a running one does");
+    world.store.record(vec![finished(&claimed[0], Decision::End(Final::Succeeded))]).await.unwrap();
+    assert_eq!(old().await, [], "history does");
+    let mut tx = world.store.begin().await.unwrap();
+    tx.prune_runs(first.tenant, &[run]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(old().await, [first.revision]);
+    let mut tx = world.store.begin().await.unwrap();
+    tx.prune_revisions(&[first.revision]).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = world.store.read().await.unwrap();
+    assert_eq!(tx.need_job(first.tenant, "j").await.unwrap().revision, second.revision);
+}
+
+#[tokio::test]
 async fn a_request_that_goes_away_does_not_close_the_store() {
     let world = World::new().await;
     let job = world.job("j", json!({"max_live": 0})).await;

@@ -48,6 +48,10 @@ async fn a_tenants_token_sees_its_tenant_and_no_sign_of_another() {
         ("POST", "tenants/?/jobs/drain/pause"),
         ("POST", &format!("tenants/?/runs/{run}/cancel")),
         ("POST", &format!("tenants/?/runs/{run}/rerun")),
+        ("POST", &format!("tenants/?/runs/{run}/discard")),
+        ("POST", &format!("tenants/?/runs/{run}/undo")),
+        ("GET", "tenants/?/dead"),
+        ("GET", "tenants/?/dead/causes"),
     ] {
         let alpha = as_beta(method, &path.replace('?', "alpha")).await;
         let nobody = as_beta(method, &path.replace('?', "nobody")).await;

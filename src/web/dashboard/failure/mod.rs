@@ -46,6 +46,8 @@ struct Failures {
     asked: Asked,
     tabs: Vec<Tab>,
     tenants: Vec<String>,
+    /// Of the tenant that was chosen.
+    jobs: Vec<String>,
     chips: Vec<Chip>,
     causes: Vec<Cause>,
     expiring: u64,
@@ -66,6 +68,10 @@ struct Tab {
 impl Failures {
     fn is_tenant(&self, name: &str) -> bool {
         self.asked.tenant.as_deref() == Some(name)
+    }
+
+    fn is_job(&self, name: &str) -> bool {
+        self.asked.job.as_deref() == Some(name)
     }
 
     fn is_discarded(&self) -> bool {
@@ -131,6 +137,7 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
         here: asked.address("/failures").to_string(),
         dead: Capped::at(causes.iter().map(|cause| cause.count).sum(), COUNT_CAP),
         tenants: lines.iter().filter(|line| !line.dead.is_zero()).map(|line| line.tenant.name.clone()).collect(),
+        jobs: jobs_of(&lines, &asked),
         tabs: tabs(&asked, [board.dead(session.who.tenant).n, expiring, discarded]),
         chips: asked.chips(),
         asked,
@@ -139,6 +146,14 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
         operations,
     };
     fragment::answer(&page, &headers)
+}
+
+/// Names of jobs to choose from; one that was removed stands there when it was asked for.
+fn jobs_of(lines: &[&TenantLine], asked: &Asked) -> Vec<String> {
+    let line = lines.iter().find(|line| Some(&line.tenant.name) == asked.tenant.as_ref());
+    let mut names: Vec<String> = line.iter().flat_map(|line| &line.jobs).map(|job| job.job.spec.name.clone()).collect();
+    names.extend(asked.job.clone().filter(|job| !names.contains(job)));
+    names
 }
 
 fn tabs(asked: &Asked, counts: [u64; 3]) -> Vec<Tab> {
