@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -35,9 +36,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where people reach the dashboard, when that is not `listen`: scheme, host and port, without a slash at the end.
     pub public_url: Option<String>,
-    /// `sqlite:` and a file, relative to `data_dir`.
+    /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
     pub worker: Worker,
+    pub lease: Lease,
     pub network: Network,
     pub retention: Retention,
 }
@@ -49,6 +51,18 @@ pub struct Worker {
     pub runs_in_flight: u32,
     /// Threads that execute guests; they bound the CPU that guests take.
     pub guest_threads: usize,
+}
+
+/// How nodes on one PostgreSQL know that another is dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lease {
+    /// How often a node says that it lives.
+    pub heartbeat: Span,
+    /// Without a word for so long it is dead, and others take its runs. It stops its own guests at two thirds.
+    pub lease: Span,
+    /// A node whose clock is further from the database's than this claims nothing.
+    pub skew: Span,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +95,7 @@ impl Default for Settings {
             public_url: None,
             database_url: "sqlite:windlass.db".into(),
             worker: Worker::default(),
+            lease: Lease::default(),
             network: Network::default(),
             retention: Retention::default(),
         }
@@ -90,6 +105,12 @@ impl Default for Settings {
 impl Default for Worker {
     fn default() -> Self {
         Self { runs_in_flight: 256, guest_threads: 2 }
+    }
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { heartbeat: Span::secs(2), lease: Span::secs(10), skew: Span::secs(5) }
     }
 }
 
@@ -132,11 +153,6 @@ impl Settings {
             named(problem, &variables)
         }));
         if problems.is_empty() { Ok(settings) } else { Err(Error::Invalid(problems)) }
-    }
-
-    /// The file of the database.
-    pub fn database(&self) -> PathBuf {
-        self.data_dir.join(self.database_url.trim_start_matches("sqlite:").trim_start_matches("//"))
     }
 
     /// The certificates of `network.extra_ca`, one after the other.
@@ -183,6 +199,19 @@ impl Settings {
                 );
             }
         }
+        let Lease { heartbeat, lease, .. } = self.lease;
+        if heartbeat.0 < Duration::from_millis(100) {
+            refuse("lease.heartbeat", format!("{heartbeat} is not possible; write at least \"100ms\", as in \"2s\""));
+        }
+        if heartbeat.0 >= lease.0 / 2 {
+            refuse(
+                "lease.heartbeat",
+                format!(
+                    "lease.heartbeat = {heartbeat} is not below half of lease.lease = {lease}: one late heartbeat would cost a node \
+                     its runs; write a longer lease, or a shorter heartbeat such as \"2s\" of \"10s\""
+                ),
+            );
+        }
         let Retention { succeeded, dead, logs } = self.retention;
         for (key, span) in [("succeeded", succeeded), ("dead", dead), ("logs", logs)] {
             if span < Span::secs(60) {
@@ -194,9 +223,9 @@ impl Settings {
 }
 
 fn wrong_database(url: &str) -> Option<String> {
-    let right = "write \"sqlite:windlass.db\", a file relative to data_dir";
-    if url.starts_with("postgres") {
-        return Some(format!("this version keeps its data in SQLite only; {right}"));
+    let right = "write \"sqlite:windlass.db\", a file relative to data_dir, or \"postgres://user@host/database\"";
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return None;
     }
     match url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//")) {
         None => Some(format!("{url:?} names no database; {right}")),

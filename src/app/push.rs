@@ -74,12 +74,23 @@ impl App {
     /// log: the others' jobs are not to wait for it.
     pub async fn load_plugins(&self) -> Result<()> {
         let digests = self.store.read().await?.used_digests().await?;
+        self.load_each(digests).await;
+        Ok(())
+    }
+
+    /// The same for the jobs alone, without a look at every waiting run.
+    pub async fn load_current_plugins(&self) -> Result<()> {
+        let digests = self.store.read().await?.current_digests().await?;
+        self.load_each(digests).await;
+        Ok(())
+    }
+
+    async fn load_each(&self, digests: Vec<String>) {
         for digest in digests {
             if let Err(wrong) = self.load_plugin(&digest).await {
                 tracing::error!(plugin.digest = digest, error = %wrong, "a plugin cannot be made ready; its jobs wait");
             }
         }
-        Ok(())
     }
 
     /// Makes a stored plugin ready here.

@@ -25,9 +25,9 @@ use crate::domain::trigger::Cause;
 use crate::error::{Error, Problem, Result};
 use crate::id::Id;
 use crate::plugin::{Answer, Executor, Work};
-use crate::store::Store;
-use crate::store::claim::Want;
+use crate::store::claim::{Lane, Want};
 use crate::store::record::Finished;
+use crate::store::{Database, Store};
 
 /// Tenants and jobs of each: 300 lanes, the worst case for locality that the store's notes measured.
 const TENANTS: usize = 100;
@@ -111,7 +111,7 @@ fn step(what: &str) {
 /// Enqueue, claim, record of `runs` runs over 300 jobs, batch by batch; durable at each step.
 async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
     std::fs::create_dir_all(folder)?;
-    let store = Store::open(&folder.join("windlass.db"), Arc::new(SystemClock)).await?;
+    let store = Store::open(Database::Sqlite(folder.join("windlass.db")), Arc::new(SystemClock)).await?;
     let mut lanes: Vec<(Id, Id)> = (0..TENANTS * JOBS).map(|n| (Id(1 + (n / JOBS) as i64), Id(1_000 + n as i64))).collect();
     lanes.shuffle(&mut StdRng::seed_from_u64(seed));
     let began = Instant::now();
@@ -123,7 +123,8 @@ async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
             answer?;
         }
         let each = u32::try_from(n.div_ceil(lanes.len())).unwrap_or(u32::MAX);
-        let claimed = store.claim(Want { lanes: lanes.iter().map(|(_, job)| (*job, each)).collect() }).await?;
+        let wanted = lanes.iter().map(|(tenant, job)| Lane { tenant: *tenant, job: *job, runs: each }).collect();
+        let claimed = store.claim(Want { lanes: wanted }).await?.runs;
         if claimed.len() != n {
             return Err(Error::Internal(anyhow::anyhow!("{} of {n} were claimed", claimed.len())));
         }

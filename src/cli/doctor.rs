@@ -19,7 +19,7 @@ use crate::domain::health::words;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::{self, EMBEDDED, Executor, Journal, Sandbox, Work, catalog};
-use crate::store::{Inspected, Store};
+use crate::store::{self, Database, Inspected};
 
 /// Below this a day of a busy server may not fit; below a tenth of it nothing does.
 const FREE: u64 = 1024 * 1024 * 1024;
@@ -38,11 +38,8 @@ pub fn run(settings: &Settings, json: bool) -> Done<bool> {
     let checks = runtime()?.block_on(async {
         let mut checks =
             vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
-        let database = settings.database();
-        // Once: looking reads the whole file.
-        let found = if database.exists() { Some(Store::inspect(&database).await) } else { None };
-        let newest = found.as_ref().and_then(|found| Some(found.as_ref().ok()?.newest));
-        checks.push(check("database", database_answers(&database, found)));
+        let (database, newest) = database(settings).await;
+        checks.push(check("database", database));
         checks.push(check("clock", clock(newest)));
         checks.push(check("engine", engine(settings).await));
         checks
@@ -93,6 +90,27 @@ fn free_space(dir: &Path) -> Result<String> {
         return Err(Error::Unavailable(format!("{text}; at least 1 GiB is right: make room, or shorten retention")));
     }
     Ok(text)
+}
+
+/// What there is to say of it, and when something was last written.
+async fn database(settings: &Settings) -> (Result<String>, Option<Timestamp>) {
+    match Database::parse(&settings.database_url, &settings.data_dir) {
+        Ok(Database::Sqlite(file)) => {
+            // Once: looking reads the whole file.
+            let found = if file.exists() { Some(store::inspect(&file).await) } else { None };
+            let newest = found.as_ref().and_then(|found| Some(found.as_ref().ok()?.newest));
+            (database_answers(&file, found), newest)
+        }
+        Ok(Database::Postgres(options)) => match store::look(&options).await {
+            Ok(looked) => {
+                let skew = looked.now.since(SystemClock.now()).max(SystemClock.now().since(looked.now));
+                let text = format!("PostgreSQL {} answers; this clock is {} ms off", looked.version, skew.as_millis());
+                (Ok(text), None)
+            }
+            Err(wrong) => (Err(wrong), None),
+        },
+        Err(wrong) => (Err(wrong), None),
+    }
 }
 
 fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<String> {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,9 +20,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::plugin::{self, Executor, Sandbox};
 use crate::runner::{Context, Runner};
-use crate::store::Store;
+use crate::store::{Database, Store};
 use crate::vault::Vault;
 use crate::web;
 
@@ -74,7 +77,7 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         note_owner(&lock, address)?;
-        let store = Store::open(&settings.database(), clock.clone()).await?;
+        let store = Store::open(Database::parse(&settings.database_url, &settings.data_dir)?, clock.clone()).await?;
         let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
@@ -85,6 +88,7 @@ impl Server {
         })?);
         keep_key(&settings, &store).await?;
         let vault = Arc::new(Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?);
+        right_key(&settings, &store, &vault).await?;
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -98,6 +102,7 @@ impl Server {
         app.push_embedded().await?;
         app.load_plugins().await?;
         write_access(&app, &settings.data_dir, address).await?;
+        note_address(&store, address).await?;
         let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
@@ -106,6 +111,9 @@ impl Server {
             https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
             stop: stop.clone(),
         };
+        if app.store.is_shared() {
+            tokio::spawn(load_new_plugins(app.clone(), stop.clone()));
+        }
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
         tracing::info!(listen = %address, "windlass is up");
         Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })
@@ -176,6 +184,27 @@ async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     )))
 }
 
+/// Secrets are sealed with one key, whichever node seals them: the first start leaves a seal that every later one opens.
+async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<()> {
+    const SEAL: &str = "key_seal";
+    let mut tx = store.begin().await?;
+    if let Some(seal) = tx.setting(SEAL).await? {
+        let bytes = STANDARD.decode(seal).unwrap_or_default();
+        let (nonce, sealed) = bytes.split_at_checked(24).unwrap_or_default();
+        return vault.unseal(Id(0), SEAL, nonce, sealed).map(drop).map_err(|_| {
+            Error::Unavailable(format!(
+                "{} is not the key of the database {}: secrets in it would not open. Copy the key of the node that set them, or set \
+                 {KEY_VARIABLE}",
+                settings.data_dir.join(KEY_FILE).display(),
+                store.database().name()
+            ))
+        });
+    }
+    let (nonce, sealed) = vault.seal(Id(0), SEAL, b"windlass")?;
+    tx.set_setting(SEAL, &STANDARD.encode([nonce, sealed].concat())).await?;
+    tx.commit().await
+}
+
 fn make_private(data_dir: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|wrong| {
         Error::Unavailable(format!("cannot make the data folder {}: {wrong}; --data-dir chooses another", data_dir.display()))
@@ -209,6 +238,23 @@ fn note_owner(mut lock: &File, address: SocketAddr) -> Result<()> {
     lock.rewind()?;
     writeln!(lock, "process {} on http://{address}", std::process::id())?;
     Ok(())
+}
+
+async fn note_address(store: &Store, address: SocketAddr) -> Result<()> {
+    let mut tx = store.begin().await?;
+    tx.listens(&format!("http://{address}")).await?;
+    tx.commit().await
+}
+
+/// Makes plugins ready that other nodes were given, as soon as jobs name them.
+async fn load_new_plugins(app: App, stop: CancellationToken) {
+    let mut definitions = app.store.signals().definitions();
+    while let Some(Ok(())) = stop.run_until_cancelled(definitions.changed()).await {
+        match app.load_current_plugins().await {
+            Ok(()) => app.store.signals().wake(),
+            Err(wrong) => tracing::error!(error = %wrong, "the jobs' plugins cannot be read"),
+        }
+    }
 }
 
 /// Keeps the token that is there while it works; a new one otherwise.

@@ -1,7 +1,6 @@
 //! One call of one export in a fresh store, under the clock: deadline, stall limit, stop.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
@@ -138,7 +137,7 @@ async fn watched<T>(call: impl Future<Output = T>, context: &Context) -> Result<
             returned = &mut call => return Ok(returned),
             () = tokio::time::sleep(pause) => {}
         }
-        if context.stop.now.load(Relaxed) {
+        if context.stop.is_now() {
             return Err(Broken::Cancelled);
         }
         if Instant::now() >= context.deadline + AFTER {

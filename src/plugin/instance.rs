@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
@@ -53,7 +52,7 @@ impl Context {
     }
 
     pub fn is_cut_off(&self) -> bool {
-        self.stop.now.load(Relaxed)
+        self.stop.is_now()
     }
 }
 

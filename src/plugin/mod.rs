@@ -82,8 +82,31 @@ pub struct Work {
 pub struct Stop {
     /// `should-stop` answers true from now on.
     pub asked: std::sync::atomic::AtomicBool,
-    /// Stop at the next epoch, without asking: cancelled (true) or cut off from the lease.
+    /// Stop at the next epoch, without asking.
     pub now: std::sync::atomic::AtomicBool,
+    /// Of the node: when it is gone, so is every guest's.
+    pub right: Right,
+}
+
+impl Stop {
+    /// Whether the guest must stop without being asked: cancelled, or the lease may be another's.
+    pub fn is_now(&self) -> bool {
+        self.now.load(std::sync::atomic::Ordering::Relaxed) || !self.right.stands()
+    }
+}
+
+/// A node's right to its runs: for ever, until it is given an end. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Right(Arc<std::sync::RwLock<Option<std::time::Instant>>>);
+
+impl Right {
+    pub fn stands(&self) -> bool {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_none_or(|end| std::time::Instant::now() < end)
+    }
+
+    pub fn until(&self, end: std::time::Instant) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(end);
+    }
 }
 
 /// A secret's value. It is never shown: not by Debug, not in a log.

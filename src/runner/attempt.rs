@@ -34,7 +34,7 @@ const SET_YET: Duration = Duration::from_secs(5);
 /// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
 pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let Claimed { run, input } = claimed;
-    let live = Arc::new(Live::new(run));
+    let live = Arc::new(Live::new(run, context.pulse.right.clone()));
     context.live.add(live.clone());
     if context.live.is_draining() {
         live.ask(Why::Drained, context.clock.now());
@@ -48,8 +48,8 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     };
     let outcome = settle(outcome, live.why());
     let finished = finish(context, &live, outcome, made.as_ref());
-    context.live.remove(live.run.id);
     record(context, finished).await;
+    context.live.remove(&live);
 }
 
 /// A guest that ended because it was told to has not failed.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Timestamp;
 use crate::domain::run::{Progress, Run};
 use crate::id::Id;
-use crate::plugin::{Journal, Stop};
+use crate::plugin::{Journal, Right, Stop};
 use crate::store::log::LogChunk;
 
 /// Why a run is told to stop.
@@ -37,11 +37,11 @@ struct Written {
 }
 
 impl Live {
-    pub fn new(run: Run) -> Self {
+    pub fn new(run: Run, right: Right) -> Self {
         Self {
             run,
             journal: Arc::default(),
-            stop: Arc::default(),
+            stop: Arc::new(Stop { right, ..Stop::default() }),
             why: AtomicU8::new(0),
             asked_at: Mutex::default(),
             written: Mutex::default(),
@@ -101,12 +101,16 @@ impl LiveRuns {
         lock(&self.runs).insert(live.run.id, live);
     }
 
-    pub fn remove(&self, run: Id) {
-        if let Some(live) = lock(&self.runs).remove(&run) {
-            let used = live.journal.take_secrets();
-            if !used.is_empty() {
-                lock(&self.used).extend(used.into_iter().map(|name| (live.run.tenant, name)));
-            }
+    /// An attempt is over and recorded. The same run may be here again already.
+    pub fn remove(&self, live: &Live) {
+        let mut runs = lock(&self.runs);
+        if runs.get(&live.run.id).is_some_and(|found| found.run.attempt == live.run.attempt) {
+            runs.remove(&live.run.id);
+        }
+        drop(runs);
+        let used = live.journal.take_secrets();
+        if !used.is_empty() {
+            lock(&self.used).extend(used.into_iter().map(|name| (live.run.tenant, name)));
         }
     }
 

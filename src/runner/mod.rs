@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -19,6 +19,7 @@ use crate::vault::Vault;
 pub mod attempt;
 pub mod definitions;
 pub mod guest;
+pub mod heartbeat;
 pub mod live;
 pub mod operation;
 pub mod prober;
@@ -32,6 +33,7 @@ pub mod watchdog;
 pub mod worker;
 
 use definitions::Definitions;
+use heartbeat::Pulse;
 use live::LiveRuns;
 
 /// What the duties share.
@@ -43,6 +45,7 @@ pub struct Context {
     pub vault: Arc<Vault>,
     pub definitions: Definitions,
     pub live: LiveRuns,
+    pub pulse: Pulse,
 }
 
 impl Context {
@@ -53,7 +56,16 @@ impl Context {
         settings: Arc<Settings>,
         vault: Arc<Vault>,
     ) -> Arc<Self> {
-        Arc::new(Self { store, executor, clock, settings, vault, definitions: Definitions::default(), live: LiveRuns::default() })
+        Arc::new(Self {
+            store,
+            executor,
+            clock,
+            settings,
+            vault,
+            definitions: Definitions::default(),
+            live: LiveRuns::default(),
+            pulse: Pulse::default(),
+        })
     }
 }
 
@@ -64,6 +76,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub struct Runner {
     context: Arc<Context>,
     stop: CancellationToken,
+    /// The heart beats until the last end is recorded.
+    ended: DropGuard,
     duties: JoinSet<()>,
 }
 
@@ -74,24 +88,29 @@ impl Runner {
     /// When the store cannot be read.
     pub async fn start(context: Arc<Context>) -> Result<Self> {
         context.definitions.refresh(&context.store).await?;
-        let lost = reaper::take_back(&context).await?;
-        if lost > 0 {
-            tracing::info!(runs = lost, "runs of a process that died are back in the queue");
-        }
         let stop = CancellationToken::new();
         let mut duties = JoinSet::new();
+        let ended = CancellationToken::new();
+        if context.store.is_shared() {
+            // The right is there before the first claim.
+            heartbeat::beat(&context).await;
+            tokio::spawn(heartbeat::run(context.clone(), ended.clone()));
+            duties.spawn(reaper::run(context.clone(), stop.clone()));
+        } else {
+            reaper::take_back(&context).await?;
+        }
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
         let definitions = || context.store.signals().definitions();
-        start("scheduler", definitions(), tick(scheduler::tick));
-        start("watchdog", definitions(), tick(watchdog::tick));
-        start("pruner", definitions(), tick(pruner::tick));
+        start("scheduler", definitions(), for_all(scheduler::tick));
+        start("watchdog", definitions(), for_all(watchdog::tick));
+        start("pruner", definitions(), for_all(pruner::tick));
         start("scribe", definitions(), tick(scribe::tick));
         start("canceller", definitions(), tick(reaper::stop_cancelled));
         start("operations", context.store.signals().operations(), tick(operation::tick));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));
-        Ok(Self { context, stop, duties })
+        Ok(Self { context, stop, ended: ended.drop_guard(), duties })
     }
 
     /// No new claims; running guests get a grace, then their runs go back to the queue without spending an attempt.
@@ -102,10 +121,13 @@ impl Runner {
         let ended = async { while self.duties.join_next().await.is_some() {} };
         tokio::pin!(ended);
         tokio::select! {
-            () = &mut ended => return,
-            () = clock.sleep(DRAIN_GRACE) => self.context.live.stop_now(),
+            () = &mut ended => {}
+            () = clock.sleep(DRAIN_GRACE) => {
+                self.context.live.stop_now();
+                ended.await;
+            }
         }
-        ended.await;
+        drop(self.ended);
     }
 }
 
@@ -116,6 +138,21 @@ where
     F: Future<Output = Result<Duration>> + Send + 'static,
 {
     Box::new(move |context| Box::pin(of(context)))
+}
+
+/// How soon a node that follows looks whether it has to lead.
+const FOLLOWING: Duration = Duration::from_secs(1);
+
+/// A duty that one node has for all.
+fn for_all<F>(of: impl Fn(Arc<Context>) -> F + Send + 'static) -> Tick
+where
+    F: Future<Output = Result<Duration>> + Send + 'static,
+{
+    Box::new(
+        move |context| {
+            if context.pulse.leads() { Box::pin(of(context)) } else { Box::pin(std::future::ready(Ok(FOLLOWING))) }
+        },
+    )
 }
 
 /// The pause after a tick that failed: long enough not to flood the log, short enough to be back soon.

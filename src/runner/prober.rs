@@ -48,6 +48,9 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 /// Starts the probes that are due and not under way; answers when to look again.
 async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Result<Duration> {
+    if !context.pulse.leads() {
+        return Ok(super::FOLLOWING);
+    }
     let mut tx = context.store.read().await?;
     let now = context.clock.now();
     let due = tx.due_probes(now, 1_000).await?;

@@ -31,6 +31,9 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn promote(context: &Context) -> Result<Duration> {
+    if !context.pulse.leads() {
+        return Ok(super::FOLLOWING);
+    }
     let now = context.clock.now();
     let next = context.store.read().await?.next_later().await?;
     if next.is_some_and(|next| next <= now) {

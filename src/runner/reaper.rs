@@ -1,58 +1,156 @@
 //! Runs whose node is gone go back to the queue; runs that somebody cancelled are stopped.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
 
 use super::live::Why;
 use super::{Context, random};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
-use crate::domain::run::{Final, Reason, fingerprint};
+use crate::domain::run::{Final, Reason, Run, fingerprint};
 use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::node::Node;
 use crate::store::record::Finished;
 
 /// From being asked to stop to being stopped: both within the 10 s that design.md gives a cancel.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(1);
+/// Looks between two at which this node asks what it holds without knowing.
+const UNKNOWN: u32 = 5;
 
-/// At the start of a node that alone owns its file, every lease is of a process that died: its runs were lost. Answers
-/// how many.
-pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
+/// Gives runs back that nobody executes: those of stopped nodes, where there are many; all, when a node starts that alone
+/// owns its file. Their node was lost, which has a budget of its own.
+pub async fn take_back(context: &Context) -> Result<()> {
     let mut taken = 0;
     loop {
-        let leases = context.store.read().await?.leases().await?;
+        let mut tx = context.store.read().await?;
+        let leases = if context.store.is_shared() { tx.orphans().await? } else { tx.leases().await? };
+        drop(tx);
         if leases.is_empty() {
-            return Ok(taken);
+            if taken > 0 {
+                tracing::warn!(runs = taken, "runs of a node that died are back in the queue");
+            }
+            return Ok(());
         }
+        taken += leases.len();
         let mut lost = Vec::with_capacity(leases.len());
         for run in leases {
-            let now = context.clock.now();
-            let decision = match context.definitions.revision(&context.store, run.revision).await {
-                Ok(made) => decide(&Outcome::Lost, &run, &made.spec, now, random()),
-                Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
-                Err(_) => Decision::End(Final::Dead(Reason::Undecodable)),
-            };
-            let message = Outcome::Lost.message();
-            let print = match decision {
-                Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
-                _ => None,
-            };
-            lost.push(Finished {
-                outcome: Outcome::Lost.word(),
-                run,
-                decision,
-                message,
-                print,
-                counts: None,
-                output: None,
-                details: None,
-                log: None,
-                progress: None,
-            });
+            lost.push(ended(context, run, &Outcome::Lost).await?);
         }
-        taken += lost.len();
         context.store.record(lost).await?;
+    }
+}
+
+/// The end of an attempt that nobody executes.
+async fn ended(context: &Context, run: Run, outcome: &Outcome) -> Result<Finished> {
+    let decision = match context.definitions.revision(&context.store, run.revision).await {
+        Ok(made) => decide(outcome, &run, &made.spec, context.clock.now(), random()),
+        Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
+        Err(_) => Decision::End(Final::Dead(Reason::Undecodable)),
+    };
+    let message = outcome.message();
+    let print = match decision {
+        Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
+        _ => None,
+    };
+    Ok(Finished {
+        outcome: outcome.word(),
+        run,
+        decision,
+        message,
+        print,
+        counts: None,
+        output: None,
+        details: None,
+        log: None,
+        progress: None,
+    })
+}
+
+/// Watches other nodes: whose heart has not beaten for the lease time is dead, and its runs are taken back.
+pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut watch = Watch::default();
+    loop {
+        if let Err(wrong) = watch.look(&context).await {
+            tracing::warn!(duty = "reaper", error = %wrong, "a look at the other nodes failed; it is tried again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+#[derive(Default)]
+struct Watch {
+    /// By node: its generation and heartbeat, and when this process saw them move. No clock but its own.
+    seen: HashMap<i64, (i64, i64, Instant)>,
+    looks: u32,
+    /// Runs this node held at the last look without executing them.
+    unknown: HashSet<Id>,
+}
+
+impl Watch {
+    async fn look(&mut self, context: &Context) -> Result<()> {
+        let nodes = context.store.read().await?.nodes().await?;
+        let here = context.store.node();
+        let mut leads = true;
+        for node in nodes.iter().filter(|node| node.stopped_at.is_none() && node.id != here) {
+            if !self.is_dead(node, context.settings.lease.lease.0) {
+                leads &= here < node.id;
+                continue;
+            }
+            let mut tx = context.store.begin().await?;
+            if tx.declare_dead(node, context.clock.now()).await? {
+                tx.commit().await?;
+                tracing::error!(node.id = node.id, node.name = %node.name, "a node is dead: its heart has not beaten for the lease time");
+            }
+        }
+        context.pulse.lead(leads);
+        self.seen.retain(|id, _| nodes.iter().any(|node| node.id == *id));
+        if nodes.iter().any(|node| node.stopped_at.is_some()) {
+            take_back(context).await?;
+        }
+        self.looks += 1;
+        if self.looks.is_multiple_of(UNKNOWN) {
+            self.hand_back_unknown(context).await?;
+        }
+        Ok(())
+    }
+
+    fn is_dead(&mut self, node: &Node, lease: Duration) -> bool {
+        let now = Instant::now();
+        let seen = self.seen.entry(node.id).or_insert((node.generation, node.beat, now));
+        if (seen.0, seen.1) != (node.generation, node.beat) {
+            *seen = (node.generation, node.beat, now);
+        }
+        now.duration_since(seen.2) >= lease
+    }
+
+    /// A claim whose answer was lost with the connection holds runs that nobody executes. What is so at two looks is handed
+    /// back; it has cost nobody anything.
+    async fn hand_back_unknown(&mut self, context: &Context) -> Result<()> {
+        let mut tx = context.store.read().await?;
+        let held = tx.held().await?;
+        let unknown: HashSet<Id> = held.into_iter().filter(|run| context.live.get(*run).is_none()).collect();
+        let still: Vec<Id> = unknown.intersection(&self.unknown).copied().collect();
+        let runs = tx.leases_of(&still).await?;
+        drop(tx);
+        self.unknown = unknown;
+        let mut back = Vec::with_capacity(runs.len());
+        for run in runs.into_iter().filter(|run| context.live.get(run.id).is_none()) {
+            back.push(ended(context, run, &Outcome::Drained).await?);
+        }
+        if !back.is_empty() {
+            tracing::warn!(runs = back.len(), "runs that were claimed without this node knowing are handed back");
+            context.store.record(back).await?;
+        }
+        Ok(())
     }
 }
 

@@ -10,10 +10,12 @@ use super::ring::{Ring, Rule};
 use super::{Context, attempt};
 use crate::error::Result;
 use crate::id::Id;
-use crate::store::claim::Want;
+use crate::store::claim::{Lane, Want};
 
 /// A claim happens at least so often, should every signal be lost.
 const POLL: Duration = Duration::from_secs(5);
+/// After another node was seen to claim for the same tenants, or to have filled their limits.
+const HELD: Duration = Duration::from_millis(50);
 /// Runs of one claim at most: the writer does other things between two.
 const CLAIM: u32 = 1_024;
 
@@ -32,8 +34,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     worker.look_everywhere().await;
     loop {
         let pause = match worker.claim().await {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => POLL,
+            Ok(pause) => pause,
             Err(wrong) => {
                 tracing::error!(duty = "worker", error = %wrong, "a claim failed; it is tried again");
                 Duration::from_secs(1)
@@ -53,7 +54,11 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 }
                 worker.look_everywhere().await;
             }
-            () = context.clock.sleep(pause) => worker.look_everywhere().await,
+            () = context.clock.sleep(pause) => {
+                if pause == POLL {
+                    worker.look_everywhere().await;
+                }
+            }
         }
     }
     // Running attempts record their own end; wait for all of them.
@@ -79,8 +84,8 @@ impl Worker {
         self.ring.ended(tenant, 1);
     }
 
-    /// One claim; answers whether another may find more at once.
-    async fn claim(&mut self) -> Result<bool> {
+    /// One claim; answers when another may find more.
+    async fn claim(&mut self) -> Result<Duration> {
         while let Ok(tenant) = self.ended.try_recv() {
             self.end(tenant);
         }
@@ -88,25 +93,25 @@ impl Worker {
             self.ring.add(tenant, job);
         }
         let slots = self.context.settings.worker.runs_in_flight.saturating_sub(self.in_flight).min(CLAIM);
-        if slots == 0 || self.context.live.is_draining() {
-            return Ok(false);
+        if slots == 0 || self.context.live.is_draining() || !self.context.pulse.may_claim() {
+            return Ok(POLL);
         }
         let chosen = self.ring.choose(slots, |tenant| rule(&self.context, tenant), |job| open(&self.context, job));
         if chosen.is_empty() {
-            return Ok(false);
+            return Ok(POLL);
         }
-        let lanes = chosen.iter().map(|(_, job, n)| (*job, *n)).collect();
-        let claimed = self.context.store.claim(Want { lanes }).await?;
+        let lanes = chosen.iter().map(|(tenant, job, runs)| Lane { tenant: *tenant, job: *job, runs: *runs }).collect();
+        let taken = self.context.store.claim(Want { lanes }).await?;
         let mut emptied = false;
         for (tenant, job, asked) in &chosen {
-            let got = claimed.iter().filter(|claimed| claimed.run.job == *job).count();
-            if got < *asked as usize {
+            let got = taken.runs.iter().filter(|claimed| claimed.run.job == *job).count();
+            if got < *asked as usize && !taken.held.contains(tenant) {
                 self.ring.empty(*tenant, *job);
                 emptied = true;
             }
         }
-        let any = !claimed.is_empty();
-        for claimed in claimed {
+        let any = !taken.runs.is_empty();
+        for claimed in taken.runs {
             let tenant = claimed.run.tenant;
             self.in_flight += 1;
             self.ring.started(tenant, 1);
@@ -118,7 +123,11 @@ impl Worker {
             });
         }
         // A lane that was empty has left the ring; another may have what its slots were kept for.
-        Ok(any || emptied)
+        Ok(match (any || emptied, taken.held.is_empty()) {
+            (true, _) => Duration::ZERO,
+            (false, false) => HELD,
+            (false, true) => POLL,
+        })
     }
 }
 

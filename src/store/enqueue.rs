@@ -1,8 +1,8 @@
 //! The only door in: new runs become rows of `ready` or `later`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::sql::{Arg, Sql, args};
+use super::sql::{Arg, Dialect, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
 use crate::domain::run::{Enqueued, NewRun};
@@ -19,6 +19,8 @@ static LATER: Sql = Sql::new(
     "INSERT INTO later (job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, due_at, why) VALUES {16}",
 );
 static PAYLOAD: Sql = Sql::new("INSERT INTO payload (tenant, run, input, parent, requested_by) VALUES {5}");
+// PostgreSQL alone, before the live runs and keys of these jobs are read: another node may be about to add to them.
+static LOCK: Sql = Sql::new("SELECT id FROM job WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE");
 static LIVE_OF: Sql = Sql::new("SELECT job, key, run FROM live WHERE (job) IN (VALUES {1}) ORDER BY job, run");
 static LIVE: Sql = Sql::new("INSERT INTO live (job, key, run) VALUES {3}");
 static DEDUPE_OF: Sql = Sql::new("SELECT job, key, request_hash, run, expires_at FROM dedupe WHERE (job, key) IN (VALUES {2})");
@@ -84,6 +86,9 @@ impl Tx {
     pub async fn enqueue(&mut self, lists: &[Vec<NewRun>], now: Timestamp) -> Result<Vec<Vec<Result<Enqueued>>>> {
         if lists.iter().all(Vec::is_empty) {
             return Ok(lists.iter().map(|_| Vec::new()).collect());
+        }
+        if self.dialect() == Dialect::Postgres {
+            self.lock_jobs(lists).await?;
         }
         let mut live = self.live_of(lists).await?;
         let mut seen = self.seen_keys(lists, now).await?;
@@ -185,6 +190,13 @@ impl Tx {
             .collect();
         let expected = rows.len();
         expect_rows(self.exec_rows(&LATER, rows).await?, expected, "enqueue for later")
+    }
+
+    async fn lock_jobs(&mut self, lists: &[Vec<NewRun>]) -> Result<()> {
+        let guarded = |run: &&NewRun| run.max_live > 0 || run.idempotency.is_some();
+        let jobs: BTreeSet<Id> = lists.iter().flatten().filter(guarded).map(|run| run.job).collect();
+        self.rows_for(&LOCK, &jobs.into_iter().map(|job| args![job]).collect::<Vec<_>>()).await?;
+        Ok(())
     }
 
     async fn live_of(&mut self, lists: &[Vec<NewRun>]) -> Result<Live> {

@@ -1,16 +1,11 @@
 //! The only room with SQL. Public code sees runs with a state; that the state is a table (`ready`, `later`, `lease`,
 //! `done`) is known here alone. `docs/store.md` explains the shape and its numbers.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
@@ -18,7 +13,9 @@ pub mod audit;
 pub mod backlog;
 pub mod cancel;
 pub mod claim;
+mod cluster;
 pub mod count;
+mod database;
 pub mod dead;
 pub mod enqueue;
 pub mod health;
@@ -26,89 +23,114 @@ pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod node;
 pub mod operation;
 pub mod page_board;
 pub mod plugin;
+mod postgres;
 pub mod prune;
 pub mod reap;
 pub mod record;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+mod signals;
 mod sql;
+mod sqlite;
 pub mod tally;
 pub mod tenant;
 mod tx;
 mod writer;
 
+pub use cluster::Beat;
+use cluster::Cluster;
+pub use database::Database;
+use database::Readers;
+pub use postgres::look;
+pub use signals::Signals;
+pub use sqlite::{Inspected, inspect};
 pub use tx::Tx;
-use tx::{Conn, News};
-use writer::Op;
+use tx::{Conn, Link, News};
+use writer::{Op, Writer};
 
 /// Operations that wait for the writer; past this, callers wait to hand theirs over.
 const INBOX: usize = 8_192;
-const READERS: u32 = 4;
 
-/// The database of one node. Cheap to clone.
+/// The database, as one node has it. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     inbox: mpsc::Sender<Op>,
-    readers: SqlitePool,
+    readers: Readers,
     ids: Ids,
     node: i64,
     signals: Signals,
-    path: Arc<PathBuf>,
+    database: Arc<Database>,
+    clock: Arc<dyn Clock>,
+    /// On PostgreSQL alone: one process owns a SQLite file.
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Store {
-    /// Opens the file, making it and migrating it as needed, and enters this process as a node.
+    /// Opens the database, migrating it as needed (a file is made), and enters this process as a node.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or was written by a newer Windlass.
-    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        let options = sqlite_options(path);
-        let mut conn = options.connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
-        sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
-            Error::Internal(
-                anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
-            )
-        })?;
-        let (node, high_water) = writer::enter(&mut conn, clock.now()).await?;
-        let ids = Ids::new(clock.clone(), node, high_water);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(|wrong| cannot_open(path, &wrong))?;
-        let signals = Signals::default();
+    /// When it cannot be read or written, was written by a newer Windlass, or is behind a pooler that cannot be used.
+    pub async fn open(database: Database, clock: Arc<dyn Clock>) -> Result<Self> {
+        let now = clock.now();
+        let (link, signals, herald, high_water, side) = match &database {
+            Database::Sqlite(path) => {
+                let mut conn = sqlite::open(path).await?;
+                let high_water = sqlite::high_water(&mut conn, now).await?;
+                (Link::Sqlite(conn), Signals::default(), None, high_water, None)
+            }
+            Database::Postgres(options) => {
+                postgres::prepare(options).await?;
+                let (herald, news) = mpsc::unbounded_channel();
+                let side = postgres::side(options).await?;
+                (database.link().await?, Signals::heralded(herald), Some(news), Id(0), Some(side))
+            }
+        };
+        let readers = database.readers().await?;
+        let name = host();
+        let (writer, node, generation) =
+            Writer::enter(link, &database, signals.clone(), clock.clone(), &name, high_water).await?;
+        let ids = writer.ids();
         let (inbox, ops) = mpsc::channel(INBOX);
-        tokio::spawn(writer::run(conn, ops, ids.clone(), node, signals.clone(), clock));
-        Ok(Self { inbox, readers, ids, node, signals, path: Arc::new(path.to_owned()) })
+        tokio::spawn(writer::run(writer, ops));
+        let cluster = side.map(|side| Cluster::new(side, node, generation));
+        if let (Some(cluster), Some(news)) = (&cluster, herald) {
+            tokio::spawn(cluster.clone().tell(news));
+            tokio::spawn(cluster.clone().hear(signals.clone()));
+        }
+        Ok(Self { inbox, readers, ids, node, signals, database: Arc::new(database), clock, cluster })
     }
 
-    /// Looks at a file without entering it: a server may be running on it.
+    /// Renews this node's right to its runs. On SQLite nobody could take it: `None`.
     ///
     /// # Errors
-    /// When it cannot be read, or SQLite finds it damaged.
-    pub async fn inspect(path: &Path) -> Result<Inspected> {
-        let mut conn = sqlite_options(path)
-            .read_only(true)
-            .create_if_missing(false)
-            .connect()
-            .await
-            .map_err(|wrong| cannot_open(path, &wrong))?;
-        let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
-        let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
-        if verdict != "ok" {
-            return Err(Error::Unavailable(format!("{} is damaged: {verdict}; restore a backup", path.display())));
+    /// `Unavailable` when the database does not answer.
+    pub async fn beat(&self) -> Result<Option<Beat>> {
+        match &self.cluster {
+            Some(cluster) => cluster.beat(self.clock.now()).await.map(Some),
+            None => Ok(None),
         }
-        let high = "SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM setting WHERE key = 'high_water'";
-        let high: i64 = sqlx::query_scalar(high).fetch_one(&mut conn).await.map_err(broken)?;
-        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        Ok(Inspected { bytes: bytes(path), wal_bytes: bytes(Path::new(&wal)), newest: Id(high).created_at() })
+    }
+
+    /// Takes part again after others declared this node dead: as if it had just started. Answers whether it is in.
+    pub async fn enter_again(&self) -> Result<bool> {
+        let Some(cluster) = &self.cluster else { return Ok(true) };
+        let mut tx = self.begin().await?;
+        let entered = tx.enter_again(self.node, cluster.generation(), self.clock.now()).await?;
+        tx.commit().await?;
+        if entered {
+            cluster.entered_again();
+        }
+        Ok(entered)
+    }
+
+    /// Whether other nodes may share this database.
+    pub fn is_shared(&self) -> bool {
+        self.cluster.is_some()
     }
 
     /// A transaction of its own, for everything but the hot path. Others wait for it: be brief, wait for nothing else.
@@ -120,11 +142,7 @@ impl Store {
 
     /// A reader; each statement sees what is committed when it starts.
     pub async fn read(&self) -> Result<Tx> {
-        let conn = self.readers.acquire().await.map_err(|wrong| match wrong {
-            sqlx::Error::PoolTimedOut => Error::Unavailable("all readers of the database are busy; try again".into()),
-            wrong => Error::Internal(wrong.into()),
-        })?;
-        Ok(self.tx(Conn::Reader(conn)))
+        Ok(self.tx(Conn::Reader(self.readers.acquire().await?)))
     }
 
     fn tx(&self, conn: Conn) -> Tx {
@@ -155,12 +173,20 @@ impl Store {
         &self.signals
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
-    /// Takes the last operations to their end and closes the file.
+    /// Takes the last operations to their end and closes the database.
     pub async fn close(&self) {
+        if let Some(cluster) = &self.cluster {
+            if let Ok(mut tx) = self.begin().await
+                && tx.leave(self.node, cluster.generation(), self.clock.now()).await.is_ok()
+            {
+                let _ = tx.commit().await;
+            }
+            cluster.close().await;
+        }
         // Readers first: the log cannot be merged into the file while one looks at it.
         self.readers.close().await;
         let (done, closed) = oneshot::channel();
@@ -170,130 +196,11 @@ impl Store {
     }
 }
 
-/// What a look at a database file found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inspected {
-    pub bytes: u64,
-    pub wal_bytes: u64,
-    /// When the newest id was made, to the minute.
-    pub newest: Timestamp,
-}
-
-/// FULL: what was answered survives a power cut. Sizes are measured (docs/store.md).
-fn sqlite_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10))
-        .statement_cache_capacity(400)
-        .pragma("wal_autocheckpoint", "16000")
-        .pragma("cache_size", "-65536")
-        .pragma("temp_store", "memory")
-        .disable_statement_logging()
-}
-
-fn cannot_open(path: &Path, wrong: &sqlx::Error) -> Error {
-    Error::Unavailable(format!("cannot open the database {}: {wrong}", path.display()))
-}
-
 fn closed() -> Error {
     Error::Unavailable("the database is closed: the server is stopping".into())
 }
 
-/// What a commit tells others. Signals only wake: whoever wakes reads the truth, and a poll would find it anyway.
-#[derive(Clone)]
-pub struct Signals {
-    lanes: Arc<Mutex<BTreeSet<(Id, Id)>>>,
-    work: Arc<tokio::sync::Notify>,
-    changes: Arc<watch::Sender<u64>>,
-    definitions: Arc<watch::Sender<u64>>,
-    operations: Arc<watch::Sender<u64>>,
-    /// When the earliest run of `later` is due, as far as commits told.
-    later: Arc<watch::Sender<Timestamp>>,
-}
-
-impl Default for Signals {
-    fn default() -> Self {
-        Self {
-            lanes: Arc::default(),
-            work: Arc::default(),
-            changes: Arc::new(watch::Sender::new(0)),
-            definitions: Arc::new(watch::Sender::new(0)),
-            operations: Arc::new(watch::Sender::new(0)),
-            later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
-        }
-    }
-}
-
-impl Signals {
-    fn publish(&self, news: News) {
-        let News { woken, redefined, operated, later } = news;
-        if let Some(at) = later {
-            self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
-        }
-        if !woken.is_empty() {
-            self.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(woken);
-            self.work.notify_one();
-        }
-        if redefined {
-            self.definitions.send_modify(|n| *n += 1);
-        }
-        if operated {
-            self.operations.send_modify(|n| *n += 1);
-        }
-        self.changes.send_modify(|n| *n += 1);
-    }
-
-    /// Jobs (tenant, job) that have got rows to claim since the last time.
-    pub fn take_lanes(&self) -> BTreeSet<(Id, Id)> {
-        std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Waits until there may be something to claim.
-    pub async fn work(&self) {
-        self.work.notified().await;
-    }
-
-    /// Wakes the claimer for another reason: a slot has become free.
-    pub fn wake(&self) {
-        self.work.notify_one();
-    }
-
-    /// Moves when a run was put off to an earlier time than all before.
-    pub fn later(&self) -> watch::Receiver<Timestamp> {
-        self.later.subscribe()
-    }
-
-    /// Forgets what was told so far: the promoter looks for itself. What a commit tells from now on counts again.
-    pub fn look_later(&self) {
-        self.later.send_if_modified(|earliest| {
-            *earliest = Timestamp(i64::MAX);
-            false
-        });
-    }
-
-    /// The promoter waits for `at`: only what is earlier wakes it.
-    pub fn later_is(&self, at: Timestamp) {
-        self.later.send_if_modified(|earliest| {
-            *earliest = (*earliest).min(at);
-            false
-        });
-    }
-
-    /// Grows with each commit.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// Grows when tenants, jobs, triggers or plugins have changed.
-    pub fn definitions(&self) -> watch::Receiver<u64> {
-        self.definitions.subscribe()
-    }
-
-    /// Grows when an operation was begun.
-    pub fn operations(&self) -> watch::Receiver<u64> {
-        self.operations.subscribe()
-    }
+/// This machine's name, for the page of nodes.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

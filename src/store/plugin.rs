@@ -24,6 +24,8 @@ static PUT: Sql = Sql::new(
 );
 static PUT_BYTES: Sql = Sql::new("INSERT INTO plugin_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING");
 static BYTES: Sql = Sql::new("SELECT bytes FROM plugin_bytes WHERE digest = $1");
+static CURRENT: Sql =
+    Sql::new("SELECT DISTINCT r.digest FROM job j JOIN job_revision r ON r.id = j.revision WHERE j.removed_at IS NULL");
 static USED: Sql = Sql::new(
     "SELECT DISTINCT digest FROM job_revision WHERE id IN (SELECT revision FROM job WHERE removed_at IS NULL UNION SELECT revision FROM ready \
      UNION SELECT revision FROM later UNION SELECT revision FROM lease)",
@@ -84,6 +86,11 @@ impl Tx {
 
     pub async fn plugin_bytes(&mut self, digest: &str) -> Result<Option<Vec<u8>>> {
         self.row(&BYTES, args![digest]).await?.map(|row| row.bytes("bytes")).transpose()
+    }
+
+    /// Digests that current jobs use.
+    pub async fn current_digests(&mut self) -> Result<Vec<String>> {
+        self.rows(&CURRENT, args![]).await?.iter().map(|row| row.text("digest")).collect()
     }
 
     /// Digests that current jobs and unfinished runs use: what a node must have loaded. Reads every waiting run: for the start.

@@ -46,7 +46,7 @@ impl std::iter::Sum for StateCounts {
 
 /// All four tables in one statement: it sees one moment, so a run that moves meanwhile is in exactly one of them.
 static ONE: Sql = Sql::new(
-    "SELECT 0 AS place, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+    "SELECT CAST(0 AS BIGINT) AS place, job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
        node, started_at, (SELECT c.at FROM cancel c WHERE c.run = lease.id) AS cancelled_at, CAST(NULL AS BIGINT) AS due_at, CAST(NULL AS TEXT) AS why, CAST(NULL AS BIGINT) AS state, \
        CAST(NULL AS BIGINT) AS reason, CAST(NULL AS BIGINT) AS ended_at, CAST(NULL AS BIGINT) AS taken, CAST(NULL AS BIGINT) AS done, CAST(NULL AS BIGINT) AS undone, CAST(NULL AS BIGINT) AS remain, CAST(NULL AS BIGINT) AS print, CAST(NULL AS TEXT) AS message \
      FROM lease WHERE id = $1 AND tenant = $2 \

@@ -3,10 +3,11 @@
 //! A statement is written once with `$1`, `$2` …; `{5}` stands for as many rows of five parameters as are sent. Rows go
 //! out in chunks of 512, 64, 8 and 1, so that few texts are prepared. SQLite gets `?` instead of `$n` in such
 //! statements: it looks names up one by one, which made 512 rows 19 times slower. Hence the rule: where `{n}` stands,
-//! every parameter is used once and in order.
+//! every parameter is used once and in order. PostgreSQL gets the numbers counted on.
 
 use std::sync::OnceLock;
 
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row as _};
 
@@ -17,27 +18,43 @@ use crate::id::Id;
 /// Rows a statement takes at once, largest first.
 pub const CHUNKS: [usize; 4] = [512, 64, 8, 1];
 
+/// Which database a statement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
 /// One statement. Held in a `static`, so that its texts live as long as the statement cache.
 pub struct Sql {
     pub text: &'static str,
-    sized: [OnceLock<String>; CHUNKS.len()],
+    /// By database, then by chunk.
+    sized: [[OnceLock<String>; CHUNKS.len()]; 2],
 }
 
 impl Sql {
     pub const fn new(text: &'static str) -> Self {
-        Self { text, sized: [const { OnceLock::new() }; CHUNKS.len()] }
+        Self { text, sized: [const { [const { OnceLock::new() }; CHUNKS.len()] }; 2] }
     }
 
     /// The text for `rows` rows, one of [`CHUNKS`].
-    pub fn for_rows(&'static self, rows: usize) -> &'static str {
+    pub fn for_rows(&'static self, rows: usize, dialect: Dialect) -> &'static str {
         match CHUNKS.iter().position(|chunk| *chunk == rows) {
-            Some(n) => self.sized[n].get_or_init(|| expand(self.text, rows)),
+            Some(n) => self.sized[dialect as usize][n].get_or_init(|| expand(self.text, rows, dialect)),
             None => self.text,
         }
     }
 }
 
-fn expand(text: &str, rows: usize) -> String {
+fn expand(text: &str, rows: usize, dialect: Dialect) -> String {
+    let mut parameters = 0;
+    let mut parameter = || {
+        parameters += 1;
+        match dialect {
+            Dialect::Sqlite => "?".to_owned(),
+            Dialect::Postgres => format!("${parameters}"),
+        }
+    };
     let mut out = String::with_capacity(text.len() + rows * 32);
     let mut rest = text;
     while let Some(at) = rest.find(['$', '{']) {
@@ -46,11 +63,11 @@ fn expand(text: &str, rows: usize) -> String {
         let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
         let number: usize = tail[..digits].parse().unwrap_or(0);
         if rest.as_bytes()[at] == b'$' {
-            out.push('?');
+            out.push_str(&parameter());
             rest = &tail[digits..];
         } else {
-            let row = format!("({})", vec!["?"; number].join(", "));
-            out.push_str(&vec![row; rows].join(", "));
+            let mut row = || format!("({})", (0..number).map(|_| parameter()).collect::<Vec<_>>().join(", "));
+            out.push_str(&(0..rows).map(|_| row()).collect::<Vec<_>>().join(", "));
             rest = tail[digits..].strip_prefix('}').unwrap_or(&tail[digits..]);
         }
     }
@@ -110,61 +127,69 @@ macro_rules! args {
 }
 pub(crate) use args;
 
+macro_rules! encode {
+    ($args:expr, $out:ident, $text:ident => $clean:expr) => {{
+        $out.reserve($args.len(), 0);
+        for arg in $args {
+            match arg {
+                Arg::Int(v) => $out.add(v),
+                Arg::OptInt(v) => $out.add(v),
+                Arg::Text($text) => $out.add($clean),
+                Arg::OptText(v) => $out.add(v.map(|$text| $clean)),
+                Arg::Bytes(v) => $out.add(v),
+            }
+            .map_err(|wrong| Error::Internal(anyhow::anyhow!("argument: {wrong}")))?;
+        }
+        Ok($out)
+    }};
+}
+
 pub(super) fn sqlite_arguments(args: Vec<Arg>) -> Result<SqliteArguments> {
     let mut out = SqliteArguments::default();
-    out.reserve(args.len(), 0);
-    for arg in args {
-        match arg {
-            Arg::Int(v) => out.add(v),
-            Arg::OptInt(v) => out.add(v),
-            Arg::Text(v) => out.add(v),
-            Arg::OptText(v) => out.add(v),
-            Arg::Bytes(v) => out.add(v),
-        }
-        .map_err(|wrong| Error::Internal(anyhow::anyhow!("argument: {wrong}")))?;
-    }
-    Ok(out)
+    encode!(args, out, text => text)
+}
+
+/// PostgreSQL's text has no NUL: what a guest or a target wrote must not make its run's end impossible to record.
+pub(super) fn postgres_arguments(args: Vec<Arg>) -> Result<PgArguments> {
+    let mut out = PgArguments::default();
+    encode!(args, out, text => if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text })
 }
 
 /// One row of an answer. A column that is not of the type asked for names itself in the error.
 pub enum Row {
     Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! get {
+    ($row:expr, $column:expr) => {
+        match $row {
+            Self::Sqlite(row) => row.try_get($column),
+            Self::Postgres(row) => row.try_get($column),
+        }
+        .map_err(|wrong| bad($column, &wrong))
+    };
 }
 
 impl Row {
     pub fn int(&self, column: &str) -> Result<i64> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|wrong| bad(column, &wrong))
+        get!(self, column)
     }
 
     pub fn opt_int(&self, column: &str) -> Result<Option<i64>> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|wrong| bad(column, &wrong))
+        get!(self, column)
     }
 
     pub fn text(&self, column: &str) -> Result<String> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|wrong| bad(column, &wrong))
+        get!(self, column)
     }
 
     pub fn opt_text(&self, column: &str) -> Result<Option<String>> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|wrong| bad(column, &wrong))
+        get!(self, column)
     }
 
     pub fn bytes(&self, column: &str) -> Result<Vec<u8>> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column),
-        }
-        .map_err(|wrong| bad(column, &wrong))
+        get!(self, column)
     }
 
     pub fn id(&self, column: &str) -> Result<Id> {
@@ -210,8 +235,13 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_and_names_become_question_marks() {
-        assert_eq!(expand("INSERT INTO t (a, b) VALUES {2}", 3), "INSERT INTO t (a, b) VALUES (?, ?), (?, ?), (?, ?)");
-        assert_eq!(expand("SELECT $1 WHERE (a) IN (VALUES {1}) AND b = $2", 1), "SELECT ? WHERE (a) IN (VALUES (?)) AND b = ?");
+        assert_eq!(
+            expand("INSERT INTO t (a, b) VALUES {2}", 3, Dialect::Sqlite),
+            "INSERT INTO t (a, b) VALUES (?, ?), (?, ?), (?, ?)"
+        );
+        let text = "SELECT $1 WHERE (a) IN (VALUES {1}) AND b = $2";
+        assert_eq!(expand(text, 1, Dialect::Sqlite), "SELECT ? WHERE (a) IN (VALUES (?)) AND b = ?");
+        assert_eq!(expand(text, 2, Dialect::Postgres), "SELECT $1 WHERE (a) IN (VALUES ($2), ($3)) AND b = $4");
     }
 
     #[test]

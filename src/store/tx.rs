@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::Signals;
-use super::sql::{Arg, CHUNKS, Row, Sql, chunks, sqlite_arguments};
+use super::sql::{Arg, CHUNKS, Dialect, Row, Sql, chunks, postgres_arguments, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -28,25 +28,51 @@ pub struct Tx {
 pub(super) enum Conn {
     /// The one writing connection, on loan from the writer's task; it goes back when the loan is dropped.
     Writer(Loan),
-    Reader(PoolConnection<Sqlite>),
+    Reader(Reader),
     /// The writer's own, while it works on a batch.
-    Own(Box<SqliteConnection>),
+    Own(Box<Link>),
+}
+
+/// A connection that writes.
+pub(super) enum Link {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+pub(super) enum Reader {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// Whatever the connection, for one statement.
+enum Wire<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+impl Link {
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
 }
 
 /// The connection, however it is lost on the way: dropped unused, in the middle, or with a request that went away.
 pub(super) struct Loan {
-    pub conn: Option<SqliteConnection>,
+    pub conn: Option<Link>,
     pub back: Option<oneshot::Sender<Returned>>,
 }
 
 pub(super) struct Returned {
-    pub conn: SqliteConnection,
+    pub conn: Link,
     /// What is to be committed, told to others, and answered; `None` rolls back.
     pub commit: Option<(News, oneshot::Sender<Result<()>>)>,
 }
 
 /// What a transaction has to tell others once it is committed.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct News {
     /// Jobs (tenant, job) whose `ready` rows grew: told to the claimers.
     pub woken: BTreeSet<(Id, Id)>,
@@ -56,6 +82,14 @@ pub(super) struct News {
     pub operated: bool,
     /// The earliest time to which a run was put off.
     pub later: Option<Timestamp>,
+}
+
+impl News {
+    pub fn add(&mut self, more: Self) {
+        self.woken.extend(more.woken);
+        self.redefined |= more.redefined;
+        self.later = self.later.into_iter().chain(more.later).min();
+    }
 }
 
 impl Drop for Loan {
@@ -72,11 +106,26 @@ impl Tx {
         self.ids.next()
     }
 
-    fn sqlite(&mut self) -> Result<&mut SqliteConnection> {
-        match &mut self.conn {
-            Conn::Writer(loan) => loan.conn.as_mut().ok_or_else(|| Error::Unavailable("the transaction is over".into())),
-            Conn::Reader(conn) => Ok(conn),
-            Conn::Own(conn) => Ok(conn),
+    fn wire(&mut self) -> Result<Wire<'_>> {
+        let link = match &mut self.conn {
+            Conn::Writer(loan) => loan.conn.as_mut().ok_or_else(|| Error::Unavailable("the transaction is over".into()))?,
+            Conn::Own(link) => link,
+            Conn::Reader(Reader::Sqlite(conn)) => return Ok(Wire::Sqlite(conn)),
+            Conn::Reader(Reader::Postgres(conn)) => return Ok(Wire::Postgres(conn)),
+        };
+        Ok(match link {
+            Link::Sqlite(conn) => Wire::Sqlite(conn),
+            Link::Postgres(conn) => Wire::Postgres(conn),
+        })
+    }
+
+    /// Which database this is; for the few places that must differ, each with its reason.
+    pub(super) fn dialect(&self) -> Dialect {
+        match &self.conn {
+            Conn::Writer(Loan { conn: Some(link), .. }) => link.dialect(),
+            Conn::Own(link) => link.dialect(),
+            Conn::Reader(Reader::Postgres(_)) => Dialect::Postgres,
+            Conn::Writer(_) | Conn::Reader(Reader::Sqlite(_)) => Dialect::Sqlite,
         }
     }
 
@@ -86,9 +135,15 @@ impl Tx {
     }
 
     pub(super) async fn exec_text(&mut self, text: &'static str, args: Vec<Arg>) -> Result<u64> {
-        let args = sqlite_arguments(args)?;
-        let done = self.sqlite()?.execute(sqlx::query_with(text, args)).await.map_err(|wrong| failed(text, wrong))?;
-        Ok(done.rows_affected())
+        let done = match self.wire()? {
+            Wire::Sqlite(conn) => {
+                conn.execute(sqlx::query_with(text, sqlite_arguments(args)?)).await.map(|done| done.rows_affected())
+            }
+            Wire::Postgres(conn) => {
+                conn.execute(sqlx::query_with(text, postgres_arguments(args)?)).await.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|wrong| failed(text, wrong))
     }
 
     pub(super) async fn rows(&mut self, sql: &'static Sql, args: Vec<Arg>) -> Result<Vec<Row>> {
@@ -96,8 +151,14 @@ impl Tx {
     }
 
     pub(super) async fn rows_text(&mut self, text: &'static str, args: Vec<Arg>) -> Result<Vec<Row>> {
-        let args = sqlite_arguments(args)?;
-        let rows = self.sqlite()?.fetch(sqlx::query_with(text, args)).map_ok(Row::Sqlite).try_collect().await;
+        let rows = match self.wire()? {
+            Wire::Sqlite(conn) => {
+                conn.fetch(sqlx::query_with(text, sqlite_arguments(args)?)).map_ok(Row::Sqlite).try_collect().await
+            }
+            Wire::Postgres(conn) => {
+                conn.fetch(sqlx::query_with(text, postgres_arguments(args)?)).map_ok(Row::Postgres).try_collect().await
+            }
+        };
         rows.map_err(|wrong| failed(text, wrong))
     }
 
@@ -107,10 +168,10 @@ impl Tx {
 
     /// Executes a statement with `VALUES {n}` over all rows, in chunks. Answers the rows affected in all.
     pub(super) async fn exec_rows(&mut self, sql: &'static Sql, rows: Vec<Vec<Arg>>) -> Result<u64> {
-        let (mut affected, mut rows) = (0, rows.into_iter());
+        let (mut affected, mut rows, dialect) = (0, rows.into_iter(), self.dialect());
         for size in chunks(rows.len()) {
             let args = rows.by_ref().take(size).flatten().collect();
-            affected += self.exec_text(sql.for_rows(size), args).await?;
+            affected += self.exec_text(sql.for_rows(size, dialect), args).await?;
         }
         Ok(affected)
     }
@@ -118,26 +179,29 @@ impl Tx {
     /// Executes a statement with `… IN (VALUES {n})` over all keys. A chunk is filled up by repeating its last key, which
     /// names no other row: one statement instead of the eight or nine that greedy chunks would take.
     pub(super) async fn exec_keys(&mut self, sql: &'static Sql, keys: &[Vec<Arg>]) -> Result<u64> {
-        let mut affected = 0;
+        let (mut affected, dialect) = (0, self.dialect());
         for (size, args) in padded(keys) {
-            affected += self.exec_text(sql.for_rows(size), args).await?;
+            affected += self.exec_text(sql.for_rows(size, dialect), args).await?;
         }
         Ok(affected)
     }
 
     /// Reads with a statement with `… IN (VALUES {n})` over all keys.
     pub(super) async fn rows_for(&mut self, sql: &'static Sql, keys: &[Vec<Arg>]) -> Result<Vec<Row>> {
-        let mut found = Vec::new();
+        let (mut found, dialect) = (Vec::new(), self.dialect());
         for (size, args) in padded(keys) {
-            found.extend(self.rows_text(sql.for_rows(size), args).await?);
+            found.extend(self.rows_text(sql.for_rows(size, dialect), args).await?);
         }
         Ok(found)
     }
 
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT: not worth preparing.
     pub(super) async fn control(&mut self, word: &'static str) -> Result<()> {
-        self.sqlite()?.execute(AssertSqlSafe(word)).await.map_err(|wrong| failed(word, wrong))?;
-        Ok(())
+        match self.wire()? {
+            Wire::Sqlite(conn) => conn.execute(AssertSqlSafe(word)).await.map(drop),
+            Wire::Postgres(conn) => conn.execute(AssertSqlSafe(word)).await.map(drop),
+        }
+        .map_err(|wrong| failed(word, wrong))
     }
 
     /// Makes it so, and wakes who waits for it. The writer does it: whoever asks may go away meanwhile, and it is done
@@ -174,14 +238,28 @@ fn padded(keys: &[Vec<Arg>]) -> impl Iterator<Item = (usize, Vec<Arg>)> {
 }
 
 /// Names the statement: the first words suffice to find it.
-fn failed(text: &str, wrong: sqlx::Error) -> Error {
+pub(super) fn failed(text: &str, wrong: sqlx::Error) -> Error {
     let head: String = text.chars().take(60).collect();
     match &wrong {
         sqlx::Error::PoolTimedOut => Error::Unavailable("all readers of the database are busy; try again".into()),
         sqlx::Error::Database(inner) if inner.is_unique_violation() => {
             Error::Conflict(format!("it is there already ({})", inner.message()))
         }
+        _ if is_away(&wrong) => Error::Unavailable(format!("the database is away ({wrong}); try again")),
         _ => Error::Internal(anyhow::Error::new(wrong).context(format!("statement: {head}…"))),
+    }
+}
+
+/// Whether the connection is lost, or the server is not to be had: what was asked may work later, on another connection.
+pub(super) fn is_away(wrong: &sqlx::Error) -> bool {
+    match wrong {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // 08: connection; 25P03: idle in a transaction for too long; 53: too many connections, out of memory or disk; 57P:
+        // shutting down, crashed, starting, told to end; 55P03: a lock that nobody gave up in time.
+        sqlx::Error::Database(inner) => inner
+            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+            .is_some_and(|pg| ["08", "25P03", "53", "57P", "55P03"].iter().any(|class| pg.code().starts_with(class))),
+        _ => false,
     }
 }
 

@@ -1,18 +1,23 @@
-//! The one writer of SQLite: a task that takes everything waiting, merges it by kind, commits once and then answers.
+//! The one writer of this node: a task that takes everything waiting, merges it by kind, commits once and then answers.
 //! No timer: while it works, the next batch gathers by itself.
+//!
+//! On PostgreSQL the writers of other nodes commit batches at the same time, guarded by rows; a transaction on loan has the
+//! database for itself, as on SQLite, so that everything but the hot path is written once and proved once (ADR 11).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::claim::{Claimed, Want};
+use super::claim::{Taken, Want};
 use super::record::{Finished, Recorded};
+use super::sql::Dialect;
 use super::tally::Tallies;
+use super::tx::Link;
 use super::tx::{Conn, Loan, News, Returned, Tx};
-use super::{Signals, Store, closed};
-use crate::clock::{Clock, Timestamp};
+use super::{Database, Signals, Store, closed};
+use crate::clock::Clock;
 use crate::domain::run::{Enqueued, NewRun};
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
@@ -26,10 +31,22 @@ type EnqueuedEach = Vec<Result<Enqueued>>;
 
 pub(super) enum Op {
     Enqueue(Vec<NewRun>, Reply<EnqueuedEach>),
-    Claim(Want, Reply<Vec<Claimed>>),
+    Claim(Want, Reply<Taken>),
     Record(Vec<Finished>, Reply<Vec<Recorded>>),
     Lend(oneshot::Sender<Result<Loan>>),
     Close(oneshot::Sender<()>),
+}
+
+impl Op {
+    fn refuse(self, wrong: &Error) {
+        match self {
+            Self::Enqueue(_, reply) => drop(reply.send(Err(again(wrong)))),
+            Self::Claim(_, reply) => drop(reply.send(Err(again(wrong)))),
+            Self::Record(_, reply) => drop(reply.send(Err(again(wrong)))),
+            Self::Lend(reply) => drop(reply.send(Err(again(wrong)))),
+            Self::Close(reply) => drop(reply.send(())),
+        }
+    }
 }
 
 impl Store {
@@ -39,7 +56,7 @@ impl Store {
     }
 
     /// Gives this node the right to runs of these jobs, oldest first.
-    pub async fn claim(&self, want: Want) -> Result<Vec<Claimed>> {
+    pub async fn claim(&self, want: Want) -> Result<Taken> {
         self.ask(|reply| Op::Claim(want, reply)).await
     }
 
@@ -55,28 +72,38 @@ impl Store {
     }
 }
 
-/// Counts this process in: its number (always 1 while one process owns the file), and the highest id ever given.
-pub(super) async fn enter(conn: &mut SqliteConnection, now: Timestamp) -> Result<(i64, Id)> {
-    let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
-    let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
-                UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
-    let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
-    let high = Id(high.unwrap_or(0));
-    // The high water is noted once a minute: unless the clock is well past it, leave room for what came after.
-    let room = if now < high.created_at().plus(Duration::from_secs(120)) { (2 * 60_000) << 21 } else { 0 };
-    Ok((1, Id(high.0 + room)))
-}
-
-struct Writer {
+pub(super) struct Writer {
     tx: Tx,
     clock: Arc<dyn Clock>,
+    database: Database,
+    away: Option<Away>,
+}
+
+/// The database cannot be reached.
+struct Away {
+    tried_at: tokio::time::Instant,
+    pause: Duration,
+}
+
+/// Pauses between two tries to reach the database again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What begins a batch, and what begins a loan. On PostgreSQL batches of several nodes run side by side, and a loan alone:
+/// the number is the project's, a lock of this database.
+const fn begins(dialect: Dialect, loan: bool) -> &'static str {
+    match (dialect, loan) {
+        (Dialect::Sqlite, _) => "BEGIN IMMEDIATE",
+        (Dialect::Postgres, false) => "BEGIN; SELECT pg_advisory_xact_lock_shared(7171)",
+        (Dialect::Postgres, true) => "BEGIN; SELECT pg_advisory_xact_lock(7171)",
+    }
 }
 
 /// What gathered: each kind with who waits for it.
 #[derive(Default)]
 struct Batch {
     record: Vec<(Vec<Finished>, Reply<Vec<Recorded>>)>,
-    claim: Vec<(Want, Reply<Vec<Claimed>>)>,
+    claim: Vec<(Want, Reply<Taken>)>,
     enqueue: Vec<(Vec<NewRun>, Reply<EnqueuedEach>)>,
 }
 
@@ -86,26 +113,19 @@ impl Batch {
     }
 }
 
-pub(super) async fn run(
-    conn: SqliteConnection,
-    mut inbox: mpsc::Receiver<Op>,
-    ids: Ids,
-    node: i64,
-    signals: Signals,
-    clock: Arc<dyn Clock>,
-) {
-    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, news: News::default(), tallies: Tallies::new() };
-    let mut writer = Writer { tx, clock };
+pub(super) async fn run(mut writer: Writer, mut inbox: mpsc::Receiver<Op>) {
     let mut waiting = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut waiting, BATCH).await > 0 {
+        let there = writer.is_there().await;
         let (mut batch, mut loans, mut close) = (Batch::default(), Vec::new(), None);
         for op in waiting.drain(..) {
             match op {
+                Op::Close(done) => close = Some(done),
+                op if !there => op.refuse(&away()),
                 Op::Record(finished, reply) => batch.record.push((finished, reply)),
                 Op::Claim(want, reply) => batch.claim.push((want, reply)),
                 Op::Enqueue(runs, reply) => batch.enqueue.push((runs, reply)),
                 Op::Lend(to) => loans.push(to),
-                Op::Close(done) => close = Some(done),
             }
         }
         if !batch.is_empty() {
@@ -118,11 +138,7 @@ pub(super) async fn run(
             };
         }
         if let Some(done) = close {
-            // So that the one file is all there is, and a copy of it is a backup.
-            let _ = writer.tx.control("PRAGMA wal_checkpoint(TRUNCATE)").await;
-            if let Conn::Own(conn) = writer.tx.conn {
-                let _ = conn.close().await;
-            }
+            writer.close().await;
             let _ = done.send(());
             return;
         }
@@ -130,6 +146,35 @@ pub(super) async fn run(
 }
 
 impl Writer {
+    /// Enters this process as a node. Answers its number and generation with the writer.
+    pub async fn enter(
+        link: Link,
+        database: &Database,
+        signals: Signals,
+        clock: Arc<dyn Clock>,
+        name: &str,
+        high_water: Id,
+    ) -> Result<(Self, i64, i64)> {
+        let dialect = link.dialect();
+        let conn = Conn::Own(Box::new(link));
+        let ids = Ids::new(clock.clone(), 1, high_water);
+        let mut tx = Tx { conn, ids, node: 1, signals, news: News::default(), tallies: Tallies::new() };
+        let now = clock.now();
+        tx.control(begins(dialect, true)).await?;
+        let (node, generation) = match dialect {
+            // One process owns the file: it is always the first.
+            Dialect::Sqlite => tx.put_node(1, name, 1, "", now).await.map(|()| (1, 1))?,
+            Dialect::Postgres => tx.enter(name, "", now).await?,
+        };
+        tx.control("COMMIT").await?;
+        (tx.node, tx.ids) = (node, Ids::new(clock.clone(), node, high_water));
+        Ok((Self { tx, clock, database: database.clone(), away: None }, node, generation))
+    }
+
+    pub fn ids(&self) -> Ids {
+        self.tx.ids.clone()
+    }
+
     /// One transaction for all; when it fails, each member gets one of its own, so that one failure spares its neighbours.
     async fn commit(&mut self, batch: Batch) {
         let Batch { record, claim, enqueue } = batch;
@@ -145,6 +190,12 @@ impl Writer {
                 answer(claim_replies, done.claimed);
                 answer(enqueue_replies, done.enqueued);
             }
+            Err(wrong @ Error::Unavailable(_)) => {
+                tracing::warn!(error = %wrong, "the database is away; a batch was not taken");
+                record_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
+                claim_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
+                enqueue_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
+            }
             Err(wrong) => {
                 tracing::warn!(error = %wrong, "a batch failed; its members are tried one by one");
                 self.one_by_one(work, record_replies, claim_replies, enqueue_replies).await;
@@ -153,17 +204,17 @@ impl Writer {
     }
 
     async fn attempt(&mut self, work: &Work) -> Result<Done> {
-        self.tx.control("BEGIN IMMEDIATE").await?;
-        let done = self.apply(work).await;
+        let begun = self.tx.control(begins(self.tx.dialect(), false)).await;
+        let done = match begun {
+            Ok(()) => self.apply(work).await,
+            Err(wrong) => Err(wrong),
+        };
         let done = match done {
             Ok(done) => self.tx.control("COMMIT").await.map(|()| done),
             Err(wrong) => Err(wrong),
         };
         if done.is_err() {
-            // After some failures SQLite has rolled back by itself; then there is nothing to roll back.
-            let _ = self.tx.control("ROLLBACK").await;
-            self.tx.news = News::default();
-            self.tx.tallies.clear();
+            self.roll_back().await;
         } else {
             let news = std::mem::take(&mut self.tx.news);
             self.tx.signals.publish(news);
@@ -185,7 +236,7 @@ impl Writer {
         &mut self,
         work: Work,
         records: Vec<Reply<Vec<Recorded>>>,
-        claims: Vec<Reply<Vec<Claimed>>>,
+        claims: Vec<Reply<Taken>>,
         enqueues: Vec<Reply<EnqueuedEach>>,
     ) {
         for (finished, reply) in work.finished.into_iter().zip(records) {
@@ -202,13 +253,62 @@ impl Writer {
         }
     }
 
+    /// Leaves a failed transaction, and a connection that is no good any more.
+    async fn roll_back(&mut self) {
+        self.tx.news = News::default();
+        self.tx.tallies.clear();
+        let rolled_back = self.tx.control("ROLLBACK").await;
+        // After some failures SQLite has rolled back by itself; then there is nothing to roll back.
+        if rolled_back.is_ok() || self.tx.dialect() == Dialect::Sqlite {
+            return;
+        }
+        tracing::warn!("the database is away");
+        self.away = Some(Away { pause: FIRST_PAUSE, tried_at: tokio::time::Instant::now() });
+    }
+
+    /// Whether the database can be asked; when it was away, tries to reach it again, with growing pauses. Real time, also
+    /// where the clock is moved by hand: the server is real.
+    async fn is_there(&mut self) -> bool {
+        let Some(away) = &mut self.away else { return true };
+        if away.tried_at.elapsed() < away.pause {
+            return false;
+        }
+        match self.database.link().await {
+            Ok(link) => {
+                self.tx.conn = Conn::Own(Box::new(link));
+                self.away = None;
+                tracing::info!("the database is back");
+                true
+            }
+            Err(wrong) => {
+                tracing::warn!(error = %wrong, "the database is still away; it is tried again");
+                (away.pause, away.tried_at) = ((away.pause * 2).min(LONGEST_PAUSE), tokio::time::Instant::now());
+                false
+            }
+        }
+    }
+
+    async fn close(mut self) {
+        if self.tx.dialect() == Dialect::Sqlite {
+            // So that the one file is all there is, and a copy of it is a backup.
+            let _ = self.tx.control("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        }
+        if let Conn::Own(link) = self.tx.conn {
+            let _ = match *link {
+                Link::Sqlite(conn) => conn.close().await,
+                Link::Postgres(conn) => conn.close().await,
+            };
+        }
+    }
+
     /// Lends the connection inside a transaction, takes it back, and commits if that is asked.
     async fn lend(mut self, to: oneshot::Sender<Result<Loan>>) -> Option<Self> {
         if to.is_closed() {
             return Some(self);
         }
-        if let Err(wrong) = self.tx.control("BEGIN IMMEDIATE").await {
+        if let Err(wrong) = self.tx.control(begins(self.tx.dialect(), true)).await {
             let _ = to.send(Err(wrong));
+            self.roll_back().await;
             return Some(self);
         }
         let Conn::Own(conn) = self.tx.conn else { return None };
@@ -218,15 +318,18 @@ impl Writer {
         let Returned { conn, commit } = returned.await.ok()?;
         self.tx.conn = Conn::Own(Box::new(conn));
         let Some((news, reply)) = commit else {
-            let _ = self.tx.control("ROLLBACK").await;
+            self.roll_back().await;
             return Some(self);
         };
         let committed = self.tx.control("COMMIT").await;
-        match &committed {
-            Ok(()) => self.tx.signals.publish(news),
-            Err(_) => drop(self.tx.control("ROLLBACK").await),
+        let failed = committed.is_err();
+        if !failed {
+            self.tx.signals.publish(news);
         }
         let _ = reply.send(committed);
+        if failed {
+            self.roll_back().await;
+        }
         Some(self)
     }
 }
@@ -241,7 +344,7 @@ struct Work {
 
 struct Done {
     recorded: Vec<Vec<Recorded>>,
-    claimed: Vec<Vec<Claimed>>,
+    claimed: Vec<Taken>,
     enqueued: Vec<Vec<Result<Enqueued>>>,
 }
 
@@ -250,4 +353,13 @@ fn answer<T>(replies: Vec<Reply<T>>, answers: Vec<T>) {
     for (reply, answer) in replies.into_iter().zip(answers) {
         let _ = reply.send(Ok(answer));
     }
+}
+
+/// The same failure for each that waited.
+fn again(wrong: &Error) -> Error {
+    Error::Unavailable(wrong.to_string())
+}
+
+fn away() -> Error {
+    Error::Unavailable("the database is away; try again".into())
 }

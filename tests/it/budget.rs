@@ -14,7 +14,6 @@ use windlass::domain::run::{NewRun, Reason, Run, State};
 use windlass::domain::span::Size;
 use windlass::domain::trigger::Cause;
 use windlass::id::Id;
-use windlass::store::claim::Want;
 use windlass::store::record::{Finished, Recorded};
 
 use crate::api::world::Served;
@@ -41,7 +40,7 @@ async fn c4_a_run_that_kills_its_process_goes_on_at_the_next_start_but_not_for_e
     let job = world.job("j", json!({})).await;
     let id = world.enqueue(&job).await;
     for lost in 1..=2 {
-        let claimed = world.store.claim(Want { lanes: vec![(job.id, 1)] }).await.unwrap();
+        let claimed = world.claim(job.id, 1).await;
         assert_eq!((claimed[0].run.id, claimed[0].run.attempt, claimed[0].run.lost), (id, lost, lost - 1));
         world = world.reopened().await;
         // Starting takes it back; nothing claims it, for this runner's guests are never ready.
@@ -50,7 +49,7 @@ async fn c4_a_run_that_kills_its_process_goes_on_at_the_next_start_but_not_for_e
         assert_eq!(world.run(id).await.page_state(), "retrying");
         assert_eq!(world.run(id).await.failed, 0, "a crash spends no attempt");
     }
-    world.store.claim(Want { lanes: vec![(job.id, 1)] }).await.unwrap();
+    world.claim(job.id, 1).await;
     world = world.reopened().await;
     windlass::runner::reaper::take_back(&world.context()).await.unwrap();
     assert_eq!(dead(&world.run(id).await), Some(Reason::LostTooOften));
@@ -187,7 +186,7 @@ async fn c8_everybody_sees_the_number_that_the_claim_gave() {
     let id = world.enqueue(&job).await;
     // Two nodes die with it, then it fails, is put off, and succeeds.
     for _ in 0..2 {
-        world.store.claim(Want { lanes: vec![(job.id, 1)] }).await.unwrap();
+        world.claim(job.id, 1).await;
         world = world.reopened().await;
         windlass::runner::reaper::take_back(&world.context()).await.unwrap();
     }
@@ -215,17 +214,12 @@ async fn c8_everybody_sees_the_number_that_the_claim_gave() {
 async fn c11_what_cannot_be_read_ends_its_own_run_alone() {
     let world = World::new().await;
     let (bad, good) = (world.job("bad", json!({ "max_live": 0 })).await, world.job("good", json!({})).await);
-    let unreadable = world.enqueue(&bad).await;
-    // A new revision; the run names the old one, which is then damaged.
-    world.job("bad", json!({ "max_live": 0, "priority": 1 })).await;
-    let mut conn =
-        sqlx::ConnectOptions::connect(&sqlx::sqlite::SqliteConnectOptions::new().filename(world.store.path())).await.unwrap();
-    let damage = sqlx::query("UPDATE job_revision SET spec = '{' WHERE id = $1").bind(bad.revision.0);
-    assert_eq!(damage.execute(&mut conn).await.unwrap().rows_affected(), 1);
     world.guests.script("bad", |_| std::future::ready(Outcome::Undecodable { message: "its plugin cannot be loaded".into() }));
+    // One names a definition that is not there, the other's plugin is broken.
+    let runs = vec![NewRun { revision: Id(42), ..new_run(&bad) }, new_run(&bad)];
+    let ids = world.store.enqueue(runs).await.unwrap();
+    let [unreadable, unloadable] = [ids[0].as_ref().unwrap().id(), ids[1].as_ref().unwrap().id()];
     let runner = world.start().await;
-    let unloadable =
-        world.store.enqueue(vec![NewRun { revision: good.revision, ..new_run(&bad) }]).await.unwrap().remove(0).unwrap().id();
     for id in [unreadable, unloadable] {
         let run = world.ended(id, Duration::ZERO).await;
         assert_eq!((dead(&run), run.attempt), (Some(Reason::Undecodable), 1), "{run:?}");

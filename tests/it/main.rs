@@ -4,6 +4,7 @@
 mod api;
 mod budget;
 mod cli;
+mod database;
 mod dead;
 mod house;
 mod plugin;

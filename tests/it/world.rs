@@ -19,8 +19,12 @@ use windlass::error::Problem;
 use windlass::id::Id;
 use windlass::plugin::{Answer, Executor, Work};
 use windlass::runner::{Context, Runner};
+use windlass::span::Span;
 use windlass::store::Store;
+use windlass::store::claim::{Claimed, Lane, Want};
 use windlass::vault::Vault;
+
+use crate::database;
 
 /// Sunday 22 November 2026, 10:00 UTC.
 pub const TEN: Timestamp = Timestamp(1_795_341_600_000);
@@ -105,7 +109,7 @@ impl World {
     pub async fn new() -> Self {
         let clock = ManualClock::at(TEN);
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("windlass.db"), Arc::new(clock.clone())).await.unwrap();
+        let store = Store::open(database::fresh(dir.path()), Arc::new(clock.clone())).await.unwrap();
         let mut tx = store.begin().await.unwrap();
         let id = tx.new_id();
         let tenant: Tenant = tenant(id, "alpha");
@@ -114,11 +118,12 @@ impl World {
         Self { clock, store, guests: Arc::default(), tenant, dir }
     }
 
-    /// The same file, after a process that died: what ran is still leased.
+    /// The same database, after a process that died: what ran is still leased.
     pub async fn reopened(self) -> Self {
         let Self { clock, store, guests, tenant, dir } = self;
+        let database = store.database().clone();
         store.close().await;
-        let store = Store::open(&dir.path().join("windlass.db"), Arc::new(clock.clone())).await.unwrap();
+        let store = Store::open(database, Arc::new(clock.clone())).await.unwrap();
         Self { clock, store, guests, tenant, dir }
     }
 
@@ -149,10 +154,19 @@ impl World {
         answers.into_iter().next().unwrap().unwrap().id()
     }
 
+    /// Up to `n` runs of a job of tenant alpha.
+    pub async fn claim(&self, job: Id, n: u32) -> Vec<Claimed> {
+        let lanes = vec![Lane { tenant: self.tenant.id, job, runs: n }];
+        self.store.claim(Want { lanes }).await.unwrap().runs
+    }
+
     pub fn context(&self) -> Arc<Context> {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(Settings::default()), Arc::new(vault))
+        let mut settings = Settings::default();
+        // The clock is ours, the database's is the machine's.
+        settings.lease.skew = Span::secs(u32::MAX.into());
+        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(settings), Arc::new(vault))
     }
 
     pub async fn start(&self) -> Runner {

@@ -11,8 +11,8 @@ use crate::domain::plugin::Plugin;
 use crate::domain::run::NewRun;
 use crate::domain::trigger::Cause;
 use crate::plugin::{Answer, Executor, Sandbox, Work};
-use crate::store::Store;
 use crate::store::plugin::SERVER;
+use crate::store::{Database, Store};
 use crate::vault::Vault;
 
 use crate::app::tenant_file::tests::GOOD as FILE;
@@ -57,7 +57,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp(1_795_327_200_000));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let store = Store::open(&dir.path().join("windlass.db"), shared.clone()).await.unwrap();
+        let store = Store::open(Database::Sqlite(dir.path().join("windlass.db")), shared.clone()).await.unwrap();
         let sandbox = Sandbox::new(crate::plugin::Settings {
             threads: 1,
             runs: 1,

@@ -24,12 +24,14 @@ use windlass::id::Id;
 use windlass::plugin::{Answer, Executor, Sandbox, Work};
 use windlass::store::Store;
 use windlass::store::backlog::Sample;
-use windlass::store::claim::{Claimed, Want};
+use windlass::store::claim::{Claimed, Lane, Want};
 use windlass::store::health::JobHealth;
 use windlass::store::log::LogChunk;
 use windlass::store::record::Finished;
 use windlass::vault::Vault;
 use windlass::web::{self, Options};
+
+use crate::database;
 
 pub const HOSTILE: &str = "<script>alert('not run')</script> & \"quoted\"";
 pub const CODE: &str = "ABCD-EFGH-JKMN";
@@ -68,7 +70,7 @@ impl World {
     /// No tenant, no member.
     pub async fn empty(clock: Arc<dyn Clock>) -> (App, Router, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("windlass.db"), clock.clone()).await.unwrap();
+        let store = Store::open(database::fresh(folder.path()), clock.clone()).await.unwrap();
         let vault = Arc::new(Vault::open(&folder.path().join("key"), None).unwrap());
         let sandbox = Sandbox::new(windlass::plugin::Settings {
             threads: 1,
@@ -249,7 +251,8 @@ async fn claimed(store: &Store, job: &Job, cause: Cause, input: Option<Value>, a
     tx.enqueue(&[vec![run]], at).await.unwrap().remove(0).remove(0).unwrap();
     tx.commit().await.unwrap();
     let mut tx = store.begin().await.unwrap();
-    let claimed = tx.claim(&[Want { lanes: vec![(job.id, 1)] }], at).await.unwrap().remove(0).remove(0);
+    let lanes = vec![Lane { tenant: job.tenant, job: job.id, runs: 1 }];
+    let claimed = tx.claim(&[Want { lanes }], at).await.unwrap().remove(0).runs.remove(0);
     tx.commit().await.unwrap();
     claimed
 }

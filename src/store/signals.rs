@@ -1,0 +1,124 @@
+//! What commits tell: who waits for something to do wakes, and reads the truth.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::tx::News;
+use crate::clock::Timestamp;
+use crate::id::Id;
+
+/// What a commit tells others. Signals only wake: whoever wakes reads the truth, and a poll would find it anyway.
+#[derive(Clone)]
+pub struct Signals {
+    lanes: Arc<Mutex<BTreeSet<(Id, Id)>>>,
+    work: Arc<tokio::sync::Notify>,
+    changes: Arc<watch::Sender<u64>>,
+    definitions: Arc<watch::Sender<u64>>,
+    operations: Arc<watch::Sender<u64>>,
+    /// When the earliest run of `later` is due, as far as commits told.
+    later: Arc<watch::Sender<Timestamp>>,
+    /// Where other nodes are told; nobody on SQLite.
+    herald: Option<mpsc::UnboundedSender<News>>,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            lanes: Arc::default(),
+            work: Arc::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+            definitions: Arc::new(watch::Sender::new(0)),
+            operations: Arc::new(watch::Sender::new(0)),
+            later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
+            herald: None,
+        }
+    }
+}
+
+impl Signals {
+    /// Signals whose commits are told to other nodes too.
+    pub(super) fn heralded(herald: mpsc::UnboundedSender<News>) -> Self {
+        Self { herald: Some(herald), ..Self::default() }
+    }
+
+    /// This node committed.
+    pub(super) fn publish(&self, news: News) {
+        if let Some(herald) = &self.herald {
+            // The store is closing when nobody listens any more.
+            let _ = herald.send(news.clone());
+        }
+        self.hear(news);
+    }
+
+    /// Somebody committed.
+    pub(super) fn hear(&self, news: News) {
+        let News { woken, redefined, operated, later } = news;
+        if let Some(at) = later {
+            self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
+        }
+        if !woken.is_empty() {
+            self.lanes.lock().unwrap_or_else(PoisonError::into_inner).extend(woken);
+            self.work.notify_one();
+        }
+        if redefined {
+            self.definitions.send_modify(|n| *n += 1);
+        }
+        if operated {
+            self.operations.send_modify(|n| *n += 1);
+        }
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Jobs (tenant, job) that have got rows to claim since the last time.
+    pub fn take_lanes(&self) -> BTreeSet<(Id, Id)> {
+        std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until there may be something to claim.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Wakes the claimer for another reason: a slot has become free.
+    pub fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Moves when a run was put off to an earlier time than all before.
+    pub fn later(&self) -> watch::Receiver<Timestamp> {
+        self.later.subscribe()
+    }
+
+    /// Forgets what was told so far: the promoter looks for itself. What a commit tells from now on counts again.
+    pub fn look_later(&self) {
+        self.later.send_if_modified(|earliest| {
+            *earliest = Timestamp(i64::MAX);
+            false
+        });
+    }
+
+    /// The promoter waits for `at`: only what is earlier wakes it.
+    pub fn later_is(&self, at: Timestamp) {
+        self.later.send_if_modified(|earliest| {
+            *earliest = (*earliest).min(at);
+            false
+        });
+    }
+
+    /// Grows with each commit.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Grows when tenants, jobs, triggers or plugins have changed.
+    pub fn definitions(&self) -> watch::Receiver<u64> {
+        self.definitions.subscribe()
+    }
+
+    /// Grows when an operation was begun.
+    pub fn operations(&self) -> watch::Receiver<u64> {
+        self.operations.subscribe()
+    }
+}

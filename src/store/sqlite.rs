@@ -1,0 +1,98 @@
+//! What SQLite needs beside the shared statements: one file, one process, its settings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+const READERS: u32 = 4;
+
+/// What a look at a database found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspected {
+    pub bytes: u64,
+    pub wal_bytes: u64,
+    /// When the newest id was made, to the minute.
+    pub newest: Timestamp,
+}
+
+/// A connection that writes; the file is made if it is not there.
+pub(super) async fn writer(path: &Path) -> Result<SqliteConnection> {
+    options(path).connect().await.map_err(|wrong| cannot_open(path, &wrong))
+}
+
+/// The same, to a file whose schema is brought up to date.
+pub(super) async fn open(path: &Path) -> Result<SqliteConnection> {
+    let mut conn = writer(path).await?;
+    sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
+        Error::Internal(
+            anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
+        )
+    })?;
+    Ok(conn)
+}
+
+pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_with(options(path).read_only(true))
+        .await
+        .map_err(|wrong| cannot_open(path, &wrong))
+}
+
+/// Where ids of this process begin: past the highest that was ever given.
+pub(super) async fn high_water(conn: &mut SqliteConnection, now: Timestamp) -> Result<Id> {
+    let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
+    let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
+                UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
+    let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
+    let high = Id(high.unwrap_or(0));
+    // The high water is noted once a minute: unless the clock is well past it, leave room for what came after.
+    let room = if now < high.created_at().plus(Duration::from_secs(120)) { (2 * 60_000) << 21 } else { 0 };
+    Ok(Id(high.0 + room))
+}
+
+/// Looks at a file without entering it: a server may be running on it.
+///
+/// # Errors
+/// When it cannot be read, or SQLite finds it damaged.
+pub async fn inspect(path: &Path) -> Result<Inspected> {
+    let mut conn =
+        options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
+    let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
+    let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
+    if verdict != "ok" {
+        return Err(Error::Unavailable(format!("{} is damaged: {verdict}; restore a backup", path.display())));
+    }
+    let high = "SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM setting WHERE key = 'high_water'";
+    let high: i64 = sqlx::query_scalar(high).fetch_one(&mut conn).await.map_err(broken)?;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Ok(Inspected { bytes: bytes(path), wal_bytes: bytes(Path::new(&wal)), newest: Id(high).created_at() })
+}
+
+/// FULL: what was answered survives a power cut. Sizes are measured (docs/store.md).
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .statement_cache_capacity(400)
+        .pragma("wal_autocheckpoint", "16000")
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", "memory")
+        .disable_statement_logging()
+}
+
+fn cannot_open(path: &Path, wrong: &sqlx::Error) -> Error {
+    Error::Unavailable(format!("cannot open the database {}: {wrong}", path.display()))
+}
