@@ -26,6 +26,11 @@ impl Id {
         Timestamp(self.0 >> (NODE_BITS + SEQUENCE_BITS))
     }
 
+    /// The first id that can be made at `at`: what has a later one did not exist before.
+    pub fn first_at(at: Timestamp) -> Self {
+        Self(at.0 << (NODE_BITS + SEQUENCE_BITS))
+    }
+
     /// Six of its letters, for tables and charts where the whole would not fit: those of the time that differ between
     /// neighbours. The first three are the same for six days, the last four are node and sequence.
     pub fn short(self) -> String {

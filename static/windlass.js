@@ -137,6 +137,33 @@
   });
   if (log()) log().scrollTop = log().scrollHeight;
 
+  // ---- questions: a page that asks before something is done, over the one that led there -----------------------------
+  const dialog = $("#dialog");
+  const ask = async (address) => {
+    const answer = await fetch(address, { headers: { "X-Fragment": "question" } }).catch(() => null);
+    // What is no question is a page of its own.
+    if (!answer?.ok || answer.headers.get("X-Page") === "gate") return location.assign(address);
+    dialog.innerHTML = await answer.text();
+    // A page has one first heading, and it is not this one's.
+    const head = document.createElement("h2");
+    const first = $("h1", dialog);
+    head.textContent = first.textContent;
+    first.replaceWith(head);
+    freshen();
+    dialog.showModal();
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#dialog [data-close]")) {
+      event.preventDefault();
+      return dialog.close();
+    }
+    const asks = event.target.closest("[data-dialog]");
+    if (!asks || !dialog?.showModal || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const form = asks.form && new URLSearchParams(new FormData(asks.form, asks));
+    ask(form ? `${asks.form.getAttribute("action")}?${form}` : asks.href);
+  });
+
   // ---- small things: copy, dismiss, follow a line, keys ------------------------------------------------------------
   document.addEventListener("click", (event) => {
     const copy = event.target.closest("[data-copy]");

@@ -136,6 +136,7 @@ async fn write_tenant(
         weight: file.weight,
         labels: file.labels.clone(),
         limits: file.limits.clone(),
+        retention: file.retention.clone(),
         ceiling: checked.ceiling.clone(),
         created_at: standing.as_ref().map_or(now, |tenant| tenant.created_at),
         updated_at: now,
@@ -153,7 +154,7 @@ async fn write_tenant(
 }
 
 fn tenant_keys(t: &Tenant) -> Value {
-    json!({ "zone": t.zone, "weight": t.weight, "labels": t.labels, "limits": t.limits, "ceiling": t.ceiling })
+    json!({ "zone": t.zone, "weight": t.weight, "labels": t.labels, "limits": t.limits, "retention": t.retention, "ceiling": t.ceiling })
 }
 
 fn updated(what: Vec<String>) -> Outcome {

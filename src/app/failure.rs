@@ -1,71 +1,78 @@
-//! Dead runs run again; unfinished ones cancelled.
+//! One run at a time: run again, discarded, brought back, cancelled. Many dead ones: `operation`.
 
 use super::{App, Who};
-use crate::domain::job::Job;
+use crate::clock::Timestamp;
 use crate::domain::member::Role;
-use crate::domain::run::{Enqueued, NewRun, Run, State};
-use crate::domain::trigger::Cause;
+use crate::domain::run::Enqueued;
+use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
-use crate::store::failure::Cancelled;
-
-/// Runs of one cause that one press runs again; more wait for the next.
-pub const RERUN_LIMIT: u32 = 1_000;
-
-/// What re-running a cause came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Rerun {
-    /// New runs.
-    pub started: u32,
-    /// Joined a live run of their job, because it may have no more.
-    pub merged: u32,
-}
+use crate::store::cancel::Cancelled;
+use crate::store::dead::Over;
 
 impl App {
     /// Makes a new run with the input of a final one. A dead one then needs nobody any more.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it is not over, or was run again before.
+    /// `NotFound`; `Conflict` when it is not over, was run again before, or is discarded.
     pub async fn rerun(&self, tenant: &str, run: Id, who: &Who) -> Result<Enqueued> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let tenant = tx.need_tenant(tenant).await?;
-        who.may(Role::Operator, tenant.id, "re-running")?;
-        let old = tx.need_run(tenant.id, run).await?;
-        if !old.state.is_final() {
-            return Err(Error::Conflict(format!("run {run} is {}: it is not over yet", old.state.word())));
-        }
-        if let Some((Some(again), _, by)) = tx.settled(tenant.id, run).await? {
-            return Err(Error::Conflict(format!("run {run} was run again by {by} already, as {again}")));
-        }
-        let job = self.job_of(&mut tx, &old).await?;
-        let answer = again(&mut tx, &job, &old, now, who).await?;
+        let (mut tx, tenant, over, now) = self.take_over(tenant, run, "re-running", who).await?;
+        let mut answers = tx.rerun(std::slice::from_ref(&over), &who.name, now).await?;
+        let nothing = || Err(Error::Internal(anyhow::anyhow!("a rerun gave no answer")));
+        let answer = answers.pop().unwrap_or_else(nothing)?;
         tx.audit(tenant.id, &who.name, "run.rerun", &run.to_string(), Some(&answer.id().to_string()), now).await?;
         tx.commit().await?;
         Ok(answer)
     }
 
-    /// Runs all dead runs of one cause again, at most [`RERUN_LIMIT`].
-    pub async fn rerun_cause(&self, tenant: &str, print: i64, who: &Who) -> Result<Rerun> {
+    /// Marks a dead run as one that needs nobody. For [`crate::domain::dead::UNDO`] it can be brought back.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is not dead, or settled already.
+    pub async fn discard(&self, tenant: &str, run: Id, who: &Who) -> Result<()> {
+        let (mut tx, tenant, over, now) = self.take_over(tenant, run, "discarding", who).await?;
+        if !over.dead {
+            return Err(Error::Conflict(format!("run {run} is not dead: only a dead run is discarded")));
+        }
+        if let Some(settled) = over.settled {
+            let how = settled.rerun.map_or_else(|| "was discarded".into(), |again| format!("was run again as {again}"));
+            return Err(Error::Conflict(format!("run {run} {how} by {} already", settled.by)));
+        }
+        tx.discard(&[(tenant.id, run)], &who.name, now).await?;
+        tx.audit(tenant.id, &who.name, "run.discard", &run.to_string(), None, now).await?;
+        tx.commit().await
+    }
+
+    /// Brings a discarded run back.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is not discarded, or was too long ago.
+    pub async fn undo_discard(&self, tenant: &str, run: Id, who: &Who) -> Result<()> {
+        let (mut tx, tenant, over, now) = self.take_over(tenant, run, "bringing back", who).await?;
+        match over.settled {
+            Some(settled) if settled.can_be_undone(now) => {}
+            Some(settled) if settled.rerun.is_none() => {
+                return Err(Error::Conflict(format!("run {run} was discarded more than 24 h ago, and stays so")));
+            }
+            _ => return Err(Error::Conflict(format!("run {run} is not discarded"))),
+        }
+        tx.undo_discard(&[(tenant.id, run)]).await?;
+        tx.audit(tenant.id, &who.name, "run.undo", &run.to_string(), None, now).await?;
+        tx.commit().await
+    }
+
+    /// A transaction over a run that is over.
+    async fn take_over(&self, tenant: &str, run: Id, doing: &str, who: &Who) -> Result<(Tx, Tenant, Over, Timestamp)> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         let tenant = tx.need_tenant(tenant).await?;
-        who.may(Role::Operator, tenant.id, "re-running")?;
-        let dead = tx.failures_of(tenant.id, print, RERUN_LIMIT).await?;
-        let Some(first) = dead.first() else { return Err(Error::not_found("a dead run of this cause")) };
-        let job = self.job_of(&mut tx, first).await?;
-        let mut done = Rerun::default();
-        for old in &dead {
-            match again(&mut tx, &job, old, now, who).await? {
-                Enqueued::New(_) => done.started += 1,
-                Enqueued::Merged(_) | Enqueued::Repeated(_) => done.merged += 1,
-            }
-        }
-        let detail = format!("{} started, {} merged", done.started, done.merged);
-        tx.audit(tenant.id, &who.name, "cause.rerun", &print.to_string(), Some(&detail), now).await?;
-        tx.commit().await?;
-        Ok(done)
+        who.may(Role::Operator, tenant.id, doing)?;
+        let Some(over) = tx.over(&[(tenant.id, run)]).await?.pop() else {
+            let state = tx.need_run(tenant.id, run).await?.state;
+            return Err(Error::Conflict(format!("run {run} is {}: it is not over yet", state.word())));
+        };
+        Ok((tx, tenant, over, now))
     }
 
     /// Ends a waiting run; asks a running one to stop.
@@ -83,43 +90,4 @@ impl App {
         self.store.signals().wake();
         Ok(answer)
     }
-
-    async fn job_of(&self, tx: &mut Tx, run: &Run) -> Result<Job> {
-        let jobs = tx.jobs_of(run.tenant).await?;
-        let job = jobs.into_iter().find(|job| job.id == run.job);
-        job.ok_or_else(|| Error::Conflict("its job was removed; apply it again, then re-run".into()))
-    }
-}
-
-async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, who: &Who) -> Result<Enqueued> {
-    let input = match tx.payload(old.tenant, old.id).await?.input {
-        Some(text) => Some(serde_json::from_str(&text)?),
-        None => None,
-    };
-    let with_input = input.is_some();
-    let new = NewRun {
-        tenant: old.tenant,
-        job: old.job,
-        revision: job.revision,
-        cause: Cause::Rerun,
-        input,
-        due_at: None,
-        start_by: None,
-        parent: Some(old.id),
-        requested_by: Some(who.name.clone()),
-        max_live: job.spec.max_live,
-        idempotency: None,
-    };
-    let answers = tx.enqueue(&[vec![new]], now).await?;
-    let answer = answers
-        .into_iter()
-        .flatten()
-        .next()
-        .unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
-    // Merged with a live run, an input of its own has not been run again: that run still needs somebody.
-    let run_again = matches!(answer, Enqueued::New(_)) || !with_input;
-    if matches!(old.state, State::Dead { .. }) && run_again {
-        tx.settle_rerun(&[(old.tenant, old.id, answer.id())], &who.name, now).await?;
-    }
-    Ok(answer)
 }

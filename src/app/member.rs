@@ -135,17 +135,22 @@ impl App {
         Ok(Who { name: token.name, role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
     }
 
+    /// A tenant's admin sees the tenant's.
     pub async fn list_tokens(&self, who: &Who) -> Result<Vec<Token>> {
-        who.may_all(Role::Admin, "listing tokens")?;
-        self.store.read().await?.tokens().await
+        who.has(Role::Admin, "listing tokens")?;
+        self.store.read().await?.tokens(who.tenant).await
     }
 
+    /// A tenant's admin may revoke the tenant's.
+    ///
+    /// # Errors
+    /// `NotFound`, also for a token of somebody else.
     pub async fn revoke_token(&self, id: Id, who: &Who) -> Result<()> {
-        who.may_all(Role::Admin, "revoking a token")?;
+        who.has(Role::Admin, "revoking a token")?;
         let now: Timestamp = self.now();
         let mut tx = self.store.begin().await?;
-        tx.revoke_token(id, now).await?;
-        tx.audit(Id(0), &who.name, "token.revoke", &id.to_string(), None, now).await?;
+        tx.revoke_token(who.tenant, id, now).await?;
+        tx.audit(who.tenant.unwrap_or(Id(0)), &who.name, "token.revoke", &id.to_string(), None, now).await?;
         tx.commit().await
     }
 }

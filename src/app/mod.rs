@@ -18,6 +18,7 @@ pub mod enqueue;
 pub mod failure;
 pub mod job;
 pub mod member;
+pub mod operation;
 pub mod push;
 pub mod secret;
 pub mod tenant_file;
@@ -75,6 +76,8 @@ impl Who {
         self.has(role, doing)
     }
 
+    /// # Errors
+    /// `Forbidden` for too small a role.
     fn has(&self, role: Role, doing: &str) -> Result<()> {
         if self.role < role {
             return Err(Error::Forbidden(format!(

@@ -17,6 +17,7 @@ mod backlog;
 pub mod bench;
 mod client;
 mod cron;
+mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
@@ -90,6 +91,9 @@ enum Command {
     Job(job::Command),
     #[command(subcommand)]
     Run(run::Command),
+    /// Runs that need a person
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// What waits at the targets
     Backlog(backlog::Command),
     #[command(subcommand)]
@@ -141,9 +145,10 @@ impl Cli {
 
     /// Does it.
     pub fn run(self) -> ExitCode {
+        let json = self.global.json;
         match self.done() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(stop) => stop.exit(),
+            Err(stop) => stop.exit(json),
         }
     }
 
@@ -163,6 +168,7 @@ impl Cli {
             Command::Apply(command) => apply::run(&command, &global),
             Command::Job(command) => job::run(command, &global),
             Command::Run(command) => run::run(command, &global),
+            Command::Dead(command) => dead::run(command, &global),
             Command::Backlog(command) => backlog::run(&command, &global),
             Command::Tenant(command) => tenant::run(&command, &global),
             Command::Secret(command) => secret::run(command, &global),

@@ -8,7 +8,7 @@ use super::Global;
 use super::client::{self, Client};
 use super::job::started;
 use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
-use super::stop::{Done, Stop, TIMED_OUT};
+use super::stop::{Done, Stop, TIMED_OUT, WRONG};
 use crate::web::api::shape::{Count, List, LogJson, RunJson};
 
 /// Between two looks at a run.
@@ -52,11 +52,14 @@ pub struct Listed {
     /// TENANT/JOB
     #[arg(long)]
     job: Option<String>,
-    /// waiting, running, succeeded, dead or cancelled
+    /// waiting, retrying, snoozed, running, succeeded, dead or cancelled
     #[arg(long)]
     state: Option<String>,
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
+    /// The ID of the last run of the page before; with --tenant or --job
+    #[arg(long, value_name = "ID")]
+    after: Option<crate::id::Id>,
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
@@ -97,6 +100,12 @@ fn list(client: &Client, listed: Listed, json: bool) -> Done {
         // Only letters stand in an address; the server names the states there are.
         query += &format!("&state={}", state.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
     }
+    if let Some(after) = listed.after {
+        if tenant.is_none() {
+            return Err(Stop::new(WRONG, "--after goes on in one tenant: say --tenant or --job TENANT/JOB"));
+        }
+        query += &format!("&after={after}");
+    }
     let mut whole = List { items: Vec::<RunJson>::new(), next: None, count: Count { value: 0, capped: false } };
     let tenants = client.tenants(tenant.as_deref())?;
     let one = tenants.len() == 1;
@@ -112,7 +121,8 @@ fn list(client: &Client, listed: Listed, json: bool) -> Done {
     if json { say_json(&whole) } else { table(&whole) }
 }
 
-fn table(list: &List<RunJson>) -> Done {
+/// As people read them.
+pub fn table(list: &List<RunJson>) -> Done {
     let now = now();
     let mut table = Table::new(&["run", "job", "state", ">attempt", "made", "trigger", "what"]);
     for run in &list.items {
@@ -132,7 +142,8 @@ fn table(list: &List<RunJson>) -> Done {
     table.print("no such runs")?;
     let more = list.count.value > list.items.len() as u64;
     if more {
-        say(format_args!("{} of {}{}", list.items.len(), list.count.value, if list.count.capped { "+" } else { "" }))
+        let on = list.next.as_ref().map(|next| format!("; go on with --after {next}")).unwrap_or_default();
+        say(format_args!("{} of {}{}{on}", list.items.len(), list.count.value, if list.count.capped { "+" } else { "" }))
     } else {
         Ok(())
     }

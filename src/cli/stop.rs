@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use super::show::harmless;
-use crate::error::Error;
+use super::show::{harmless, say_json};
+use crate::error::{Error, Problem};
 
 /// It ran, and the answer is bad: a run dead, a check failed.
 pub const BAD: u8 = 1;
@@ -22,24 +22,29 @@ pub type Done<T = ()> = Result<T, Stop>;
 pub struct Stop {
     code: u8,
     lines: Vec<String>,
+    problems: Vec<Problem>,
 }
 
 impl Stop {
     pub fn new(code: u8, line: impl Display) -> Self {
-        Self { code, lines: vec![line.to_string()] }
+        Self { code, lines: vec![line.to_string()], problems: Vec::new() }
     }
 
     /// Said already, on stdout.
     pub fn silent(code: u8) -> Self {
-        Self { code, lines: Vec::new() }
+        Self { code, lines: Vec::new(), problems: Vec::new() }
     }
 
-    pub fn problems(problems: &[crate::error::Problem]) -> Self {
-        Self { code: WRONG, lines: problems.iter().map(ToString::to_string).collect() }
+    pub fn problems(problems: &[Problem]) -> Self {
+        Self { code: WRONG, lines: problems.iter().map(ToString::to_string).collect(), problems: problems.to_vec() }
     }
 
-    /// Says it, one problem a line.
-    pub fn exit(&self) -> ExitCode {
+    /// Says it, one problem a line; `json`: also on stdout, for programs.
+    pub fn exit(&self, json: bool) -> ExitCode {
+        if json && !self.lines.is_empty() {
+            // Nobody is left to tell when this fails.
+            let _ = say_json(&serde_json::json!({ "detail": self.lines.join("\n"), "errors": self.problems }));
+        }
         for line in &self.lines {
             eprintln!("{}", harmless(line));
         }

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod backlog;
+pub mod dead;
 pub mod grant;
 pub mod health;
 pub mod job;

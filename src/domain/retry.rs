@@ -111,7 +111,15 @@ pub enum Budget {
 /// Decides by the outcome, the run's budgets and the job's policy. `random` is from 0 to 1.
 pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, random: f64) -> Decision {
     let dead = |reason| Decision::End(Final::Dead(reason));
-    let again = |delay: Duration, why: String, spent| Decision::Again { due_at: now.plus(delay), delay, why, spent };
+    // Whatever the reason for another attempt: none begins after the total limit.
+    let over = |due_at, limit: Span| due_at > run.first_started_at.unwrap_or(now).plus(limit.0);
+    let again = |delay: Duration, why: String, spent| {
+        let due_at = now.plus(delay);
+        match spec.total_limit {
+            Some(limit) if over(due_at, limit) => dead(Reason::TotalLimit),
+            _ => Decision::Again { due_at, delay, why, spent },
+        }
+    };
     match outcome {
         Outcome::Succeeded { counts, .. } => match counts {
             Some(counts) if counts.share_failed() > spec.items.failure_threshold => dead(Reason::ItemsFailed),
@@ -137,10 +145,6 @@ pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, rand
                 return dead(Reason::AttemptsSpent);
             }
             let delay = spec.retry.delay(failed, random).max(outcome.delay().unwrap_or_default().min(LONGEST));
-            let over = |limit: Span| now.plus(delay) > run.first_started_at.unwrap_or(now).plus(limit.0);
-            if spec.total_limit.is_some_and(over) {
-                return dead(Reason::TotalLimit);
-            }
             again(delay, format!("next attempt after {}: {}", short(delay), outcome.word()), Budget::Failed)
         }
     }

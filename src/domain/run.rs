@@ -1,6 +1,6 @@
 //! A run: one intention to execute a job. `docs/run.md` draws its states.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -64,7 +64,7 @@ pub enum Final {
 }
 
 /// Why a run is dead. The numbers stand in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Permanent = 1,
@@ -157,6 +157,10 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateFilter {
     Waiting,
+    /// Of the waiting, those after a failure or a lost node.
+    Retrying,
+    /// Of the waiting, those that their target has put off.
+    Snoozed,
     Running,
     Succeeded,
     Dead,
@@ -164,11 +168,14 @@ pub enum StateFilter {
 }
 
 impl StateFilter {
-    pub const ALL: [Self; 5] = [Self::Waiting, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Retrying, Self::Snoozed, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Snoozed => "snoozed",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Dead => "dead",

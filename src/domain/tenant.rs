@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::grant::Ceiling;
 use super::job::JobSpec;
 use super::plugin::is_name;
+use super::span::Span;
 use super::zone;
 use crate::clock::Timestamp;
+use crate::config::Retention;
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -28,6 +30,8 @@ pub struct TenantFile {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub limits: TenantLimits,
+    #[serde(default, skip_serializing_if = "TenantRetention::is_node")]
+    pub retention: TenantRetention,
     /// Absent: the ceiling stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
@@ -56,6 +60,46 @@ impl Default for TenantLimits {
     }
 }
 
+/// How long what is over is kept, where that is not as `retention` of windlass.toml says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantRetention {
+    /// Runs that succeeded or were cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<Span>,
+    /// Dead runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead: Option<Span>,
+    /// Logs of runs; they go with their run at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Span>,
+}
+
+impl TenantRetention {
+    /// What holds for the tenant.
+    pub fn over(&self, node: &Retention) -> Retention {
+        Retention {
+            succeeded: self.succeeded.unwrap_or(node.succeeded),
+            dead: self.dead.unwrap_or(node.dead),
+            logs: self.logs.unwrap_or(node.logs),
+        }
+    }
+
+    fn is_node(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn contradictions(&self) -> Vec<Problem> {
+        let spans = [("succeeded", self.succeeded), ("dead", self.dead), ("logs", self.logs)];
+        let short = spans.into_iter().filter_map(|(key, span)| Some((key, span.filter(|span| *span < Span::secs(60))?)));
+        short
+            .map(|(key, span)| {
+                Problem::new(format!("retention.{key}"), format!("{span} is not possible; write at least \"1m\", as in \"7d\""))
+            })
+            .collect()
+    }
+}
+
 impl TenantFile {
     /// Contradictions above the jobs. Those of the jobs: [`JobSpec::contradictions`].
     pub fn contradictions(&self) -> Vec<Problem> {
@@ -70,6 +114,7 @@ impl TenantFile {
         if self.limits.running == 0 {
             refuse("limits.running", "0 would let nothing run; write 1 or more, or pause the jobs".into());
         }
+        problems.extend(self.retention.contradictions());
         problems.extend(self.ceiling.iter().flat_map(|ceiling| ceiling.contradictions("ceiling")));
         problems
     }
@@ -84,6 +129,7 @@ pub struct Tenant {
     pub weight: u32,
     pub labels: BTreeMap<String, String>,
     pub limits: TenantLimits,
+    pub retention: TenantRetention,
     pub ceiling: Ceiling,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -85,6 +85,9 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
         return waiting;
     }
+    let Some(time_limit) = time_limit(context, run, made) else {
+        return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
+    };
     let (state, calls) = mpsc::channel(16);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
@@ -95,7 +98,7 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
         config: made.config.to_string(),
         input: input.unwrap_or_else(|| "{}".into()),
         digest: made.digest.to_string(),
-        time_limit: time_limit(context, run, made),
+        time_limit,
         grace: made.spec.grace().0,
         stall_limit: made.spec.stall_limit.map(|limit| limit.0),
         grant: known.grant.clone(),
@@ -112,12 +115,12 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     }
 }
 
-/// Of this attempt: the job's, or what the total limit leaves.
-fn time_limit(context: &Context, run: &Run, made: &Made) -> Duration {
+/// Of this attempt: the job's, or what the total limit leaves; none when that is nothing.
+fn time_limit(context: &Context, run: &Run, made: &Made) -> Option<Duration> {
     let limit = made.spec.time_limit.0;
-    let Some(total) = made.spec.total_limit else { return limit };
+    let Some(total) = made.spec.total_limit else { return Some(limit) };
     let used = run.first_started_at.map_or(Duration::ZERO, |first| context.clock.now().since(first));
-    limit.min(total.0.saturating_sub(used).max(Duration::from_millis(1)))
+    total.0.checked_sub(used).filter(|left| !left.is_zero()).map(|left| limit.min(left))
 }
 
 fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp) -> Option<Outcome> {

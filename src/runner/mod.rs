@@ -21,6 +21,7 @@ pub mod definitions;
 pub mod guest;
 pub mod heartbeat;
 pub mod live;
+pub mod operation;
 pub mod prober;
 pub mod promoter;
 pub mod pruner;
@@ -105,6 +106,7 @@ impl Runner {
         start("pruner", definitions(), for_all(pruner::tick));
         start("scribe", definitions(), tick(scribe::tick));
         start("canceller", definitions(), tick(reaper::stop_cancelled));
+        start("operations", context.store.signals().operations(), tick(operation::tick));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));

@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, guest, random};
+use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
 use crate::domain::backlog::Measurement;
+use crate::domain::job::Job;
 use crate::domain::log::Level;
 use crate::domain::run::{NewRun, Run};
 use crate::domain::trigger::{BacklogSpec, Cause, Trigger, TriggerSpec};
@@ -107,13 +109,13 @@ async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     if sample.size.is_some() || sample.error.is_some() {
         tx.put_sample(trigger.tenant, trigger.job, &sample).await?;
     }
-    let runs = vec![new_runs(&known.job, wanted, probe.size, spec)];
+    let runs = vec![new_runs(&known.job, wanted, probe.size, spec, now)];
     tx.enqueue(&runs, now).await?;
     tx.commit().await
 }
 
 /// As many as the backlog wants; those that may not live beside the others are merged with them.
-fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec) -> Vec<NewRun> {
+fn new_runs(job: &Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec, now: Timestamp) -> Vec<NewRun> {
     let run = NewRun {
         tenant: job.tenant,
         job: job.id,
@@ -121,7 +123,7 @@ fn new_runs(job: &crate::domain::job::Job, wanted: u32, size: Option<u64>, spec:
         cause: Cause::Backlog,
         input: None,
         due_at: None,
-        start_by: None,
+        start_by: job.spec.start_deadline.map(|deadline| now.plus(deadline.0)),
         parent: None,
         requested_by: size.map(|size| format!("backlog {size}")),
         // However many the job may have: no more for its backlog than this.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
+use crate::clock::Timestamp;
+use crate::domain::tenant::Tenant;
 use crate::error::Result;
-use crate::store::prune::CHUNK;
+use crate::store::prune::{CHUNK, Cut, Expiry};
 
 const EVERY: Duration = Duration::from_secs(60);
 /// Minutes that stay minutes; older ones are summed by the hour.
@@ -13,34 +15,51 @@ const MINUTES: i64 = 180;
 
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     let now = context.clock.now();
-    let kept = &context.settings.retention;
-    let (cut, dead, logs) = (now.minus(kept.succeeded.0), now.minus(kept.dead.0), now.minus(kept.logs.0));
-    let (tenants, jobs) = {
-        let mut tx = context.store.read().await?;
-        (tx.tenants().await?, tx.jobs().await?)
-    };
-    for tenant in tenants {
-        // A chunk a transaction: the writer does other things between two.
-        loop {
-            let mut tx = context.store.begin().await?;
-            let pruned = tx.prune_runs(tenant.id, cut, dead).await?.max(tx.prune_logs(tenant.id, logs).await?);
-            tx.commit().await?;
-            if pruned < CHUNK as usize {
-                break;
-            }
-        }
+    for tenant in context.store.read().await?.tenants().await? {
+        prune_tenant(&context, &tenant, now).await?;
     }
+    let kept = &context.settings.retention;
+    let samples = now.minus(kept.succeeded.0);
+    let expiry = Expiry { operations: now.minus(kept.dead.0), minute: now.minute() - MINUTES };
+    let mut reader = context.store.read().await?;
+    let (jobs, revisions) = (reader.jobs_with_old_samples(samples).await?, reader.old_revisions(now).await?);
+    let expired = reader.has_expired(now, &expiry).await?;
+    drop(reader);
     let mut tx = context.store.begin().await?;
     for job in jobs {
-        tx.prune_job(job.id, cut).await?;
+        tx.prune_job(job, samples).await?;
     }
-    tx.prune_expired(now).await?;
-    tx.roll_up(now.minute() - MINUTES).await?;
+    tx.prune_revisions(&revisions).await?;
+    if expired {
+        tx.prune_expired(now, &expiry).await?;
+    }
     // Statistics go with a growing history; without any, SQLite passes over the index of failures.
     if now.minute() % 60 == 0 {
+        tx.prune_hours(now).await?;
         tx.analyze().await?;
     }
     tx.set_setting("high_water", &context.store.new_id().0.to_string()).await?;
     tx.commit().await?;
     Ok(EVERY)
+}
+
+/// A chunk a transaction: the writer does other things between two, and nothing where a reader finds nothing to cut.
+async fn prune_tenant(context: &Context, tenant: &Tenant, now: Timestamp) -> Result<()> {
+    let kept = tenant.retention.over(&context.settings.retention);
+    let cut = Cut { succeeded: now.minus(kept.succeeded.0), dead: now.minus(kept.dead.0), logs: now.minus(kept.logs.0) };
+    loop {
+        let mut reader = context.store.read().await?;
+        let (runs, logs) = (reader.old_runs(tenant.id, &cut).await?, reader.old_logs(tenant.id, &cut).await?);
+        drop(reader);
+        if runs.is_empty() && logs.is_empty() {
+            return Ok(());
+        }
+        let mut tx = context.store.begin().await?;
+        tx.prune_runs(tenant.id, &runs).await?;
+        tx.prune_logs(tenant.id, &logs).await?;
+        tx.commit().await?;
+        if runs.len().max(logs.len()) < CHUNK as usize {
+            return Ok(());
+        }
+    }
 }

@@ -148,7 +148,7 @@ impl Word {
 
     fn news(&self) -> News {
         let woken: BTreeSet<_> = self.lanes.iter().map(|(tenant, job)| (Id(*tenant), Id(*job))).collect();
-        News { woken, redefined: self.everything, later: self.later.map(Timestamp) }
+        News { woken, redefined: self.everything, operated: false, later: self.later.map(Timestamp) }
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_word_fits_and_comes_back() {
         let lanes = |n: i64| (0..n).map(|n| (Id(i64::MAX - n), Id(i64::MAX / 2 - n))).collect::<BTreeSet<_>>();
-        let news = News { woken: lanes(LANES as i64), redefined: false, later: Some(Timestamp(i64::MAX)) };
+        let news = News { woken: lanes(LANES as i64), redefined: false, operated: false, later: Some(Timestamp(i64::MAX)) };
         let word = Word::new(1_023, news.clone()).text();
         assert!(word.len() < 8_000, "{}", word.len());
         let heard: Word = serde_json::from_str(&word).unwrap();

@@ -1,7 +1,7 @@
 //! How many runs a list has, up to a cap: no page counts all of history.
 
 use super::record::{CANCELLED, DEAD, SUCCEEDED};
-use super::run::{COUNT_CAP, RunQuery};
+use super::run::{COUNT_CAP, RunQuery, waiting};
 use super::sql::{Sql, args};
 use super::tx::Tx;
 use crate::domain::run::StateFilter;
@@ -9,9 +9,15 @@ use crate::error::Result;
 use crate::id::Id;
 
 static JOBS: Sql = Sql::new("SELECT id FROM job WHERE tenant = $1");
-static READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
-static LATER: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE tenant = $1 LIMIT 10001) x");
-static LATER_JOB: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE job = $1 LIMIT 10001) x");
+static READY: Sql = Sql::new(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 AND ($2 = 0 OR ($2 = 2 AND (failed > 0 OR lost > 0))) LIMIT 10001) x",
+);
+static LATER: Sql = Sql::new(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE tenant = $1 AND ($2 = 0 OR ($2 = 1 AND why LIKE 'deferred%') OR ($2 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) LIMIT 10001) x",
+);
+static LATER_JOB: Sql = Sql::new(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM later WHERE job = $1 AND ($2 = 0 OR ($2 = 1 AND why LIKE 'deferred%') OR ($2 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) LIMIT 10001) x",
+);
 static LEASE: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1");
 static LEASE_JOB: Sql = Sql::new("SELECT count(*) AS n FROM lease WHERE tenant = $1 AND job = $2");
 static DONE: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM done WHERE tenant = $1 LIMIT 10001) x");
@@ -28,14 +34,16 @@ impl Tx {
     pub async fn count_runs(&mut self, tenant: Id, query: &RunQuery) -> Result<u64> {
         let wants = |state| query.state.is_none_or(|wanted| wanted == state);
         let mut count = 0;
-        if wants(StateFilter::Waiting) {
+        if let Some(waiting) = waiting(query.state) {
             match query.job {
-                Some(job) => count += self.n(&READY, args![job]).await? + self.n(&LATER_JOB, args![job]).await?,
+                Some(job) => {
+                    count += self.n(&READY, args![job, waiting]).await? + self.n(&LATER_JOB, args![job, waiting]).await?
+                }
                 None => {
                     for job in self.rows(&JOBS, args![tenant]).await? {
-                        count += self.n(&READY, args![job.id("id")?]).await?;
+                        count += self.n(&READY, args![job.id("id")?, waiting]).await?;
                     }
-                    count += self.n(&LATER, args![tenant]).await?;
+                    count += self.n(&LATER, args![tenant, waiting]).await?;
                 }
             }
         }
@@ -46,10 +54,10 @@ impl Tx {
             };
         }
         let ended = match query.state {
-            Some(StateFilter::Waiting | StateFilter::Running) => return Ok(count),
             Some(StateFilter::Succeeded) => Some(SUCCEEDED),
             Some(StateFilter::Dead) => Some(DEAD),
             Some(StateFilter::Cancelled) => Some(CANCELLED),
+            Some(_) => return Ok(count),
             None => None,
         };
         if count <= COUNT_CAP {

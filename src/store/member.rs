@@ -51,7 +51,11 @@ static TOKEN: Sql = Sql::new(
 );
 static TOKENS: Sql =
     Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token ORDER BY id");
+static TOKENS_OF: Sql = Sql::new(
+    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token WHERE tenant = $1 ORDER BY id",
+);
 static REVOKE: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL");
+static REVOKE_OF: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE tenant = $2 AND id = $3 AND revoked_at IS NULL");
 
 impl Tx {
     pub async fn member(&mut self, name: &str) -> Result<Option<Member>> {
@@ -94,14 +98,25 @@ impl Tx {
         self.row(&TOKEN, args![hash, now]).await?.as_ref().map(token).transpose()
     }
 
-    pub async fn tokens(&mut self) -> Result<Vec<Token>> {
-        self.rows(&TOKENS, args![]).await?.iter().map(token).collect()
+    /// Those of one tenant, or all.
+    pub async fn tokens(&mut self, tenant: Option<Id>) -> Result<Vec<Token>> {
+        let rows = match tenant {
+            Some(tenant) => self.rows(&TOKENS_OF, args![tenant]).await?,
+            None => self.rows(&TOKENS, args![]).await?,
+        };
+        rows.iter().map(token).collect()
     }
 
+    /// One of this tenant's, or any.
+    ///
     /// # Errors
     /// `NotFound`, also when it was revoked before.
-    pub async fn revoke_token(&mut self, id: Id, now: Timestamp) -> Result<()> {
-        match self.exec(&REVOKE, args![now, id]).await? {
+    pub async fn revoke_token(&mut self, tenant: Option<Id>, id: Id, now: Timestamp) -> Result<()> {
+        let revoked = match tenant {
+            Some(tenant) => self.exec(&REVOKE_OF, args![now, tenant, id]).await?,
+            None => self.exec(&REVOKE, args![now, id]).await?,
+        };
+        match revoked {
             1 => Ok(()),
             _ => Err(Error::not_found(format!("token {id}"))),
         }

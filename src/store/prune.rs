@@ -1,7 +1,9 @@
-//! What grows is cut: history and what hangs on it, samples, occurrences. Unfinished work is never touched.
+//! What grows is cut: history and what hangs on it, samples, occurrences. Unfinished work is never touched. A reader looks
+//! first: the writer is taken only when there is something to cut.
 
 use std::time::Duration;
 
+use super::record::{CANCELLED, DEAD};
 use super::sql::{Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -13,11 +15,54 @@ const YEAR: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Runs a chunk: the writer waits while one is cut.
 pub const CHUNK: u32 = 1_000;
 
-static OLD: Sql = Sql::new(
-    "SELECT id FROM done WHERE tenant = $1 AND id < $2 AND ((state = 1 AND ended_at < $3) OR (state <> 1 AND ended_at < $4)) ORDER BY id LIMIT $5",
+/// A revision replaced so long ago is not given to runs any more.
+const REPLACED: Duration = Duration::from_secs(2 * 3600);
+
+/// What goes beside runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// Operations begun before that are over.
+    pub operations: Timestamp,
+    /// Minutes before become hours.
+    pub minute: i64,
+}
+
+/// Before which instant what is over goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Runs that succeeded or were cancelled.
+    pub succeeded: Timestamp,
+    pub dead: Timestamp,
+    pub logs: Timestamp,
+}
+
+// Nobody ended before who was made after: `id < $2` bounds the walk.
+static OLD_WELL: Sql =
+    Sql::new("SELECT id FROM done WHERE tenant = $1 AND state = 0 AND id < $2 AND ended_at < $3 ORDER BY id LIMIT $4");
+static OLD_BAD: Sql = Sql::new(
+    "SELECT id FROM done WHERE tenant = $1 AND state = $2 AND state <> 0 AND id < $3 AND ended_at < $4 ORDER BY id LIMIT $5",
 );
 static OLD_LOGS: Sql = Sql::new(
     "SELECT DISTINCT l.run FROM log l JOIN done d ON d.tenant = l.tenant AND d.id = l.run WHERE l.tenant = $1 AND l.run < $2 AND d.ended_at < $3 LIMIT $4",
+);
+/// A revision that a newer one has replaced, and the job's oldest run is younger than that by an hour and more: seeks, where
+/// asking who names a revision would walk the job's history. 2097152: ids of a millisecond.
+static OLD_REVISIONS: Sql = Sql::new(
+    "SELECT r.id FROM job_revision r WHERE EXISTS (SELECT 1 FROM job_revision n WHERE n.job = r.job AND n.id > r.id AND n.created_at < $1 \
+     AND NOT EXISTS (SELECT 1 FROM done d WHERE d.job = n.job AND d.id < (n.created_at + 3600000) * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM ready y WHERE y.job = n.job AND y.id < (n.created_at + 3600000) * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM later t WHERE t.job = n.job AND t.id < (n.created_at + 3600000) * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.tenant = n.tenant AND l.job = n.job AND l.id < (n.created_at + 3600000) * 2097152)) \
+     ORDER BY r.id LIMIT $2",
+);
+static OLD_SAMPLES: Sql = Sql::new(
+    "SELECT j.id FROM job j WHERE EXISTS (SELECT 1 FROM backlog_sample s WHERE s.job = j.id AND s.at < $1) \
+     OR EXISTS (SELECT 1 FROM occurrence o WHERE o.job = j.id AND o.due_at < $1)",
+);
+static OLD_REST: Sql = Sql::new(
+    "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
+     OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
+     OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -26,33 +71,64 @@ static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN
 static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
 static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
+static CUT_REVISIONS: Sql = Sql::new("DELETE FROM job_revision WHERE (id) IN (VALUES {1})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
 static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
 static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
-static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE at < $1");
+static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE id < $1");
 static CUT_HOURS: Sql = Sql::new("DELETE FROM tally_hour WHERE hour < $1");
 static CUT_DEDUPE: Sql = Sql::new("DELETE FROM dedupe WHERE expires_at < $1");
 static ANALYZE: Sql = Sql::new("ANALYZE");
 
 impl Tx {
-    /// Cuts a tenant's runs that ended before `cut`, dead ones before `dead`, at most [`CHUNK`]; answers how many.
-    pub async fn prune_runs(&mut self, tenant: Id, cut: Timestamp, dead: Timestamp) -> Result<usize> {
-        let rows = self.rows(&OLD, args![tenant, first_id(cut.max(dead)), dead, cut, CHUNK]).await?;
-        let ids: Vec<Id> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
-        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
-            self.exec_keys(sql, &ids.iter().map(|id| args![tenant, *id]).collect::<Vec<_>>()).await?;
-        }
-        Ok(ids.len())
+    /// A tenant's runs whose time is over, at most [`CHUNK`] of each state.
+    pub async fn old_runs(&mut self, tenant: Id, cut: &Cut) -> Result<Vec<Id>> {
+        let well = args![tenant, Id::first_at(cut.succeeded), cut.succeeded, CHUNK];
+        let bad = |state: i64, at: Timestamp| args![tenant, state, Id::first_at(at), at, CHUNK];
+        let mut rows = self.rows(&OLD_WELL, well).await?;
+        rows.extend(self.rows(&OLD_BAD, bad(DEAD, cut.dead)).await?);
+        rows.extend(self.rows(&OLD_BAD, bad(CANCELLED, cut.succeeded)).await?);
+        rows.iter().map(|row| row.id("id")).collect()
     }
 
-    /// Cuts logs and calls of a tenant's runs that ended before `cut`, at most [`CHUNK`] runs; answers how many.
-    pub async fn prune_logs(&mut self, tenant: Id, cut: Timestamp) -> Result<usize> {
-        let rows = self.rows(&OLD_LOGS, args![tenant, first_id(cut), cut, CHUNK]).await?;
-        let ids: Vec<Id> = rows.iter().map(|row| row.id("run")).collect::<Result<_>>()?;
-        for sql in [&CUT_LOG, &CUT_CALLS] {
-            self.exec_keys(sql, &ids.iter().map(|id| args![tenant, *id]).collect::<Vec<_>>()).await?;
+    /// Cuts runs that are over, with all that hangs on them.
+    pub async fn prune_runs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
+        let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
+        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
+            self.exec_keys(sql, &keys).await?;
         }
-        Ok(ids.len())
+        Ok(())
+    }
+
+    /// A tenant's runs whose logs' time is over, at most [`CHUNK`].
+    pub async fn old_logs(&mut self, tenant: Id, cut: &Cut) -> Result<Vec<Id>> {
+        let rows = self.rows(&OLD_LOGS, args![tenant, Id::first_at(cut.logs), cut.logs, CHUNK]).await?;
+        rows.iter().map(|row| row.id("run")).collect()
+    }
+
+    /// Cuts logs and calls of runs that are over.
+    pub async fn prune_logs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
+        let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
+        for sql in [&CUT_LOG, &CUT_CALLS] {
+            self.exec_keys(sql, &keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Revisions that no run names any more, at most [`CHUNK`].
+    pub async fn old_revisions(&mut self, now: Timestamp) -> Result<Vec<Id>> {
+        let rows = self.rows(&OLD_REVISIONS, args![now.minus(REPLACED), CHUNK]).await?;
+        rows.iter().map(|row| row.id("id")).collect()
+    }
+
+    pub async fn prune_revisions(&mut self, revisions: &[Id]) -> Result<()> {
+        self.exec_keys(&CUT_REVISIONS, &revisions.iter().map(|id| args![*id]).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
+    /// Jobs with samples or occurrences from before.
+    pub async fn jobs_with_old_samples(&mut self, before: Timestamp) -> Result<Vec<Id>> {
+        self.rows(&OLD_SAMPLES, args![before]).await?.iter().map(|row| row.id("id")).collect()
     }
 
     /// Cuts samples and occurrences of a job.
@@ -62,12 +138,25 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn prune_expired(&mut self, now: Timestamp) -> Result<()> {
+    /// Whether [`Tx::prune_expired`] would cut anything.
+    pub async fn has_expired(&mut self, now: Timestamp, expiry: &Expiry) -> Result<bool> {
+        let args = args![now, Id::first_at(now.minus(YEAR)), Id::first_at(expiry.operations), expiry.minute];
+        Ok(self.row(&OLD_REST, args).await?.map_or(Ok(0), |row| row.int("n"))? != 0)
+    }
+
+    /// Cuts sessions and keys that have expired, the audit of more than a year ago, operations that are over, and makes
+    /// hours of old minutes.
+    pub async fn prune_expired(&mut self, now: Timestamp, expiry: &Expiry) -> Result<()> {
         self.exec(&CUT_SESSIONS, args![now]).await?;
         self.exec(&CUT_DEDUPE, args![now]).await?;
-        let year = now.minus(YEAR);
-        self.exec(&CUT_AUDIT, args![year]).await?;
-        self.exec(&CUT_HOURS, args![year.minute() / 60]).await?;
+        self.exec(&CUT_AUDIT, args![Id::first_at(now.minus(YEAR))]).await?;
+        self.prune_operations(expiry.operations).await?;
+        self.roll_up(expiry.minute).await
+    }
+
+    /// Cuts the hours of more than a year ago: walks them all.
+    pub async fn prune_hours(&mut self, now: Timestamp) -> Result<()> {
+        self.exec(&CUT_HOURS, args![now.minus(YEAR).minute() / 60]).await?;
         Ok(())
     }
 
@@ -76,9 +165,4 @@ impl Tx {
         self.exec(&ANALYZE, args![]).await?;
         Ok(())
     }
-}
-
-/// The first id that can be made at `at`: ids are made before their runs end, so no run with a later one has ended before.
-fn first_id(at: Timestamp) -> Id {
-    Id(at.0 << 21)
 }

@@ -46,7 +46,7 @@ static FINISH: Sql = Sql::new("DELETE FROM lease WHERE (id, fence) IN (VALUES {2
 static STANDING: Sql = Sql::new("SELECT id, fence FROM lease WHERE (id, fence) IN (VALUES {2})");
 static DONE: Sql = Sql::new(
     "INSERT INTO done (tenant, id, job, revision, state, reason, cause, payload, attempt, failed, lost, snoozed, node, created_at, started_at, \
-     ended_at, taken, done, undone, remain, print, message) VALUES {22}",
+     ended_at, taken, done, undone, remain, print, message, outcome) VALUES {23}",
 );
 static ATTEMPT: Sql =
     Sql::new("INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms) VALUES {9}");
@@ -262,6 +262,8 @@ fn done_row(f: &Finished, end: Final, message: &str, payload: bool, node: i64, n
         f.counts.map(|c| c.failed),
         f.counts.and_then(|c| c.left),
         f.print,
-        message
+        message,
+        // The other states say it themselves, and history is long.
+        matches!(end, Final::Dead(_)).then_some(f.outcome)
     ]
 }

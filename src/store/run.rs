@@ -4,7 +4,6 @@ use super::claim::{cause, leased, unfinished};
 use super::record::{CANCELLED, DEAD, SUCCEEDED};
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
-use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Counts};
 use crate::domain::run::{Payload, Reason, Run, State, StateFilter};
 use crate::error::{Error, Result};
@@ -74,12 +73,20 @@ static DONE_JOB_STATE: Sql =
 static LEASE_TENANT: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
 );
-static LATER_TENANT: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static LATER_TENANT: Sql = Sql::new(
+    "SELECT * FROM later WHERE tenant = $1 AND id < $2 AND ($4 = 0 OR ($4 = 1 AND why LIKE 'deferred%') OR ($4 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) \
+     ORDER BY id DESC LIMIT $3",
+);
 static LEASE_JOB: Sql = Sql::new(
     "SELECT l.*, (SELECT at FROM cancel c WHERE c.run = l.id) AS cancelled_at FROM lease l WHERE l.tenant = $1 AND l.job = $2 AND l.id < $3 ORDER BY l.id DESC LIMIT $4",
 );
-static LATER_JOB: Sql = Sql::new("SELECT * FROM later WHERE tenant = $1 AND job = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-static READY_JOB: Sql = Sql::new("SELECT * FROM ready WHERE job = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+static LATER_JOB: Sql = Sql::new(
+    "SELECT * FROM later WHERE tenant = $1 AND job = $2 AND id < $3 AND ($5 = 0 OR ($5 = 1 AND why LIKE 'deferred%') OR ($5 = 2 AND why NOT LIKE 'deferred%' AND (failed > 0 OR lost > 0))) \
+     ORDER BY id DESC LIMIT $4",
+);
+static READY_JOB: Sql = Sql::new(
+    "SELECT * FROM ready WHERE job = $1 AND id < $2 AND ($4 = 0 OR ($4 = 2 AND (failed > 0 OR lost > 0))) ORDER BY id DESC LIMIT $3",
+);
 static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
 static ATTEMPTS: Sql = Sql::new(
     "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
@@ -96,7 +103,7 @@ static COUNT_DEAD: Sql = Sql::new(
     "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
 );
-static RERUN_OF: Sql = Sql::new("SELECT rerun, at, by FROM settled WHERE tenant = $1 AND run = $2");
+static LAST_ATTEMPT: Sql = Sql::new("SELECT node, outcome FROM done WHERE tenant = $1 AND id = $2");
 
 impl Tx {
     pub async fn run(&mut self, tenant: Id, id: Id) -> Result<Option<Run>> {
@@ -121,18 +128,18 @@ impl Tx {
         let (before, limit) = (query.before.unwrap_or(Id(i64::MAX)), query.limit);
         let wants = |state| query.state.is_none_or(|wanted| wanted == state);
         let mut found = Vec::new();
-        if wants(StateFilter::Waiting) {
+        if let Some(waiting) = waiting(query.state) {
             let jobs = match query.job {
                 Some(job) => vec![job],
                 None => self.rows(&JOBS, args![tenant]).await?.iter().map(|row| row.id("id")).collect::<Result<_>>()?,
             };
             for job in jobs {
-                let rows = self.rows(&READY_JOB, args![job, before, limit]).await?;
+                let rows = self.rows(&READY_JOB, args![job, before, limit, waiting]).await?;
                 found.extend(rows.iter().map(unfinished).collect::<Result<Vec<_>>>()?);
             }
             let rows = match query.job {
-                None => self.rows(&LATER_TENANT, args![tenant, before, limit]).await?,
-                Some(job) => self.rows(&LATER_JOB, args![tenant, job, before, limit]).await?,
+                None => self.rows(&LATER_TENANT, args![tenant, before, limit, waiting]).await?,
+                Some(job) => self.rows(&LATER_JOB, args![tenant, job, before, limit, waiting]).await?,
             };
             found.extend(rows.iter().map(later).collect::<Result<Vec<_>>>()?);
         }
@@ -148,7 +155,7 @@ impl Tx {
             Some(StateFilter::Succeeded) => Some(Some(SUCCEEDED)),
             Some(StateFilter::Dead) => Some(Some(DEAD)),
             Some(StateFilter::Cancelled) => Some(Some(CANCELLED)),
-            Some(StateFilter::Waiting | StateFilter::Running) => None,
+            Some(_) => None,
         };
         if let Some(state) = ended {
             let rows = match (query.job, state) {
@@ -185,23 +192,37 @@ impl Tx {
     pub async fn attempts_of(&mut self, run: &Run) -> Result<Vec<Attempt>> {
         let rows = self.rows(&ATTEMPTS, args![run.tenant, run.id]).await?;
         let mut attempts = rows.iter().map(attempt).collect::<Result<Vec<_>>>()?;
-        let last = |started_at: Timestamp, ended_at: Option<Timestamp>, node: i64, outcome: &str| Attempt {
-            attempt: run.attempt,
-            node,
-            started_at,
-            ended_at,
-            outcome: outcome.to_owned(),
-            message: run.message.clone(),
-            delay_ms: None,
+        let last = match &run.state {
+            State::Running { node, started_at, .. } => Some((*started_at, None, Some((*node, "running".to_owned())))),
+            State::Succeeded { started_at, ended_at } => Some((*started_at, Some(*ended_at), None)),
+            State::Dead { started_at, ended_at, .. } | State::Cancelled { started_at, ended_at } => {
+                started_at.map(|started_at| (started_at, Some(*ended_at), None))
+            }
+            State::Waiting { .. } => None,
         };
-        match &run.state {
-            State::Running { node, started_at, .. } => attempts.insert(0, last(*started_at, None, *node, "running")),
-            State::Succeeded { started_at, ended_at } => attempts.insert(0, last(*started_at, Some(*ended_at), 0, "succeeded")),
-            State::Dead { started_at: Some(at), ended_at, .. } => attempts.insert(0, last(*at, Some(*ended_at), 0, "failed")),
-            State::Cancelled { started_at: Some(at), ended_at } => attempts.insert(0, last(*at, Some(*ended_at), 0, "cancelled")),
-            _ => {}
+        if let Some((started_at, ended_at, running)) = last {
+            let (node, outcome) = match running {
+                Some(running) => running,
+                None => self.last_attempt(run).await?,
+            };
+            let (attempt, message) = (run.attempt, run.message.clone());
+            attempts.insert(0, Attempt { attempt, node, started_at, ended_at, outcome, message, delay_ms: None });
         }
         Ok(attempts)
+    }
+
+    /// The node and the outcome of the attempt that ended a run.
+    async fn last_attempt(&mut self, run: &Run) -> Result<(i64, String)> {
+        let row = self.row(&LAST_ATTEMPT, args![run.tenant, run.id]).await?;
+        let (node, outcome) = match &row {
+            Some(row) => (row.opt_int("node")?, row.opt_text("outcome")?),
+            None => (None, None),
+        };
+        let word = match &run.state {
+            State::Dead { .. } => "failed",
+            state => state.word(),
+        };
+        Ok((node.unwrap_or(0), outcome.unwrap_or_else(|| word.to_owned())))
     }
 
     pub async fn state_counts(&mut self, tenant: Id) -> Result<StateCounts> {
@@ -223,11 +244,15 @@ impl Tx {
     async fn count(&mut self, sql: &'static Sql, of: Id) -> Result<u64> {
         self.row(sql, args![of]).await?.map_or(Ok(0), |row| row.count("n"))
     }
+}
 
-    /// What became of a dead run: (the run that runs it again, when, by whom); no run when it was discarded.
-    pub async fn settled(&mut self, tenant: Id, run: Id) -> Result<Option<(Option<Id>, Timestamp, String)>> {
-        let row = self.row(&RERUN_OF, args![tenant, run]).await?;
-        row.map(|row| Ok((row.opt_int("rerun")?.map(Id), row.time("at")?, row.text("by")?))).transpose()
+/// Which waiting runs a list shows, as its statements know them; none when it shows no waiting ones.
+pub(super) fn waiting(state: Option<StateFilter>) -> Option<i64> {
+    match state {
+        None | Some(StateFilter::Waiting) => Some(0),
+        Some(StateFilter::Snoozed) => Some(1),
+        Some(StateFilter::Retrying) => Some(2),
+        Some(_) => None,
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Signals {
     work: Arc<tokio::sync::Notify>,
     changes: Arc<watch::Sender<u64>>,
     definitions: Arc<watch::Sender<u64>>,
+    operations: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
     later: Arc<watch::Sender<Timestamp>>,
     /// Where other nodes are told; nobody on SQLite.
@@ -29,6 +30,7 @@ impl Default for Signals {
             work: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
             definitions: Arc::new(watch::Sender::new(0)),
+            operations: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
             herald: None,
         }
@@ -52,7 +54,7 @@ impl Signals {
 
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
-        let News { woken, redefined, later } = news;
+        let News { woken, redefined, operated, later } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -62,6 +64,9 @@ impl Signals {
         }
         if redefined {
             self.definitions.send_modify(|n| *n += 1);
+        }
+        if operated {
+            self.operations.send_modify(|n| *n += 1);
         }
         self.changes.send_modify(|n| *n += 1);
     }
@@ -110,5 +115,10 @@ impl Signals {
     /// Grows when tenants, jobs, triggers or plugins have changed.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
+    }
+
+    /// Grows when an operation was begun.
+    pub fn operations(&self) -> watch::Receiver<u64> {
+        self.operations.subscribe()
     }
 }

@@ -8,7 +8,7 @@ use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::domain::grant::Ceiling;
-use crate::domain::tenant::{Tenant, TenantLimits};
+use crate::domain::tenant::{Tenant, TenantLimits, TenantRetention};
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -16,6 +16,8 @@ use crate::id::Id;
 #[derive(Serialize, Deserialize)]
 struct Spec {
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    retention: TenantRetention,
     ceiling: Ceiling,
 }
 
@@ -56,7 +58,7 @@ impl Tx {
 
     /// Makes or changes it, by name; the id and `created_at` of one that stands stay.
     pub async fn put_tenant(&mut self, t: &Tenant, now: Timestamp) -> Result<()> {
-        let spec = Spec { labels: t.labels.clone(), ceiling: t.ceiling.clone() };
+        let spec = Spec { labels: t.labels.clone(), retention: t.retention.clone(), ceiling: t.ceiling.clone() };
         let args = args![
             t.id,
             &t.name,
@@ -85,6 +87,7 @@ fn tenant(row: &Row) -> Result<Tenant> {
         weight: row.small("weight")?,
         labels: spec.labels,
         limits: TenantLimits { running: row.small("max_running")? },
+        retention: spec.retention,
         ceiling: spec.ceiling,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

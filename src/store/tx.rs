@@ -78,6 +78,8 @@ pub(super) struct News {
     pub woken: BTreeSet<(Id, Id)>,
     /// Definitions changed.
     pub redefined: bool,
+    /// An operation was begun.
+    pub operated: bool,
     /// The earliest time to which a run was put off.
     pub later: Option<Timestamp>,
 }

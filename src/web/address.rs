@@ -21,7 +21,7 @@ impl Address {
             self.asked = true;
             self.text.push_str(key);
             self.text.push('=');
-            encode(value, &mut self.text);
+            self.text.push_str(&encoded(value));
         }
         self
     }
@@ -33,13 +33,16 @@ impl fmt::Display for Address {
     }
 }
 
-fn encode(value: &str, out: &mut String) {
+/// A value as it stands behind a question mark.
+pub fn encoded(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
+    out
 }
 
 /// Where a login leads: a path on this server, or the overview.

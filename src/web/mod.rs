@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::error::{Error, Result};
 
-mod address;
+pub mod address;
 pub mod api;
 pub(crate) mod assets;
 mod board;

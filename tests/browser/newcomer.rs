@@ -87,11 +87,18 @@ async fn look_at_the_failure(chrome: &Chrome) -> String {
 async fn mend(chrome: &Chrome, dead: &str) {
     chrome.go("/failures").await;
     chrome.click("#causes h2 a").await;
-    chrome.reads("h1", "Re-run 1 dead run?").await;
-    chrome.reads("main", "Nothing has happened yet").await;
+    chrome.reads("#runs", "webVideoTranscode").await;
+    chrome.is_sound().await;
+    chrome.click("#runs input[type=checkbox]").await;
+    chrome.press("Re-run…").await;
+    chrome.reads("#dialog h2", "Re-run 1 dead run?").await;
+    chrome.reads("#dialog", "Nothing has happened yet").await;
     chrome.is_sound().await;
     chrome.press("Re-run 1").await;
-    chrome.reads("main .msg", "Started 1 run, each names the run it runs again").await;
+    chrome.reads("#operation", "1 of 1").await;
+    chrome.reads("#operation", "run again").await;
+    chrome.is_sound().await;
+    chrome.go("/failures").await;
     chrome.reads("#causes", "Nothing to mend").await;
     chrome.wait("the sidebar is calm", DRAINED, "document.querySelector('.side #dead').hidden").await;
     chrome.is_sound().await;

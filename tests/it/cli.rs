@@ -144,6 +144,9 @@ async fn apply_reads_folders_and_names_what_is_wrong() {
     assert_eq!(ended.code, 2);
     assert!(ended.err.lines().all(|line| line.contains("delta.toml:")), "{}", ended.err);
     assert!(ended.err.contains("delta.toml:3: colour: "), "{}", ended.err);
+    let ended = apply(&["--json"]).await;
+    let refused: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, &refused["errors"][1]["field"], &refused["errors"][1]["line"]), (2, &json!("colour"), &json!(3)));
     let mut child = Command::new(env!("CARGO_BIN_EXE_windlass"))
         .args(["cron", "next", "* * * * *", "-n", "1000"])
         .stdout(Stdio::piped())
@@ -154,4 +157,77 @@ async fn apply_reads_folders_and_names_what_is_wrong() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "a closed pipe is no error");
     tokio::time::sleep(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_runs_are_listed_discarded_brought_back_and_run_again() {
+    let served = Served::new().await;
+    let job = served.world.job("ill", json!({ "max_live": 0, "retry": { "attempts": 1 } })).await;
+    served.world.guests.script("ill", |_| std::future::ready(transient("503 from the wiki")));
+    let runner = served.world.start().await;
+    let ids = [served.world.enqueue(&job).await, served.world.enqueue(&job).await, served.world.enqueue(&job).await];
+    for id in ids {
+        served.world.ended(id, Duration::ZERO).await;
+    }
+    let admin = async |args: &[&str]| as_holder(&served, &served.admin, args, "").await;
+    let json = async |args: &[&str]| {
+        let ended = admin(&[&["--json"], args].concat()).await;
+        serde_json::from_str::<Value>(&ended.out).unwrap_or_else(|_| panic!("{args:?}: {}{}", ended.out, ended.err))
+    };
+    let list = json(&["dead", "list"]).await;
+    assert_eq!((&list["count"]["value"], &list["expiring"], list["items"].as_array().unwrap().len()), (&json!(3), &json!(0), 3));
+    let second = json(&["dead", "list", "--tenant", "alpha", "-n", "1", "--after", &ids[2].to_string()]).await;
+    assert_eq!(second["items"][0]["id"], ids[1].to_string());
+    assert_eq!(json(&["dead", "list", "--words", "no such words"]).await["items"], json!([]));
+    let causes = json(&["dead", "list", "--causes"]).await;
+    assert_eq!((&causes["items"][0]["count"], &causes["items"][0]["cause"]), (&json!(3), &json!("attempts_spent")));
+    let group = format!("alpha/{}", causes["items"][0]["group"].as_str().unwrap());
+    assert_eq!(list["items"][0]["group"], causes["items"][0]["group"]);
+
+    // Without a word about which, nothing is done.
+    for verb in ["rerun", "discard", "undo"] {
+        assert_eq!(admin(&["dead", verb]).await.code, 2, "{verb}");
+    }
+    assert_eq!(json(&["dead", "discard", "--all", "--dry-run"]).await["total"], 3);
+    assert_eq!(admin(&["dead", "discard", "--all", "--rate", "0"]).await.code, 2);
+    let one = format!("alpha/{}", ids[0]);
+    // The server's clock stands still: an operation of one batch needs it not.
+    let discarded = json(&["dead", "discard", &one, "--reason", "known"]).await;
+    assert_eq!((&discarded["state"], &discarded["done"], &discarded["reason"]), (&json!("done"), &json!(1), &json!("known")));
+    assert_eq!(discarded["which"]["runs"], json!([one]));
+    assert_eq!(json(&["dead", "list", "--state", "discarded"]).await["items"][0]["settled"]["by"], "test");
+    assert!(admin(&["dead", "list"]).await.out.contains(&format!("alpha/{}", ids[1])));
+    let undone = admin(&["dead", "undo", "--all"]).await;
+    assert!(
+        undone.code == 0 && undone.out.ends_with("done: 1 of 1 brought back, 0 left as they were\n"),
+        "{}{}",
+        undone.out,
+        undone.err
+    );
+    let again = json(&["dead", "rerun", "--group", &group]).await;
+    assert_eq!((&again["total"], &again["done"], &again["tenant"]), (&json!(3), &json!(3), &json!("alpha")));
+    assert_eq!(admin(&["dead", "rerun", &one]).await.code, 1, "it was run again: a clash");
+    runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_paged_and_narrowed_to_what_is_put_off() {
+    let served = Served::new().await;
+    let job = served.world.job("many", json!({ "max_live": 0 })).await;
+    let ids = [served.world.enqueue(&job).await, served.world.enqueue(&job).await];
+    let admin = async |args: &[&str]| as_holder(&served, &served.admin, args, "").await;
+    let first = admin(&["run", "list", "--tenant", "alpha", "-n", "1"]).await.out;
+    assert!(first.contains(&ids[1].to_string()) && first.contains(&format!("--after {}", ids[1])), "{first}");
+    let next = admin(&["run", "list", "--tenant", "alpha", "-n", "1", "--after", &ids[1].to_string()]).await.out;
+    assert!(next.contains(&ids[0].to_string()), "{next}");
+    served.world.guests.script("many", |_| {
+        std::future::ready(windlass::domain::attempt::Outcome::failed(windlass::domain::attempt::Class::Snooze, "read-only"))
+    });
+    let runner = served.world.start().await;
+    let put_off = async || Some(served.world.run(ids[0]).await).filter(|run| run.snoozed > 0);
+    served.world.until("it is put off", Duration::ZERO, put_off).await;
+    let snoozed = admin(&["run", "list", "--state", "snoozed"]).await;
+    assert!(snoozed.code == 0 && snoozed.out.contains("read-only"), "{}{}", snoozed.out, snoozed.err);
+    assert_eq!(admin(&["run", "list", "--state", "retrying"]).await.out, "no such runs\n");
+    runner.drain().await;
 }

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod api;
+mod budget;
 mod cli;
 mod database;
+mod dead;
 mod house;
 mod parity;
 mod plugin;

@@ -86,30 +86,6 @@ async fn a_secret_that_is_not_set_yet_is_waited_for_while_the_job_is_new() {
 }
 
 #[tokio::test]
-async fn a_target_that_says_when_is_not_asked_before() {
-    let world = World::new().await;
-    let job = world.job("j", json!({})).await;
-    world.guests.script("j", |work| {
-        let busy = Outcome::Failed {
-            class: Class::Transient,
-            message: "503".into(),
-            delay: Some(Duration::from_secs(60)),
-            counts: None,
-            details: Vec::new(),
-        };
-        std::future::ready(if work.attempt == 1 { busy } else { well(None) })
-    });
-    let runner = world.start().await;
-    let id = world.enqueue(&job).await;
-    let run = world.ended(id, SECOND).await;
-    let attempts = world.store.read().await.unwrap().attempts_of(&run).await.unwrap();
-    let State::Succeeded { started_at, .. } = &run.state else { panic!("{run:?}") };
-    assert_eq!(attempts[1].delay_ms, Some(60_000));
-    assert!(started_at.since(attempts[1].started_at) >= Duration::from_secs(60));
-    runner.drain().await;
-}
-
-#[tokio::test]
 async fn more_failed_pieces_than_the_threshold_are_dead_and_fewer_are_not() {
     let world = World::new().await;
     for (name, failed, state) in [("half", 10, "succeeded"), ("more", 11, "dead")] {
@@ -122,27 +98,6 @@ async fn more_failed_pieces_than_the_threshold_are_dead_and_fewer_are_not() {
         assert_eq!(run.counts, Some(counts));
         runner.drain().await;
     }
-}
-
-#[tokio::test]
-async fn a_run_whose_process_died_goes_on_at_the_next_start_but_not_for_ever() {
-    let mut world = World::new().await;
-    let job = world.job("j", json!({})).await;
-    let id = world.enqueue(&job).await;
-    for lost in 1..=2 {
-        let claimed = world.claim(job.id, 1).await;
-        assert_eq!((claimed[0].run.id, claimed[0].run.attempt, claimed[0].run.lost), (id, lost, lost - 1));
-        world = world.reopened().await;
-        // Starting takes it back; nothing claims it, for this runner's guests are never ready.
-        let context = world.context();
-        windlass::runner::reaper::take_back(&context).await.unwrap();
-        assert_eq!(world.run(id).await.page_state(), "retrying");
-        assert_eq!(world.run(id).await.failed, 0, "a crash spends no attempt");
-    }
-    world.claim(job.id, 1).await;
-    world = world.reopened().await;
-    windlass::runner::reaper::take_back(&world.context()).await.unwrap();
-    assert_eq!(reason(&world.run(id).await.state), Some(Reason::LostTooOften));
 }
 
 #[tokio::test]
@@ -182,29 +137,6 @@ async fn a_drain_hands_back_what_does_not_end_and_spends_nothing() {
     assert_eq!(world.run(listens).await.state.word(), "succeeded");
     let run = world.run(deaf).await;
     assert_eq!((run.state.word(), run.failed, run.lost, run.snoozed), ("waiting", 0, 0, 0));
-}
-
-#[tokio::test]
-async fn a_cancelled_run_is_asked_and_then_stopped() {
-    let world = World::new().await;
-    let job = world.job("j", json!({})).await;
-    world.guests.script("j", |work| {
-        let stop = work.stop.clone();
-        async move {
-            while !stop.now.load(Ordering::Acquire) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            Outcome::Cancelled
-        }
-    });
-    let runner = world.start().await;
-    let id = world.enqueue(&job).await;
-    world.until("it runs", Duration::ZERO, async || (world.guests.attempts("j") == 1).then_some(())).await;
-    let mut tx = world.store.begin().await.unwrap();
-    tx.cancel(job.tenant, id, "ann", windlass::clock::Clock::now(&world.clock)).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(world.ended(id, SECOND).await.state.word(), "cancelled");
-    runner.drain().await;
 }
 
 #[tokio::test]

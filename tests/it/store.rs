@@ -14,8 +14,10 @@ use windlass::domain::run::{Enqueued, Final, Idempotency, NewRun, Reason, StateF
 use windlass::error::Error;
 use windlass::id::Id;
 use windlass::store::Database;
+use windlass::store::cancel::Cancelled;
 use windlass::store::claim::Claimed;
-use windlass::store::failure::Cancelled;
+use windlass::store::dead::DeadQuery;
+use windlass::store::prune::Cut;
 use windlass::store::record::{Finished, Recorded};
 use windlass::store::run::RunQuery;
 
@@ -292,7 +294,7 @@ async fn failures_are_grouped_and_lists_are_paged() {
     let ends = claimed.iter().enumerate().map(|(n, run)| dead(run, if n < 5 { 1 } else { 2 })).collect();
     world.store.record(ends).await.unwrap();
     let mut tx = world.store.read().await.unwrap();
-    let failures = tx.failures(job.tenant).await.unwrap();
+    let failures = tx.failures(job.tenant, &DeadQuery::default(), TEN).await.unwrap();
     assert_eq!(failures.iter().map(|f| (f.print, f.count)).collect::<Vec<_>>(), [(1, 5), (2, 2)]);
     assert_eq!(failures[0].last.message.as_deref(), Some("400 bad"));
     assert_eq!(tx.state_counts(job.tenant).await.unwrap().dead, 7);
@@ -316,13 +318,42 @@ async fn pruning_cuts_what_ended_long_ago_and_nothing_else() {
     world.clock.advance(Duration::from_secs(8 * 24 * 3600));
     let fresh = world.enqueue(&job).await;
     let cut = world.clock.now().minus(Duration::from_secs(7 * 24 * 3600));
+    let cut = Cut { succeeded: cut, dead: cut, logs: cut };
     let mut tx = world.store.begin().await.unwrap();
-    assert_eq!(tx.prune_runs(job.tenant, cut, cut).await.unwrap(), 1);
+    let runs = tx.old_runs(job.tenant, &cut).await.unwrap();
+    assert_eq!(runs, [old]);
+    tx.prune_runs(job.tenant, &runs).await.unwrap();
     tx.commit().await.unwrap();
     let mut tx = world.store.read().await.unwrap();
     assert!(tx.run(job.tenant, old).await.unwrap().is_none());
     assert!(tx.run(job.tenant, waiting).await.unwrap().is_some());
     assert!(tx.run(job.tenant, fresh).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_revision_goes_when_no_run_can_name_it_any_more() {
+    let world = World::new().await;
+    let first = world.job("j", json!({})).await;
+    let run = world.enqueue(&first).await;
+    world.clock.advance(Duration::from_secs(60));
+    let second = world.job("j", json!({ "priority": 1 })).await;
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let old = async || world.store.read().await.unwrap().old_revisions(world.clock.now()).await.unwrap();
+    world.clock.advance(hours(5));
+    assert_eq!(old().await, [], "a waiting run names it");
+    let claimed = claim(&world, first.id, 1).await;
+    assert_eq!(old().await, [], "a running one does");
+    world.store.record(vec![finished(&claimed[0], Decision::End(Final::Succeeded))]).await.unwrap();
+    assert_eq!(old().await, [], "history does");
+    let mut tx = world.store.begin().await.unwrap();
+    tx.prune_runs(first.tenant, &[run]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(old().await, [first.revision]);
+    let mut tx = world.store.begin().await.unwrap();
+    tx.prune_revisions(&[first.revision]).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = world.store.read().await.unwrap();
+    assert_eq!(tx.need_job(first.tenant, "j").await.unwrap().revision, second.revision);
 }
 
 #[tokio::test]

@@ -50,12 +50,16 @@ impl Browser {
 
     /// Presses a button: a form with the session's token.
     async fn press(&self, path: &str) -> Response<Body> {
+        self.send_form(path, "").await
+    }
+
+    async fn send_form(&self, path: &str, fields: &str) -> Response<Body> {
         let page = self.page("/").await;
         let token = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
         let form = Request::post(path)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("sec-fetch-site", "same-origin");
-        self.send(form, format!("csrf={token}")).await
+        self.send(form, format!("csrf={token}&{fields}")).await
     }
 }
 
@@ -85,7 +89,10 @@ async fn every_page_shows_and_no_page_takes_words_for_markup() {
         format!("/t/alpha/runs/{}", world.running),
         format!("/t/epsilon/runs/{}", world.dead),
         "/failures".into(),
-        "/failures?tenant=epsilon&q=stale".into(),
+        "/failures?tenant=epsilon&q=stale&cause=permanent&since=24h&job=drain-jobs".into(),
+        "/failures?state=expiring".into(),
+        "/failures?state=discarded".into(),
+        "/operations/new?action=rerun&q=%3Cscript%3E".into(),
         "/plugins".into(),
     ];
     for path in pages {
@@ -226,22 +233,53 @@ async fn buttons_do_what_they_say_and_the_next_page_says_so() {
 }
 
 #[tokio::test]
-async fn a_cause_is_previewed_then_run_again_as_a_whole() {
+async fn dead_runs_are_previewed_then_dealt_with_by_an_operation() {
     let world = World::new(clock()).await;
     let browser = Browser::of(&world).await;
     let failures = browser.page("/failures").await;
     assert!(failures.contains("<b class=\"red\">3</b> dead runs") && failures.contains("<b>1</b> cause<"), "{failures}");
-    let preview = failures
-        .split("href=\"")
-        .find_map(|rest| rest.starts_with("/t/epsilon/failures/").then(|| rest.split('"').next().unwrap()))
-        .unwrap();
-    assert!(browser.page(preview).await.contains("Re-run 3 dead runs?"));
-    let done = browser.press(&format!("{preview}/rerun")).await;
-    assert_eq!(location(&done), "/failures?done=causes.3.0");
-    let after = browser.page(location(&done)).await;
-    assert!(after.contains("Started 3 runs") && after.contains("Nothing to mend"), "{after}");
+    let href = |page: &str, start: &str| {
+        page.split("href=\"")
+            .find_map(|rest| rest.starts_with(start).then(|| rest.split('"').next().unwrap().replace("&#38;", "&")))
+            .unwrap()
+    };
+    let cause = browser.page(&href(&failures, "/t/epsilon/failures/")).await;
+    assert_eq!(cause.matches("name=\"run\" value=\"epsilon.").count(), 3, "{cause}");
+
+    // One is ticked and discarded.
+    let one = format!("/operations/new?ticked=1&run=epsilon.{}&action=discard", world.dead);
+    let question = browser.page(&one).await;
+    assert!(question.contains("Discard 1 dead run?") && question.contains("Nothing has happened yet"), "{question}");
+    let (status, html) = browser.get("/operations/new?ticked=1&action=discard").await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && html.contains("nothing is ticked"), "{status}: {html}");
+    let form = |what: &str| format!("action={what}&total=1&run=epsilon.{}&rate=10&reason=known", world.dead);
+    let begun = browser.send_form("/operations", &form("discard")).await;
+    assert!(location(&begun).starts_with("/operations/"), "{}", location(&begun));
+    let page = browser.page(location(&begun)).await;
+    assert!(page.contains("pill running") && page.contains("0 of 1") && page.contains("“known”"), "{page}");
+    world.work().await;
+    let page = browser.page(location(&begun)).await;
+    assert!(page.contains("pill done") && page.contains("1 of 1") && page.contains("Bring back 1"), "{page}");
+    let discarded = browser.page("/failures?state=discarded").await;
+    assert!(discarded.contains("<b>1</b> discarded run"), "{discarded}");
+    let run = browser.page(&format!("/t/epsilon/runs/{}", world.dead)).await;
+    assert!(run.contains("Discarded by ann") && run.contains("Bring back") && !run.contains("/rerun"), "{run}");
+
+    // What the page showed is not what is there now: nothing is done.
+    let all = href(&browser.page("/failures").await, "/operations/new?action=rerun");
+    assert!(browser.page(&all).await.contains("Re-run 2 dead runs?"));
+    let stale = browser.send_form("/operations", "action=rerun&total=3").await;
+    assert_eq!(stale.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(stale).await.contains("these are 2 runs now, and not 3"));
+    let begun = browser.send_form("/operations", "action=rerun&total=2").await;
+    world.work().await;
+    let page = browser.page(location(&begun)).await;
+    assert!(page.contains("2 of 2") && page.matches("pill waiting").count() == 2, "{page}");
     let list = browser.page("/runs?state=dead").await;
     assert_eq!(list.matches("dead, settled").count(), 3, "red is for what needs a person");
+
+    browser.press(&format!("/t/epsilon/runs/{}/undo", world.dead)).await;
+    assert!(browser.page("/failures?done=undone").await.contains("<b class=\"red\">1</b> dead run<"));
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub struct Scripted {
     scripts: Mutex<HashMap<String, Script>>,
     /// What probes measure, by job.
     pub backlog: Mutex<HashMap<String, std::result::Result<u64, String>>>,
+    /// Measurements made, by job.
+    pub measured: Mutex<Vec<String>>,
     /// Attempts made: (job, run, attempt).
     pub made: Mutex<Vec<(String, Id, u32)>>,
 }
@@ -73,6 +75,7 @@ impl Executor for Scripted {
     }
 
     fn measure(&self, work: Work) -> Answer<std::result::Result<Measurement, String>> {
+        self.measured.lock().unwrap().push(work.job.clone());
         let found = self.backlog.lock().unwrap().get(&work.job).cloned().unwrap_or(Ok(0));
         Box::pin(std::future::ready(found.map(|size| Measurement { size, age_ms: None })))
     }
@@ -200,6 +203,7 @@ pub fn tenant(id: Id, name: &str) -> Tenant {
         weight: 1,
         labels: std::collections::BTreeMap::new(),
         limits: windlass::domain::tenant::TenantLimits::default(),
+        retention: windlass::domain::tenant::TenantRetention::default(),
         ceiling: windlass::domain::grant::Ceiling::default(),
         created_at: TEN,
         updated_at: TEN,

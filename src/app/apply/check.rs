@@ -91,6 +91,7 @@ fn beyond_own(parsed: &Parsed, standing: &Tenant) -> Vec<Problem> {
         ("ceiling", file.ceiling.as_ref().is_some_and(|ceiling| *ceiling != standing.ceiling)),
         ("weight", file.weight != standing.weight),
         ("limits", file.limits != standing.limits),
+        ("retention", file.retention != standing.retention),
     ] {
         if changed {
             problems

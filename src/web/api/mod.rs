@@ -9,10 +9,11 @@ use crate::error::{Error, Result};
 
 mod apply;
 mod backlog;
+mod dead;
 mod extract;
 mod job;
+mod operation;
 mod plugin;
-
 mod read;
 mod run;
 mod secret;
@@ -48,7 +49,15 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}", get(run::show))
         .route("/tenants/{tenant}/runs/{run}/rerun", post(run::rerun))
         .route("/tenants/{tenant}/runs/{run}/cancel", post(run::cancel))
+        .route("/tenants/{tenant}/runs/{run}/discard", post(dead::discard))
+        .route("/tenants/{tenant}/runs/{run}/undo", post(dead::undo))
         .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
+        .route("/tenants/{tenant}/dead", get(dead::list))
+        .route("/tenants/{tenant}/dead/causes", get(dead::causes))
+        .route("/operations", get(operation::list).post(operation::begin))
+        .route("/operations/{id}", get(operation::show))
+        .route("/operations/{id}/cancel", post(operation::cancel))
+        .route("/operations/{id}/undo", post(operation::undo))
         .route("/tenants/{tenant}/backlogs", get(backlog::of_tenant))
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))

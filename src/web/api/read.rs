@@ -88,7 +88,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
         let revision = revision(tx, &mut revisions, run.revision).await?;
         let payload = if run.payload { tx.payload(tenant.id, run.id).await? } else { Payload::default() };
         let settled = match run.state {
-            State::Dead { .. } => tx.settled(tenant.id, run.id).await?.map(|(rerun, at, by)| SettledJson { at, by, rerun }),
+            State::Dead { .. } => tx.settled(tenant.id, run.id).await?.map(SettledJson::from),
             _ => None,
         };
         let facts = Facts {
@@ -160,6 +160,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         error: run.message.clone().filter(|_| !succeeded),
         counts: run.counts.map(Into::into),
         settled: facts.settled,
+        group: run.print.map(|print| print.to_string()),
         left_out,
         attempts: None,
     })

@@ -14,7 +14,7 @@ use crate::domain::run::{Enqueued, StateFilter};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
-use crate::store::failure::Cancelled;
+use crate::store::cancel::Cancelled;
 use crate::store::log::Numbered;
 use crate::store::run::{COUNT_CAP, RunQuery};
 

@@ -17,6 +17,7 @@ pub mod failure;
 pub mod find;
 pub mod gate;
 pub mod job;
+pub mod operation;
 pub mod overview;
 pub mod plugin;
 pub mod run;
@@ -38,10 +39,16 @@ pub fn routes() -> Router<Web> {
         .route("/t/{tenant}/runs/{run}/log", get(run::log::text))
         .route("/t/{tenant}/runs/{run}/rerun", post(run::rerun))
         .route("/t/{tenant}/runs/{run}/cancel", post(run::cancel))
+        .route("/t/{tenant}/runs/{run}/discard", post(run::discard))
+        .route("/t/{tenant}/runs/{run}/undo", post(run::undo))
         .route("/failures", get(failure::index))
         .route("/failures/count", get(failure::count))
-        .route("/t/{tenant}/failures/{cause}", get(failure::confirm::show))
-        .route("/t/{tenant}/failures/{cause}/rerun", post(failure::confirm::rerun))
+        .route("/t/{tenant}/failures/{cause}", get(failure::cause::show))
+        .route("/operations/new", get(operation::new))
+        .route("/operations", post(operation::begin))
+        .route("/operations/{id}", get(operation::show::show))
+        .route("/operations/{id}/cancel", post(operation::cancel))
+        .route("/operations/{id}/undo", post(operation::undo))
         .route("/plugins", get(plugin::index))
         .route("/find", get(find::find))
         .route("/logout", post(gate::log_out))

@@ -2,7 +2,7 @@
 
 use crate::id::Id;
 use crate::web::show::moment::Lens;
-use crate::web::show::number::{Capped, commas, plural};
+use crate::web::show::number::Capped;
 
 /// An entry of the sidebar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,22 +103,10 @@ impl Notice {
             "started" => Self::of_run("Started a run.", &mut parts),
             "merged" => Self::of_run("No new run: this one is unfinished, and the job allows no more at once.", &mut parts),
             "again" => Self::of_run("Re-run: a new run that names the old one.", &mut parts),
-            "causes" => {
-                let started: u64 = parts.next()?.parse().ok()?;
-                let merged: u64 = parts.next()?.parse().ok()?;
-                let left = if merged == 0 {
-                    String::new()
-                } else {
-                    format!(" {} joined an unfinished run of the same job.", commas(merged))
-                };
-                plain(&format!(
-                    "Started {} {}, each names the run it runs again.{left}",
-                    commas(started),
-                    plural(started, "run", "runs")
-                ))
-            }
             "paused" => plain("Paused: its triggers start nothing until it is resumed. What runs goes on."),
             "resumed" => plain("Resumed."),
+            "discarded" => plain("Discarded: it needs nobody any more. For 24 h it can be brought back."),
+            "undone" => plain("Brought back: it needs a person again."),
             "cancelled" => plain("Asked to stop. A run that works is given its grace first."),
             "welcome" => plain("You are the first admin of this server."),
             _ => None,
@@ -138,11 +126,10 @@ mod tests {
 
     #[test]
     fn a_link_cannot_put_words_into_a_page() {
-        for wrong in ["", "x", "started", "started.alpha", "started.<b>.01KASV7Q2M4T9", "started.alpha.short", "causes.x.y"] {
+        for wrong in ["", "x", "started", "started.alpha", "started.<b>.01KASV7Q2M4T9", "started.alpha.short"] {
             assert!(Notice::parse(wrong).is_none(), "{wrong}");
         }
         let notice = Notice::parse("again.alpha.01KASV7Q2M4T9").unwrap();
         assert_eq!(notice.link.unwrap().href, "/t/alpha/runs/01KASV7Q2M4T9");
-        assert!(Notice::parse("causes.17.2").unwrap().words.starts_with("Started 17 runs"));
     }
 }

@@ -108,6 +108,38 @@ impl fmt::Display for Bars {
 
 impl HtmlSafe for Bars {}
 
+/// How a whole is made up: one bar, a colour a part. Each part is a word, the class of its colour, and a number.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    pub parts: Vec<(&'static str, &'static str, u64)>,
+    /// "runs"
+    pub of: &'static str,
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum: u64 = self.parts.iter().map(|(.., n)| n).sum();
+        let said: Vec<String> =
+            self.parts.iter().filter(|(.., n)| *n > 0).map(|(word, _, n)| format!("{} {word}", commas(*n))).collect();
+        write!(
+            f,
+            "<svg class=\"seg\" viewBox=\"0 0 1000 8\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{} {}: {}\">",
+            commas(sum),
+            self.of,
+            said.join(", ")
+        )?;
+        let mut x = 0.0;
+        for (_, class, n) in self.parts.iter().filter(|(.., n)| *n > 0) {
+            let width = 1000.0 * float(*n) / float(sum);
+            write!(f, "<rect class=\"{class}\" x=\"{x:.1}\" width=\"{width:.1}\" height=\"8\"/>")?;
+            x += width;
+        }
+        f.write_str("</svg>")
+    }
+}
+
+impl HtmlSafe for Parts {}
+
 /// The backlog of a job: a figure with labels.
 #[derive(Debug, Clone)]
 pub struct LevelChart {

@@ -38,6 +38,7 @@ impl Pill {
             "permanent" => (failed, "permanent"),
             "trapped" => (failed, "trapped"),
             "undecodable" => (failed, "undecodable"),
+            "too_late" => (failed, "too late"),
             _ => (failed, "failed"),
         };
         Self { class, word }
@@ -50,6 +51,14 @@ impl Pill {
     /// Of a dead run that was run again, or discarded: it needs nobody any more, so it is not red.
     pub fn settled() -> Self {
         Self { class: "skipped", word: "dead, settled" }
+    }
+
+    pub fn operation(state: &str) -> Self {
+        match state {
+            "running" => Self { class: "running", word: "running" },
+            "cancelled" => Self { class: "cancelled", word: "stopped" },
+            _ => Self { class: "done", word: "done" },
+        }
     }
 
     pub fn occurrence(result: &str) -> Self {

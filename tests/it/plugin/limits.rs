@@ -67,6 +67,17 @@ async fn should_stop_turns_true_before_the_limit() {
 }
 
 #[tokio::test]
+async fn c12_a_guest_that_loops_is_told_then_stopped_and_the_next_one_runs() {
+    let limit = |work: &mut windlass::plugin::Work| (work.time_limit, work.grace) = (2 * SHORT, SHORT);
+    let (told, _) = attack_with(json!({ "attack": "until_stopped" }), limit).await;
+    assert!(matches!(&told, Outcome::Succeeded { summary, .. } if summary == "stopped"), "{told:?}");
+    let (stopped, _) = attack_with(json!({ "attack": "loop" }), limit).await;
+    assert_eq!(stopped.word(), "timed_out", "{stopped:?}");
+    let (next, _) = attack(json!({ "attack": "spin_then_ok", "ms": 1 })).await;
+    assert!(matches!(next, Outcome::Succeeded { .. }), "{next:?}");
+}
+
+#[tokio::test]
 async fn should_stop_turns_true_when_asked() {
     let (outcome, _) = attack_with(json!({ "attack": "until_stopped" }), |work| work.stop.asked.store(true, Relaxed)).await;
     assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == "stopped"), "{outcome:?}");

@@ -168,6 +168,15 @@ impl World {
         self.app.log_in("ann", "correct horse battery").await.unwrap()
     }
 
+    /// A batch of each operation, as the runner does it.
+    pub async fn work(&self) {
+        let mut tx = self.app.store.begin().await.unwrap();
+        for operation in tx.open_operations().await.unwrap() {
+            tx.work_on(&operation, self.app.now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
     pub fn operator() -> Who {
         Who::server()
     }
@@ -182,6 +191,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         weight: 1,
         labels: Default::default(),
         limits: TenantLimits { running: 4 },
+        retention: Default::default(),
         ceiling: Default::default(),
         created_at: at,
         updated_at: at,

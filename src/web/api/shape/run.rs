@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
 use crate::domain::log::Level;
 use crate::id::Id;
+use crate::store::dead::Settled;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunJson {
@@ -44,6 +45,8 @@ pub struct RunJson {
     pub counts: Option<CountsJson>,
     /// A dead run that needs nobody any more.
     pub settled: Option<SettledJson>,
+    /// Dead: the group of those that died of the same.
+    pub group: Option<String>,
     /// In lists, which of `input` and `output` were left out for their size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -107,6 +110,14 @@ pub struct SettledJson {
     pub by: String,
     /// The run that ran it again; null: discarded.
     pub rerun: Option<Id>,
+    /// Discarded: until then it can be brought back.
+    pub undo_until: Option<Timestamp>,
+}
+
+impl From<Settled> for SettledJson {
+    fn from(Settled { at, by, rerun, undo_until }: Settled) -> Self {
+        Self { at, by, rerun, undo_until }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

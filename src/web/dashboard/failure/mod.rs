@@ -1,29 +1,35 @@
-//! `/failures`: dead runs that need a person, grouped by cause.
+//! `/failures`: dead runs that need a person, grouped by cause; those that expire; those that were discarded.
+
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono_tz::Tz;
-use serde::Deserialize;
 
 use super::run::filter::Chip;
 use super::shell::{Place, Shell};
 use super::tenant::need;
+use crate::app::operation::Target;
 use crate::clock::Timestamp;
-use crate::domain::run::{Run, State as RunState};
+use crate::domain::dead::{Operation, Standing};
+use crate::domain::run::{Reason, Run, State as RunState};
 use crate::error::Result;
+use crate::id::Id;
 use crate::store::Tx;
+use crate::store::run::COUNT_CAP;
 use crate::web::Web;
-use crate::web::address::Address;
 use crate::web::board::TenantLine;
 use crate::web::fragment;
 use crate::web::session::Session;
 use crate::web::show::chart::Bars;
 use crate::web::show::number::{Capped, Commas, Plural};
 use crate::web::show::words;
+use asked::{Asked, Pairs, SINCE, one};
 
-pub mod confirm;
+pub mod asked;
+pub mod cause;
 
 /// Causes listed.
 const CAUSES: usize = 100;
@@ -37,22 +43,51 @@ struct Failures {
     shell: Shell,
     here: String,
     dead: Capped,
-    tenant: Option<String>,
-    q: String,
+    asked: Asked,
+    tabs: Vec<Tab>,
     tenants: Vec<String>,
+    /// Of the tenant that was chosen.
+    jobs: Vec<String>,
     chips: Vec<Chip>,
     causes: Vec<Cause>,
+    expiring: u64,
+    /// Not over yet.
+    operations: Vec<Operation>,
 }
 
 fragment::fragments!(Failures: totals => as_totals, causes => as_causes);
 
+struct Tab {
+    label: &'static str,
+    href: String,
+    count: Capped,
+    class: &'static str,
+    here: bool,
+}
+
 impl Failures {
     fn is_tenant(&self, name: &str) -> bool {
-        self.tenant.as_deref() == Some(name)
+        self.asked.tenant.as_deref() == Some(name)
+    }
+
+    fn is_job(&self, name: &str) -> bool {
+        self.asked.job.as_deref() == Some(name)
+    }
+
+    fn is_discarded(&self) -> bool {
+        self.asked.standing == Standing::Discarded
+    }
+
+    fn begun(&self, operation: &Operation) -> Commas {
+        Commas(operation.done + operation.left)
     }
 
     fn causes_word(&self) -> &'static str {
         if self.causes.len() == 1 { "cause" } else { "causes" }
+    }
+
+    fn reasons(&self) -> [Reason; 7] {
+        Reason::ALL
     }
 }
 
@@ -65,59 +100,72 @@ struct Cause {
     first_at: Timestamp,
     last_at: Timestamp,
     href: String,
+    /// The value of its box.
+    group: String,
     last_href: String,
     bars: Bars,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub struct Asked {
-    tenant: Option<String>,
-    q: Option<String>,
-    done: Option<String>,
-}
-
-pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap, Query(asked): Query<Asked>) -> Result<Response> {
-    let board = web.glance(asked.done.as_deref()).await?;
-    let tenant = asked.tenant.filter(|tenant| !tenant.is_empty());
-    let q = asked.q.unwrap_or_default().trim().to_owned();
+pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap, Query(pairs): Query<Pairs>) -> Result<Response> {
+    let done = one(&pairs, "done");
+    let asked = Asked::new(&pairs);
+    let board = web.glance(done).await?;
     let mut tx = web.app.store.read().await?;
-    let zone = match &tenant {
+    let zone = match &asked.tenant {
         Some(name) => need(&mut tx, &session, name).await?.zone,
         None => Tz::UTC,
     };
+    let lines: Vec<&TenantLine> = board.seen_by(session.who.tenant).collect();
     let mut causes = Vec::new();
-    let all: Vec<&TenantLine> = board.seen_by(session.who.tenant).collect();
-    let asked_for = |line: &&&TenantLine| !line.dead.is_zero() && tenant.as_ref().is_none_or(|name| *name == line.tenant.name);
-    for line in all.iter().filter(asked_for) {
-        causes.extend(causes_of(&mut tx, line, board.at).await?);
+    for target in web.app.targets(&mut tx, asked.standing, &asked.which(board.at), &session.who).await? {
+        let line = lines.iter().find(|line| line.tenant.id == target.tenant.id).copied();
+        causes.extend(causes_of(&mut tx, &target, line, board.at).await?);
         if causes.len() > 4 * CAUSES {
             break;
         }
     }
-    causes.retain(|cause| q.is_empty() || cause.message.to_lowercase().contains(&q.to_lowercase()));
     causes.sort_by_key(|cause| std::cmp::Reverse((cause.count, cause.last_at)));
     causes.truncate(CAUSES);
-    let address = |tenant: Option<&str>, q: &str| {
-        Address::new("/failures").some("tenant", tenant).some("q", Some(q).filter(|q| !q.is_empty())).to_string()
-    };
-    let mut chips = Vec::new();
-    if let Some(name) = &tenant {
-        chips.push(Chip { label: format!("tenant: {name}"), href: address(None, &q) });
-    }
-    if !q.is_empty() {
-        chips.push(Chip { label: format!("words: {q}"), href: address(tenant.as_deref(), "") });
-    }
+    let expiring: u64 = web.app.expiring(&mut tx, &session.who).await?.iter().map(|(_, n)| n).sum();
+    let seen = |tenant: Id| session.who.tenant.is_none_or(|own| own == tenant);
+    let discarded = tx.discarded_by_tenant(board.at).await?;
+    let discarded = discarded.iter().filter(|(tenant, _)| seen(*tenant)).map(|(_, n)| n).sum();
+    let mut operations = tx.open_operations().await?;
+    operations.retain(|operation| seen(operation.tenant));
     let page = Failures {
-        shell: web.shell_with(&session, &board, zone, asked.done.as_deref()).at(Place::Failures, &[], "Failures"),
-        here: address(tenant.as_deref(), &q),
-        dead: Capped::at(causes.iter().map(|cause| cause.count).sum(), crate::store::run::COUNT_CAP),
-        tenants: all.iter().filter(|line| !line.dead.is_zero()).map(|line| line.tenant.name.clone()).collect(),
-        tenant,
-        q,
-        chips,
+        shell: web.shell_with(&session, &board, zone, done).at(Place::Failures, &[], "Failures"),
+        here: asked.address("/failures").to_string(),
+        dead: Capped::at(causes.iter().map(|cause| cause.count).sum(), COUNT_CAP),
+        tenants: lines.iter().filter(|line| !line.dead.is_zero()).map(|line| line.tenant.name.clone()).collect(),
+        jobs: jobs_of(&lines, &asked),
+        tabs: tabs(&asked, [board.dead(session.who.tenant).n, expiring, discarded]),
+        chips: asked.chips(),
+        asked,
         causes,
+        expiring,
+        operations,
     };
     fragment::answer(&page, &headers)
+}
+
+/// Names of jobs to choose from; one that was removed stands there when it was asked for.
+fn jobs_of(lines: &[&TenantLine], asked: &Asked) -> Vec<String> {
+    let line = lines.iter().find(|line| Some(&line.tenant.name) == asked.tenant.as_ref());
+    let mut names: Vec<String> = line.iter().flat_map(|line| &line.jobs).map(|job| job.job.spec.name.clone()).collect();
+    names.extend(asked.job.clone().filter(|job| !names.contains(job)));
+    names
+}
+
+fn tabs(asked: &Asked, counts: [u64; 3]) -> Vec<Tab> {
+    let labels = [("Dead", "red"), ("Expiring", "amber"), ("Discarded, can be undone", "")];
+    let tab = |((standing, (label, class)), n): ((Standing, (&'static str, &'static str)), u64)| Tab {
+        label,
+        href: Asked { standing, ..asked.clone() }.address("/failures").to_string(),
+        count: Capped::at(n, COUNT_CAP),
+        class: if n == 0 { "" } else { class },
+        here: asked.standing == standing,
+    };
+    Standing::ALL.into_iter().zip(labels).zip(counts).map(tab).collect()
 }
 
 /// The red number in the sidebar, for pages that are open.
@@ -134,33 +182,37 @@ pub async fn count(State(web): State<Web>, session: Session, headers: HeaderMap)
     fragment::answer(&Count { dead }, &headers)
 }
 
-async fn causes_of(tx: &mut Tx, line: &TenantLine, now: Timestamp) -> Result<Vec<Cause>> {
+async fn causes_of(tx: &mut Tx, target: &Target, line: Option<&TenantLine>, now: Timestamp) -> Result<Vec<Cause>> {
     let since = Timestamp(now.0 - BARS * HOUR);
-    let deaths = tx.deaths(line.tenant.id, since, HOUR).await?;
-    let tenant = &line.tenant.name;
-    let cause = |found: crate::store::failure::Failures| Cause {
+    let deaths = tx.deaths(target.tenant.id, since, HOUR).await?;
+    let found = tx.failures(target.tenant.id, &target.query, now).await?;
+    let mut names: HashMap<Id, String> =
+        line.iter().flat_map(|line| &line.jobs).map(|job| (job.job.id, job.job.spec.name.clone())).collect();
+    if found.iter().any(|cause| !names.contains_key(&cause.job)) {
+        names = tx.job_names().await?.into_iter().map(|(id, _, name)| (id, name)).collect();
+    }
+    let tenant = &target.tenant.name;
+    let discarded = if target.query.discarded { "?state=discarded" } else { "" };
+    let cause = |found: crate::store::dead::Failures| Cause {
         tenant: tenant.clone(),
-        job: line
-            .jobs
-            .iter()
-            .find(|job| job.job.id == found.job)
-            .map_or_else(|| found.job.to_string(), |job| job.job.spec.name.clone()),
+        job: names.get(&found.job).cloned().unwrap_or_else(|| found.job.to_string()),
         message: words::first_line(found.last.message.as_deref().unwrap_or("no message")).to_owned(),
         reason: reason(&found.last),
         count: found.count,
         first_at: found.first_at,
         last_at: found.last_at,
-        href: format!("/t/{tenant}/failures/{}", found.print),
+        href: format!("/t/{tenant}/failures/{}{discarded}", found.print),
+        group: format!("{tenant}.{}", found.print),
         last_href: format!("/t/{tenant}/runs/{}", found.last.id),
         bars: Bars {
             counts: (0..BARS.unsigned_abs()).map(|hour| deaths.get(&(found.print, hour)).copied().unwrap_or(0)).collect(),
             window: "24 h".into(),
         },
     };
-    Ok(tx.failures(line.tenant.id).await?.into_iter().map(cause).collect())
+    Ok(found.into_iter().map(cause).collect())
 }
 
-fn reason(run: &Run) -> String {
+pub fn reason(run: &Run) -> String {
     match &run.state {
         RunState::Dead { reason, .. } => words::reason(*reason, run.failed, run.lost),
         state => state.word().to_owned(),

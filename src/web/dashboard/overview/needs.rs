@@ -5,7 +5,7 @@ use crate::domain::health::Health;
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
-use crate::store::failure::Failures;
+use crate::store::dead::{DeadQuery, Failures};
 use crate::web::board::{Board, JobLine, TenantLine};
 use crate::web::show::number::{commas, plural};
 use crate::web::show::pill::Pill;
@@ -22,7 +22,7 @@ pub async fn list(tx: &mut Tx, board: &Board, own: Option<Id>) -> Result<(Vec<Ne
     let mut dead: Vec<&TenantLine> = board.seen_by(own).filter(|line| !line.dead.is_zero()).collect();
     dead.sort_by_key(|line| std::cmp::Reverse(line.dead.n));
     for line in dead.iter().take(TENANTS) {
-        for cause in tx.failures(line.tenant.id).await?.iter().take(ROWS) {
+        for cause in tx.failures(line.tenant.id, &DeadQuery::default(), board.at).await?.iter().take(ROWS) {
             needs.push(of_cause(line, cause));
         }
     }

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::log::Call;
-use crate::domain::run::{Reason, Run, State};
+use crate::domain::run::{Run, State};
 use crate::web::show::moment::span;
 use crate::web::show::number::bytes;
 use crate::web::show::pill::Pill;
@@ -39,7 +39,7 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Tim
         let dead = matches!(run.state, State::Dead { .. });
         AttemptRow {
             number: attempt.attempt,
-            pill: Pill::attempt(outcome(run, &attempt, is_last), dead && is_last),
+            pill: Pill::attempt(&attempt.outcome, dead && is_last),
             first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
             message: attempt.message.filter(|message| !message.is_empty()),
             started_at: attempt.started_at,
@@ -52,16 +52,6 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Tim
         }
     };
     attempts.into_iter().map(row).collect()
-}
-
-/// The last attempt of a dead run stands in the run's own row: its reason says what it came to.
-fn outcome<'a>(run: &Run, attempt: &'a Attempt, is_last: bool) -> &'a str {
-    match (&run.state, attempt.outcome.as_str()) {
-        (State::Dead { reason: Reason::Permanent, .. }, "failed") if is_last => "permanent",
-        (State::Dead { reason: Reason::Undecodable, .. }, "failed") if is_last => "undecodable",
-        (State::Dead { reason: Reason::LostTooOften, .. }, "failed") if is_last => "lost",
-        (_, outcome) => outcome,
-    }
 }
 
 fn call_row(call: &Call) -> CallRow {

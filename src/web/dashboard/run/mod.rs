@@ -28,6 +28,18 @@ pub async fn rerun(State(web): State<Web>, session: Session, Path((tenant, run))
     Ok(see_other(format!("/t/{tenant}/runs/{new}?done={word}.{tenant}.{new}")))
 }
 
+pub async fn discard(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
+    let run: Id = run.parse()?;
+    web.app.discard(&tenant, run, &session.who).await?;
+    Ok(see_other(format!("/t/{tenant}/runs/{run}?done=discarded")))
+}
+
+pub async fn undo(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
+    let run: Id = run.parse()?;
+    web.app.undo_discard(&tenant, run, &session.who).await?;
+    Ok(see_other(format!("/t/{tenant}/runs/{run}?done=undone")))
+}
+
 pub async fn cancel(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
     let run: Id = run.parse()?;
     web.app.cancel(&tenant, run, &session.who).await?;

@@ -1,5 +1,7 @@
 //! `/t/{tenant}/runs/{run}`: one run, live while it runs.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +17,7 @@ use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
+use crate::store::dead::Settled;
 use crate::web::Web;
 use crate::web::dashboard::shell::{Link, Place, Shell};
 use crate::web::dashboard::tenant::need;
@@ -35,6 +38,8 @@ pub struct RunPage {
     pub row: RunRow,
     pub verdict: Option<Verdict>,
     pub waits: Vec<Wait>,
+    /// Discarded, and may be brought back.
+    pub can_be_undone: bool,
     pub spent: String,
     pub attempts: Vec<AttemptRow>,
     pub lines: Vec<LineRow>,
@@ -108,16 +113,19 @@ pub async fn show(
     let attempts = tx.attempts_of(&run).await?;
     let calls = tx.calls_of(owner.id, id).await?;
     let settled = tx.settled(owner.id, id).await?;
-    let again = settled.as_ref().and_then(|(again, _, _)| *again);
+    let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
         facts.push(("Limit", limits(&revision.spec)));
     }
+    let kept = owner.retention.over(&web.app.settings.retention).dead.0;
+    let can_be_undone = settled.as_ref().is_some_and(|settled| settled.can_be_undone(shell.lens.now));
     let page = RunPage {
+        can_be_undone,
         here: format!("/t/{tenant}/runs/{id}"),
-        verdict: verdict(&run, &tenant, again),
+        verdict: verdict(&run, &tenant, settled.as_ref()),
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
         spent: attempts::spent(&run, most),
         attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
@@ -125,7 +133,7 @@ pub async fn show(
         log_cut,
         dropped,
         waited: run.first_started_at.map(|at| span(at.since(run.created_at))),
-        times: times(&run),
+        times: times(&run, settled.as_ref(), kept),
         facts,
         parent: payload.parent,
         again,
@@ -168,17 +176,23 @@ fn limits(spec: &crate::domain::job::JobSpec) -> String {
     format!("{} an attempt{total}{stall}", in_words(spec.time_limit.0))
 }
 
-fn times(run: &Run) -> Vec<(&'static str, Timestamp)> {
+/// `kept`: of dead runs.
+fn times(run: &Run, settled: Option<&Settled>, kept: Duration) -> Vec<(&'static str, Timestamp)> {
     match &run.state {
         RunState::Waiting { due_at, .. } => vec![("Due", *due_at)],
         RunState::Running { started_at, .. } => vec![("Began", *started_at)],
         RunState::Succeeded { started_at, ended_at } => vec![("Began", *started_at), ("Ended", *ended_at)],
-        RunState::Dead { ended_at, .. } => vec![("Died", *ended_at)],
+        RunState::Dead { ended_at, .. } => {
+            let settled = settled.into_iter().filter(|settled| settled.rerun.is_none());
+            let discarded = settled.flat_map(|s| [("Discarded", Some(s.at)), ("To be undone until", s.undo_until)]);
+            let known = [("Died", Some(*ended_at)), ("Deleted", Some(ended_at.plus(kept)))].into_iter().chain(discarded);
+            known.filter_map(|(label, at)| Some((label, at?))).collect()
+        }
         RunState::Cancelled { ended_at, .. } => vec![("Cancelled", *ended_at)],
     }
 }
 
-fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
+fn verdict(run: &Run, tenant: &str, settled: Option<&Settled>) -> Option<Verdict> {
     let plain = |class, head: String, rest: String| Some(Verdict { class, head, rest, link: None });
     match &run.state {
         RunState::Dead { reason, .. } => {
@@ -187,14 +201,15 @@ fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
             if !head.ends_with(['.', '!', '?']) {
                 head.push('.');
             }
-            match again {
-                Some(again) => Some(Verdict {
+            match settled {
+                Some(Settled { rerun: Some(again), .. }) => Some(Verdict {
                     class: "",
                     head,
                     rest: format!("Dead: {why}. It was run again."),
                     link: Some(Link { href: format!("/t/{tenant}/runs/{again}"), label: "Open the new run" }),
                 }),
-                None => plain("bad", head, format!("Dead: {why}. Kept until it is run again, 7 days at most.")),
+                Some(Settled { by, .. }) => plain("", head, format!("Dead: {why}. Discarded by {by}.")),
+                None => plain("bad", head, format!("Dead: {why}.")),
             }
         }
         RunState::Waiting { why: Some(why), .. } if run.failed > 0 || run.lost > 0 => {
@@ -217,6 +232,5 @@ fn verdict(run: &Run, tenant: &str, again: Option<Id>) -> Option<Verdict> {
 /// The page of the cause, when others died of it too.
 async fn cause_link(tx: &mut Tx, run: &Run, tenant: &str) -> Result<Option<String>> {
     let (RunState::Dead { .. }, Some(print)) = (&run.state, run.print) else { return Ok(None) };
-    let others = tx.failures_of(run.tenant, print, 2).await?;
-    Ok((others.len() > 1).then(|| format!("/t/{tenant}/failures/{print}")))
+    Ok(tx.died_of_it_too(run).await?.then(|| format!("/t/{tenant}/failures/{print}")))
 }
