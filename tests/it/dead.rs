@@ -233,6 +233,8 @@ async fn an_operation_takes_only_what_its_filter_says_and_only_its_tenants() {
     assert_eq!(total(Which { groups: vec![("alpha".into(), print)], ..Which::default() }).await, 2);
     assert_eq!(total(Which { runs: vec![("alpha".into(), ids[0]), ("alpha".into(), ids[0])], ..Which::default() }).await, 1);
     assert_eq!(total(Which { standing: Standing::Expiring, ..all() }).await, 0);
+    let many = Which { runs: vec![("alpha".into(), ids[0]); 1_001], ..Which::default() };
+    assert!(matches!(served.app.preview(Action::Discard, &many, &who).await, Err(Error::Invalid(_))));
     world.clock.advance(6 * 24 * HOUR + HOUR);
     assert_eq!(total(Which { standing: Standing::Expiring, ..all() }).await, 5);
 
