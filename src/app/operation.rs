@@ -14,7 +14,7 @@ use crate::id::Id;
 use crate::store::Tx;
 use crate::store::dead::DeadQuery;
 
-/// Runs that may be named one by one.
+/// Runs, or groups, that may be named one by one.
 const NAMED_LIMIT: usize = 1_000;
 /// Runs that a preview shows.
 const SAMPLE: u32 = 10;
@@ -45,6 +45,7 @@ impl App {
     /// # Errors
     /// `NotFound` for a tenant or job that is not there.
     pub async fn preview(&self, action: Action, which: &Which, who: &Who) -> Result<Preview> {
+        not_too_many(which)?;
         let (now, mut tx) = (self.now(), self.store.read().await?);
         let names: HashMap<Id, String> = tx.job_names().await?.into_iter().map(|(id, _, name)| (id, name)).collect();
         let name = |job: Id| names.get(&job).cloned().unwrap_or_else(|| job.to_string());
@@ -85,6 +86,7 @@ impl App {
         if !(1..=RATE_LIMIT).contains(&order.rate) {
             return Err(Error::invalid("rate", format!("{} is not from 1 to {RATE_LIMIT} runs a second", order.rate)));
         }
+        not_too_many(&order.which)?;
         if order.reason.chars().count() > 500 {
             return Err(Error::invalid("reason", "at most 500 characters"));
         }
@@ -293,7 +295,7 @@ impl App {
         who: &Who,
     ) -> Result<HashMap<String, Tenant>> {
         let mut found = HashMap::new();
-        for name in names.take(NAMED_LIMIT) {
+        for name in names {
             if !found.contains_key(name) {
                 let tenant = tx.tenant(name).await?.filter(|tenant| who.tenant.is_none_or(|own| own == tenant.id));
                 let tenant = tenant.ok_or_else(|| Error::not_found(format!("tenant {name}")))?;
@@ -315,8 +317,20 @@ impl Preview {
     }
 }
 
+/// # Errors
+/// `Invalid` when more are named than a filter would be for.
+fn not_too_many(which: &Which) -> Result<()> {
+    for (field, named) in [("runs", which.runs.len()), ("groups", which.groups.len())] {
+        if named > NAMED_LIMIT {
+            let advice = "say by tenant, job, cause, time or words which are meant";
+            return Err(Error::invalid(field, format!("{named} are named, at most {NAMED_LIMIT}: {advice}")));
+        }
+    }
+    Ok(())
+}
+
 fn keys_of(which: &Which, tenants: &HashMap<String, Tenant>) -> Vec<(Id, Id)> {
-    which.runs.iter().take(NAMED_LIMIT).filter_map(|(tenant, run)| Some((tenants.get(tenant)?.id, *run))).collect()
+    which.runs.iter().filter_map(|(tenant, run)| Some((tenants.get(tenant)?.id, *run))).collect()
 }
 
 fn ended_at(run: &Run) -> Option<Timestamp> {

@@ -1,6 +1,7 @@
 //! Dead runs that need a person: listed, grouped by cause, run again, discarded, brought back. Each for many at a time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::LazyLock;
 
 use super::record::DEAD;
@@ -270,11 +271,13 @@ impl Tx {
             match again(over, by) {
                 Ok(mut run) => {
                     // One read a job, however many runs it has here.
-                    if !deadlines.contains_key(&run.revision) {
-                        let revision = self.revision(run.revision).await?;
-                        deadlines.insert(run.revision, revision.and_then(|revision| revision.spec.start_deadline));
-                    }
-                    let deadline = deadlines.get(&run.revision).copied().flatten();
+                    let deadline = match deadlines.entry(run.revision) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(new) => {
+                            let revision = self.revision(run.revision).await?;
+                            *new.insert(revision.and_then(|revision| revision.spec.start_deadline))
+                        }
+                    };
                     run.start_by = deadline.map(|deadline| now.plus(deadline.0));
                     new.push(run);
                     refused.push(None);
