@@ -116,6 +116,7 @@ impl App {
             created_by: who.name.clone(),
             expires_at: lasts.map(|lasts| now.plus(lasts)),
             revoked_at: None,
+            used_at: None,
         };
         tx.put_token(&token, &hash_token(&secret)).await?;
         tx.audit(tenant, &who.name, "token.issue", name, Some(role.word()), now).await?;
@@ -128,11 +129,11 @@ impl App {
     /// # Errors
     /// `Unauthorized` when it is unknown, expired or revoked.
     pub async fn who_has_token(&self, token: &str) -> Result<Who> {
-        let token = self.store.read().await?.token(&hash_token(token), self.now()).await?;
+        let token = self.store.token(&hash_token(token), self.now()).await?;
         let token = token.ok_or_else(|| {
             Error::Unauthorized("the token is unknown, expired or revoked: windlass token issue makes one".into())
         })?;
-        Ok(Who { name: token.name, role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
+        Ok(Who { name: token.name.clone(), role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
     }
 
     pub async fn list_tokens(&self, who: &Who) -> Result<Vec<Token>> {

@@ -88,6 +88,17 @@ pub(super) fn leased(row: &Row) -> Result<Run> {
 
 /// The columns that `ready`, `later` and `lease` share; the state is for the caller to set.
 pub(super) fn unfinished(row: &Row) -> Result<Run> {
+    let state = State::Waiting { due_at: row.time("created_at")?, why: None };
+    Ok(Run {
+        fence: row.int("fence")?,
+        first_started_at: row.opt_time("first_started_at")?,
+        start_by: row.opt_time("start_by")?,
+        ..shared(row, state)?
+    })
+}
+
+/// The columns that all four tables of runs share.
+pub(super) fn shared(row: &Row, state: State) -> Result<Run> {
     Ok(Run {
         id: row.id("id")?,
         tenant: row.id("tenant")?,
@@ -96,14 +107,14 @@ pub(super) fn unfinished(row: &Row) -> Result<Run> {
         cause: cause(row)?,
         payload: row.int("payload")? != 0,
         attempt: row.small("attempt")?,
-        fence: row.int("fence")?,
+        fence: 0,
         failed: row.small("failed")?,
         lost: row.small("lost")?,
         snoozed: row.small("snoozed")?,
         created_at: row.time("created_at")?,
-        first_started_at: row.opt_time("first_started_at")?,
-        start_by: row.opt_time("start_by")?,
-        state: State::Waiting { due_at: row.time("created_at")?, why: None },
+        first_started_at: None,
+        start_by: None,
+        state,
         counts: None,
         message: None,
         print: None,

@@ -1,5 +1,7 @@
 //! People and programs that may do things: members, their sessions, tokens. Only hashes are stored.
 
+use std::collections::BTreeMap;
+
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -29,6 +31,8 @@ pub struct Token {
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// To the minute.
+    pub used_at: Option<Timestamp>,
 }
 
 static MEMBER: Sql = Sql::new("SELECT name, tenant, role, password_hash FROM member WHERE name = $1 ORDER BY tenant LIMIT 1");
@@ -46,11 +50,12 @@ static PUT_TOKEN: Sql = Sql::new(
     "INSERT INTO token (id, name, tenant, role, hash, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 );
 static TOKEN: Sql = Sql::new(
-    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token WHERE hash = $1 AND revoked_at IS NULL \
+    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at, used_at FROM token WHERE hash = $1 AND revoked_at IS NULL \
      AND (expires_at IS NULL OR expires_at > $2)",
 );
 static TOKENS: Sql =
-    Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token ORDER BY id");
+    Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at, used_at FROM token ORDER BY id");
+static USED: Sql = Sql::new("UPDATE token SET used_at = v.column2 FROM (VALUES {2}) v WHERE token.id = v.column1");
 static REVOKE: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL");
 
 impl Tx {
@@ -98,11 +103,21 @@ impl Tx {
         self.rows(&TOKENS, args![]).await?.iter().map(token).collect()
     }
 
+    /// When tokens were used last.
+    pub async fn tokens_used(&mut self, used: &BTreeMap<Id, Timestamp>) -> Result<()> {
+        self.exec_keys(&USED, &used.iter().map(|(id, at)| args![*id, *at]).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// # Errors
     /// `NotFound`, also when it was revoked before.
     pub async fn revoke_token(&mut self, id: Id, now: Timestamp) -> Result<()> {
         match self.exec(&REVOKE, args![now, id]).await? {
-            1 => Ok(()),
+            // Nobody may have it in memory any more.
+            1 => {
+                self.redefine();
+                Ok(())
+            }
             _ => Err(Error::not_found(format!("token {id}"))),
         }
     }
@@ -132,5 +147,6 @@ fn token(row: &Row) -> Result<Token> {
         created_by: row.text("created_by")?,
         expires_at: row.opt_time("expires_at")?,
         revoked_at: row.opt_time("revoked_at")?,
+        used_at: row.opt_time("used_at")?,
     })
 }

@@ -23,6 +23,7 @@ pub mod failure;
 pub mod health;
 pub mod job;
 pub mod job_state;
+mod known;
 pub mod log;
 pub mod member;
 pub mod page_board;
@@ -55,6 +56,7 @@ pub struct Store {
     ids: Ids,
     node: i64,
     signals: Signals,
+    known: Arc<known::Known>,
     path: Arc<PathBuf>,
 }
 
@@ -76,13 +78,17 @@ impl Store {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(Duration::from_secs(5))
+            // A file does not hang up: a ping would cost as much as the statement.
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
             .map_err(|wrong| cannot_open(path, &wrong))?;
         let signals = Signals::default();
         let (inbox, ops) = mpsc::channel(INBOX);
-        tokio::spawn(writer::run(conn, ops, ids.clone(), node, signals.clone(), clock));
-        Ok(Self { inbox, readers, ids, node, signals, path: Arc::new(path.to_owned()) })
+        let known = Arc::default();
+        let own = Tx::new(Conn::Own(Box::new(conn)), ids.clone(), node, signals.clone(), Arc::clone(&known));
+        tokio::spawn(writer::run(own, ops, clock));
+        Ok(Self { inbox, readers, ids, node, signals, known, path: Arc::new(path.to_owned()) })
     }
 
     /// Looks at a file without entering it: a server may be running on it.
@@ -126,14 +132,7 @@ impl Store {
     }
 
     fn tx(&self, conn: Conn) -> Tx {
-        Tx {
-            conn,
-            ids: self.ids.clone(),
-            node: self.node,
-            signals: self.signals.clone(),
-            news: News::default(),
-            tallies: tally::Tallies::new(),
-        }
+        Tx::new(conn, self.ids.clone(), self.node, self.signals.clone(), Arc::clone(&self.known))
     }
 
     /// Whether nothing can be written any more, because the server has stopped.
@@ -280,7 +279,7 @@ impl Signals {
         self.changes.subscribe()
     }
 
-    /// Grows when tenants, jobs, triggers or plugins have changed.
+    /// Grows when tenants, jobs, triggers or plugins have changed, or a token has ended.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
     }

@@ -1,6 +1,7 @@
 //! A transaction, or a reader: every statement of the project is a method of this type, in the file of its noun.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
@@ -8,6 +9,7 @@ use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::known::Known;
 use super::sql::{Arg, CHUNKS, Row, Sql, chunks, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
@@ -20,6 +22,7 @@ pub struct Tx {
     pub(super) ids: Ids,
     pub(super) node: i64,
     pub(super) signals: Signals,
+    pub(super) known: Arc<Known>,
     pub(super) news: News,
     /// Counters of this transaction, added before its end.
     pub(super) tallies: Tallies,
@@ -65,6 +68,10 @@ impl Drop for Loan {
 }
 
 impl Tx {
+    pub(super) fn new(conn: Conn, ids: Ids, node: i64, signals: Signals, known: Arc<Known>) -> Self {
+        Self { conn, ids, node, signals, known, news: News::default(), tallies: Tallies::new() }
+    }
+
     /// A fresh id of this node.
     pub fn new_id(&self) -> Id {
         self.ids.next()
@@ -155,7 +162,7 @@ impl Tx {
         self.news.woken.insert((tenant, job));
     }
 
-    /// Definitions (tenants, jobs, triggers, plugins) changed.
+    /// Definitions (tenants, jobs, triggers, plugins) changed, or a token ended.
     pub(super) fn redefine(&mut self) {
         self.news.redefined = true;
     }

@@ -9,13 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::claim::{Claimed, Want};
 use super::record::{Finished, Recorded};
-use super::tally::Tallies;
 use super::tx::{Conn, Loan, News, Returned, Tx};
-use super::{Signals, Store, closed};
+use super::{Store, closed};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::run::{Enqueued, NewRun};
 use crate::error::{Error, Result};
-use crate::id::{Id, Ids};
+use crate::id::Id;
 
 /// Operations merged into one commit at most; measured (docs/store.md).
 const BATCH: usize = 1_024;
@@ -86,15 +85,7 @@ impl Batch {
     }
 }
 
-pub(super) async fn run(
-    conn: SqliteConnection,
-    mut inbox: mpsc::Receiver<Op>,
-    ids: Ids,
-    node: i64,
-    signals: Signals,
-    clock: Arc<dyn Clock>,
-) {
-    let tx = Tx { conn: Conn::Own(Box::new(conn)), ids, node, signals, news: News::default(), tallies: Tallies::new() };
+pub(super) async fn run(tx: Tx, mut inbox: mpsc::Receiver<Op>, clock: Arc<dyn Clock>) {
     let mut writer = Writer { tx, clock };
     let mut waiting = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut waiting, BATCH).await > 0 {

@@ -171,6 +171,8 @@ pub struct TokenJson {
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// To the minute, and a minute late.
+    pub used_at: Option<Timestamp>,
     /// Shown once, when it is issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
