@@ -38,18 +38,7 @@ pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
                 Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
                 _ => None,
             };
-            lost.push(Finished {
-                outcome: Outcome::Lost.word(),
-                run,
-                decision,
-                message,
-                print,
-                counts: None,
-                output: None,
-                details: None,
-                log: None,
-                progress: None,
-            });
+            lost.push(Finished { print, ..Finished::new(run, decision, Outcome::Lost.word(), message) });
         }
         taken += lost.len();
         context.store.record(lost).await?;

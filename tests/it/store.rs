@@ -62,18 +62,7 @@ async fn claim(world: &World, job: Id, n: u32) -> Vec<Claimed> {
 }
 
 fn finished(claimed: &Claimed, decision: Decision) -> Finished {
-    Finished {
-        run: claimed.run.clone(),
-        decision,
-        outcome: "succeeded",
-        message: "done".into(),
-        counts: None,
-        print: None,
-        output: None,
-        details: None,
-        log: None,
-        progress: None,
-    }
+    Finished::new(claimed.run.clone(), decision, "succeeded", "done")
 }
 
 fn dead(claimed: &Claimed, print: i64) -> Finished {
