@@ -19,6 +19,7 @@ use crate::domain::health::words;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::{self, EMBEDDED, Executor, Journal, Sandbox, Work, catalog};
+use crate::store::backup::{fits, newest_schema};
 use crate::store::{Inspected, Store};
 
 /// Below this a day of a busy server may not fit; below a tenth of it nothing does.
@@ -100,9 +101,17 @@ fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<Str
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
     };
     let found = found?;
+    fits(file, found.schema)?;
+    let later = newest_schema() - found.schema;
+    let upgrade = if later > 0 {
+        format!(" (the next start brings it to {}; make a backup first)", newest_schema())
+    } else {
+        String::new()
+    };
     Ok(format!(
-        "{} is sound: {}, {} of it not yet merged (WAL)",
+        "{} is sound: schema {}{upgrade}, {}, {} of it not yet merged (WAL)",
         file.display(),
+        found.schema,
         crate::span::Size(found.bytes),
         crate::span::Size(found.wal_bytes)
     ))

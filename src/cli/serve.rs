@@ -25,9 +25,9 @@ use crate::vault::Vault;
 use crate::web;
 
 /// The key that seals secrets, in the data folder.
-const KEY_FILE: &str = "secret.key";
+pub const KEY_FILE: &str = "secret.key";
 /// The same from outside, for those who keep keys elsewhere.
-const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
+pub const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
 
 /// A running server.
 pub struct Server {
@@ -176,13 +176,21 @@ async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     )))
 }
 
-fn make_private(data_dir: &Path) -> Result<()> {
+/// Makes the folder, for its owner alone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private(data_dir: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|wrong| {
         Error::Unavailable(format!("cannot make the data folder {}: {wrong}; --data-dir chooses another", data_dir.display()))
     })
 }
 
-fn lock(data_dir: &Path) -> Result<File> {
+/// One process owns a data folder, as long as it holds this.
+///
+/// # Errors
+/// When another does; says which.
+pub fn lock(data_dir: &Path) -> Result<File> {
     let path = data_dir.join("windlass.lock");
     let mut file = OpenOptions::new()
         .read(true)

@@ -41,6 +41,9 @@ static PUT_MEMBER: Sql = Sql::new(
     "INSERT INTO member (name, tenant, role, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, tenant) DO UPDATE SET \
      role = excluded.role, password_hash = excluded.password_hash",
 );
+static MEMBERS: Sql = Sql::new("SELECT name, tenant, role, password_hash FROM member ORDER BY name, tenant");
+static PASSWORD: Sql = Sql::new("UPDATE member SET password_hash = $1 WHERE name = $2");
+static END_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE member = $1");
 static PUT_SESSION: Sql = Sql::new("INSERT INTO session (hash, member, created_at, expires_at) VALUES ($1, $2, $3, $4)");
 static SESSION: Sql = Sql::new(
     "SELECT m.name, m.tenant, m.role, m.password_hash FROM session s JOIN member m ON m.name = s.member WHERE s.hash = $1 AND s.expires_at > $2 LIMIT 1",
@@ -61,6 +64,22 @@ static REVOKE: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE id = $2 AN
 impl Tx {
     pub async fn member(&mut self, name: &str) -> Result<Option<Member>> {
         self.row(&MEMBER, args![name]).await?.as_ref().map(member).transpose()
+    }
+
+    pub async fn members(&mut self) -> Result<Vec<Member>> {
+        self.rows(&MEMBERS, args![]).await?.iter().map(member).collect()
+    }
+
+    /// Gives a member another password and ends all that was opened with the old one.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_password(&mut self, name: &str, hash: String) -> Result<()> {
+        if self.exec(&PASSWORD, args![Some(hash), name]).await? == 0 {
+            return Err(Error::not_found(format!("member {name}")));
+        }
+        self.exec(&END_SESSIONS, args![name]).await?;
+        Ok(())
     }
 
     /// Whether anybody can log in yet.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
@@ -16,6 +17,7 @@ use crate::id::{Id, Ids};
 
 pub mod audit;
 pub mod backlog;
+pub mod backup;
 pub mod claim;
 pub mod count;
 pub mod enqueue;
@@ -47,6 +49,7 @@ use writer::Op;
 /// Operations that wait for the writer; past this, callers wait to hand theirs over.
 const INBOX: usize = 8_192;
 const READERS: u32 = 4;
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The database of one node. Cheap to clone.
 #[derive(Clone)]
@@ -68,11 +71,13 @@ impl Store {
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         let options = sqlite_options(path);
         let mut conn = options.connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
-        sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
-            Error::Internal(
-                anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
-            )
-        })?;
+        if let Some(schema) = schema(&mut conn).await.map_err(|wrong| cannot_open(path, &wrong))? {
+            backup::fits(path, schema)?;
+        }
+        SQLITE
+            .run(&mut conn)
+            .await
+            .map_err(|wrong| Error::Internal(anyhow::Error::new(wrong).context(format!("migrating {}", path.display()))))?;
         let (node, high_water) = writer::enter(&mut conn, clock.now()).await?;
         let ids = Ids::new(clock.clone(), node, high_water);
         let readers = SqlitePoolOptions::new()
@@ -96,12 +101,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or SQLite finds it damaged.
     pub async fn inspect(path: &Path) -> Result<Inspected> {
-        let mut conn = sqlite_options(path)
-            .read_only(true)
-            .create_if_missing(false)
-            .connect()
-            .await
-            .map_err(|wrong| cannot_open(path, &wrong))?;
+        let mut conn = looking(path).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
         let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
         let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
         if verdict != "ok" {
@@ -109,10 +109,18 @@ impl Store {
         }
         let high = "SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM setting WHERE key = 'high_water'";
         let high: i64 = sqlx::query_scalar(high).fetch_one(&mut conn).await.map_err(broken)?;
+        let schema = schema(&mut conn).await.map_err(broken)?.unwrap_or(0);
+        let secrets: i64 = sqlx::query_scalar("SELECT count(*) FROM secret").fetch_one(&mut conn).await.map_err(broken)?;
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        Ok(Inspected { bytes: bytes(path), wal_bytes: bytes(Path::new(&wal)), newest: Id(high).created_at() })
+        Ok(Inspected {
+            bytes: bytes(path),
+            wal_bytes: bytes(Path::new(&wal)),
+            newest: Id(high).created_at(),
+            schema,
+            secrets: secrets.unsigned_abs(),
+        })
     }
 
     /// A transaction of its own, for everything but the hot path. Others wait for it: be brief, wait for nothing else.
@@ -174,6 +182,18 @@ pub struct Inspected {
     pub wal_bytes: u64,
     /// When the newest id was made, to the minute.
     pub newest: Timestamp,
+    /// The last migration that it has seen.
+    pub schema: i64,
+    pub secrets: u64,
+}
+
+/// The last migration that a file has seen; `None` for a new one.
+async fn schema(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    let seen = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(seen).fetch_one(&mut *conn).await? == 0 {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(conn).await
 }
 
 /// FULL: what was answered survives a power cut. Sizes are measured (docs/store.md).
@@ -188,6 +208,16 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", "16000")
         .pragma("cache_size", "-65536")
         .pragma("temp_store", "memory")
+        .disable_statement_logging()
+}
+
+/// For who only looks: nothing of the file is set, not even that it has a write-ahead log, which a backup has not.
+fn looking(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .create_if_missing(false)
+        .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging()
 }
 

@@ -10,6 +10,8 @@ use windlass::domain::member::Role;
 use crate::api::world::Served;
 use crate::world::transient;
 
+mod machine;
+
 struct Ended {
     code: i32,
     out: String,

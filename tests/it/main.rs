@@ -3,6 +3,8 @@
 
 mod api;
 mod cli;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod house;
 mod plugin;
 mod runner;

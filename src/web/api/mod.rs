@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ mod apply;
 mod backlog;
 mod extract;
 mod job;
+mod member;
 mod plugin;
-
 mod read;
 mod run;
 mod secret;
@@ -53,6 +53,8 @@ pub fn router(app: App) -> Router {
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/members", get(member::list))
+        .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))
         .route("/tokens/{id}", delete(token::revoke))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -178,6 +178,13 @@ pub struct TokenJson {
     pub token: Option<String>,
 }
 
+/// Somebody who can log in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemberJson {
+    pub name: String,
+    pub role: String,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PluginJson {
     pub name: String,
