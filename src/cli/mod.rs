@@ -22,6 +22,7 @@ mod cron;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod local;
 mod password;
 mod plugin;
 mod run;
@@ -31,6 +32,7 @@ mod show;
 mod stop;
 mod tenant;
 mod token;
+mod try_plugin;
 
 /// Per-tenant background jobs on cron and on backlog size, run as sandboxed WebAssembly plugins
 #[derive(Parser)]

@@ -62,7 +62,10 @@ pub fn run(command: Command, global: &Global) -> Done {
 fn over_api(client: &Client, name: Option<String>, password: &str) -> Done<String> {
     let members: List<MemberJson> = client.get("members")?;
     let name = chosen(name, members.items.into_iter().map(|member| member.name).collect())?;
-    client.put_bytes::<serde_json::Value>(&format!("members/{name}/password"), password.as_bytes())?;
+    // Letters of any script are right in a name, and not in an address.
+    let letter = |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let encoded: String = name.bytes().map(letter).collect();
+    client.put_bytes::<serde_json::Value>(&format!("members/{encoded}/password"), password.as_bytes())?;
     Ok(name)
 }
 

@@ -33,6 +33,8 @@ pub const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
 pub struct Server {
     pub app: App,
     pub address: SocketAddr,
+    /// Where `/metrics` needs no token.
+    pub metrics: Option<SocketAddr>,
     /// Sets the first password on the page, while nobody has one.
     pub setup_code: Option<String>,
     runner: Runner,
@@ -69,17 +71,20 @@ impl Server {
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
-        let listener = TcpListener::bind(settings.listen).await.map_err(|wrong| {
-            Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen))
-        })?;
+        let listener = bind(settings.listen, "--listen").await?;
         let address = listener.local_addr()?;
+        let metrics = match settings.metrics.listen {
+            Some(listen) => Some(bind(listen, "metrics.listen").await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         note_owner(&lock, address)?;
         let store = Store::open(&settings.database(), clock.clone()).await?;
         let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
-            own: vec![address],
+            own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
@@ -107,8 +112,11 @@ impl Server {
             stop: stop.clone(),
         };
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
+        if let Some(listener) = metrics {
+            tokio::spawn(web::serve(listener, web::metrics::open(app.clone()), stop.clone()));
+        }
         tracing::info!(listen = %address, "windlass is up");
-        Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })
+        Ok(Self { app, address, metrics: metrics_address, setup_code, runner, stop, pages, _lock: lock })
     }
 
     pub fn url(&self) -> String {
@@ -160,6 +168,11 @@ pub async fn stop_signal() -> std::io::Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = term.recv() => Ok(()),
     }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|wrong| Error::Unavailable(format!("cannot listen on {address}: {wrong}; {key} chooses another address")))
 }
 
 /// A new key in the place of a lost one would open nothing: that is for a person to decide.

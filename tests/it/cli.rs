@@ -11,6 +11,7 @@ use crate::api::world::Served;
 use crate::world::transient;
 
 mod machine;
+mod plugin;
 
 struct Ended {
     code: i32,
