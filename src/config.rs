@@ -40,6 +40,7 @@ pub struct Settings {
     pub worker: Worker,
     pub network: Network,
     pub retention: Retention,
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,14 @@ pub struct Network {
     pub allow: Option<Vec<IpNet>>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's.
     pub extra_ca: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// `/metrics` for whoever reaches this address; without it, for who has a token.
+    #[serde(deserialize_with = "some_address")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// How long what is over is kept.
@@ -83,6 +92,7 @@ impl Default for Settings {
             worker: Worker::default(),
             network: Network::default(),
             retention: Retention::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -219,6 +229,10 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
     text.parse().map_err(|_| {
         serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\""))
     })
+}
+
+fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {

@@ -66,6 +66,9 @@ impl Tx {
         }
         let rows = self.rows_text(CLAIM.for_rows(1), args).await?;
         let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
+        for run in runs.iter().filter(|run| run.attempt == 1) {
+            self.news.counted.queue_wait.add(now.since(run.created_at));
+        }
         let taken = self.exec_keys(&TAKE, &runs.iter().map(|run| args![run.job, run.id]).collect::<Vec<_>>()).await?;
         expect_rows(taken, runs.len(), "claim")?;
         let mut inputs = self.inputs(&runs).await?;

@@ -28,6 +28,7 @@ pub mod job_state;
 mod known;
 pub mod log;
 pub mod member;
+pub mod meter;
 pub mod page_board;
 pub mod plugin;
 pub mod prune;
@@ -235,6 +236,7 @@ pub struct Signals {
     lanes: Arc<Mutex<BTreeSet<(Id, Id)>>>,
     work: Arc<tokio::sync::Notify>,
     changes: Arc<watch::Sender<u64>>,
+    meters: Arc<meter::Meters>,
     definitions: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
     later: Arc<watch::Sender<Timestamp>>,
@@ -245,6 +247,7 @@ impl Default for Signals {
         Self {
             lanes: Arc::default(),
             work: Arc::default(),
+            meters: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
             definitions: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
@@ -254,7 +257,8 @@ impl Default for Signals {
 
 impl Signals {
     fn publish(&self, news: News) {
-        let News { woken, redefined, later } = news;
+        let News { woken, redefined, later, counted } = news;
+        self.meters.add(&counted);
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -302,6 +306,11 @@ impl Signals {
             *earliest = (*earliest).min(at);
             false
         });
+    }
+
+    /// What commits of this process came to.
+    pub fn meters(&self) -> &meter::Meters {
+        &self.meters
     }
 
     /// Grows with each commit.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Signals;
 use super::known::Known;
+use super::meter::Counted;
 use super::sql::{Arg, CHUNKS, Row, Sql, chunks, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
@@ -57,6 +58,8 @@ pub(super) struct News {
     pub redefined: bool,
     /// The earliest time to which a run was put off.
     pub later: Option<Timestamp>,
+    /// For `/metrics`.
+    pub counted: Counted,
 }
 
 impl Drop for Loan {
