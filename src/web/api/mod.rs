@@ -6,12 +6,15 @@ use axum::routing::{any, delete, get, post, put};
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::web::metrics;
 
 mod apply;
 mod backlog;
 mod extract;
+pub use extract::Caller;
 mod job;
 mod member;
+mod openapi;
 mod plugin;
 mod read;
 mod run;
@@ -60,7 +63,7 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(large)
         .route("/{*rest}", any(extract::no_route));
-    Router::new().nest("/api/v1", routes).with_state(app)
+    metrics::routes().route("/api/openapi.json", get(openapi::serve)).nest("/api/v1", routes).with_state(app)
 }
 
 /// A page of a list is from 1 to 200 long.

@@ -9,6 +9,8 @@ use windlass::store::log::LogChunk;
 
 use crate::world::{TEN, transient};
 
+mod metrics;
+mod openapi;
 pub mod world;
 use world::Served;
 

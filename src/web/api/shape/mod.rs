@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::error::Problem;
 use crate::id::Id;
 
 mod run;
@@ -14,7 +16,7 @@ mod run;
 pub use run::*;
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     pub items: Vec<T>,
     /// Give it as `after` for the next page.
@@ -23,7 +25,7 @@ pub struct List<T> {
 }
 
 /// Over all pages; `capped`: there are more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     pub value: u64,
     pub capped: bool,
@@ -55,7 +57,7 @@ impl<T> List<T> {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct JobJson {
     pub tenant: String,
     pub name: String,
@@ -79,7 +81,7 @@ pub struct JobJson {
     pub spec: Option<Value>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginOfJob {
     /// As the tenant file says it.
     pub wanted: String,
@@ -88,7 +90,7 @@ pub struct PluginOfJob {
     pub digest: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TriggerOfJob {
     pub kind: String,
     pub spec: Value,
@@ -100,7 +102,7 @@ pub struct TriggerOfJob {
     pub words: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TenantJson {
     pub name: String,
     pub zone: String,
@@ -119,12 +121,12 @@ pub struct TenantJson {
     pub ceiling: Option<Value>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LimitsJson {
     pub running: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct RunCounts {
     pub waiting: u64,
     pub running: u64,
@@ -133,7 +135,7 @@ pub struct RunCounts {
     pub dead: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BacklogJson {
     pub tenant: String,
     pub job: String,
@@ -152,7 +154,7 @@ pub struct BacklogJson {
     pub why: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SecretJson {
     pub name: String,
     pub version: u64,
@@ -160,7 +162,7 @@ pub struct SecretJson {
     pub used_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenJson {
     pub id: Id,
     pub name: String,
@@ -179,13 +181,13 @@ pub struct TokenJson {
 }
 
 /// Somebody who can log in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MemberJson {
     pub name: String,
     pub role: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginJson {
     pub name: String,
     pub version: String,
@@ -201,7 +203,7 @@ pub struct PluginJson {
 }
 
 /// A body of `POST tokens`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTokenJson {
     pub name: String,
@@ -215,7 +217,7 @@ pub struct NewTokenJson {
 }
 
 /// A body of `POST apply`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyJson {
     pub files: Vec<SourceJson>,
@@ -223,7 +225,7 @@ pub struct ApplyJson {
     pub dry_run: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceJson {
     /// For messages alone: the server reads no file.
@@ -232,13 +234,13 @@ pub struct SourceJson {
 }
 
 /// The answer of `POST apply`, in the order of the files.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     pub changes: Vec<ChangeJson>,
     pub dry_run: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeJson {
     /// As in `tenant alpha` or `job alpha/drain-jobs`.
     pub object: String,
@@ -250,7 +252,7 @@ pub struct ChangeJson {
 }
 
 /// The answer of `POST plugins`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Pushed {
     #[serde(flatten)]
     pub plugin: PluginJson,
@@ -258,11 +260,16 @@ pub struct Pushed {
     pub new: bool,
 }
 
-/// RFC 9457; `web::error` writes it.
-#[derive(Debug, Clone, Deserialize)]
+/// What every answer is that is no success: RFC 9457, `application/problem+json`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProblemJson {
+    #[serde(rename = "type")]
+    pub kind: String,
     pub title: String,
+    pub status: u16,
     pub detail: String,
-    #[serde(default)]
-    pub errors: Vec<crate::error::Problem>,
+    /// Empty unless 422.
+    pub errors: Vec<Problem>,
+    /// The server's log knows it, too.
+    pub request: String,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::List;
 use crate::clock::Timestamp;
@@ -11,7 +12,7 @@ use crate::domain::attempt::Counts;
 use crate::domain::log::Level;
 use crate::id::Id;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RunJson {
     pub id: Id,
     pub tenant: String,
@@ -53,7 +54,7 @@ pub struct RunJson {
 }
 
 /// Why the run exists. Keys beside `kind` depend on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TriggerOfRun {
     pub kind: String,
     /// backlog: the size that asked for the run.
@@ -64,21 +65,21 @@ pub struct TriggerOfRun {
     pub by: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginOfRun {
     pub name: String,
     pub version: Option<String>,
     pub digest: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProgressJson {
     pub done: u64,
     pub total: Option<u64>,
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct ItemCounts {
     pub pending: u64,
     pub running: u64,
@@ -87,7 +88,7 @@ pub struct ItemCounts {
     pub skipped: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CountsJson {
     pub taken: u64,
     pub done: u64,
@@ -101,7 +102,7 @@ impl From<Counts> for CountsJson {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SettledJson {
     pub at: Timestamp,
     pub by: String,
@@ -109,7 +110,7 @@ pub struct SettledJson {
     pub rerun: Option<Id>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AttemptJson {
     pub attempt: u32,
     pub node: i64,
@@ -121,7 +122,7 @@ pub struct AttemptJson {
 }
 
 /// The answer to everything that makes a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Started<R = RunJson> {
     #[serde(flatten)]
     pub run: R,
@@ -132,12 +133,12 @@ pub struct Started<R = RunJson> {
 }
 
 /// A run's name alone, for `Prefer: return=minimal`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct RunId {
     pub id: Id,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     pub attempt: u32,
     /// 1-based in its attempt; a gap is what was dropped.
@@ -149,7 +150,7 @@ pub struct LogLine {
     pub fields: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogJson {
     #[serde(flatten)]
     pub lines: List<LogLine>,
@@ -160,7 +161,7 @@ pub struct LogJson {
 }
 
 /// A body of `POST …/runs`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NewRunJson {
     #[serde(skip_serializing_if = "Option::is_none")]
