@@ -225,14 +225,17 @@ fn is_origin(url: &str) -> bool {
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\""))
-    })
+    parse_address(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    address(deserializer).map(Some)
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_address(&text)).transpose().map_err(serde::de::Error::custom)
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let right = "write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\"";
+    text.parse().map_err(|_| format!("{text:?} is no address; {right}"))
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {

@@ -38,6 +38,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
         ("WINDLASS_NETWORK__ALLOW", "[\"10.0.0.0/8\"]"),
         ("WINDLASS_RETENTION__SUCCEEDED", "30d"),
         ("WINDLASS_PUBLIC_URL", "https://jobs.example.org/"),
+        ("WINDLASS_METRICS__LISTEN", "127.0.0.1:7172"),
         ("WINDLASS_TOKEN", "not a setting"),
         ("WINDLASS_SERVICE_HOST", "10.1.1.1"),
         ("PATH", "/bin"),
@@ -47,6 +48,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
     assert_eq!(settings.network.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
     assert_eq!(settings.retention.succeeded, Span::secs(30 * 86_400));
     assert_eq!(settings.public_url.as_deref(), Some("https://jobs.example.org"));
+    assert_eq!(settings.metrics.listen, Some(([127, 0, 0, 1], 7172).into()));
     assert!(settings.data_dir.is_absolute(), "relative to the file: {:?}", settings.data_dir);
     let numeric = load("", &[("WINDLASS_DATA_DIR", "2026")]).unwrap();
     assert_eq!(numeric.data_dir, Path::new("2026"), "relative to the working folder");

@@ -104,11 +104,12 @@ fn tell(known: &Known, before: Option<&JobHealth>, health: Health, why: &str) {
     if before.is_some_and(|before| before.health == health) || before.is_none() && health == Health::Ok {
         return;
     }
-    let (tenant, job, health) = (&known.job.tenant_name, &known.job.spec.name, health.word());
-    if health == Health::Ok.word() {
-        tracing::info!(tenant.name = %tenant, job.name = %job, "the job is ok again");
-    } else {
-        tracing::warn!(tenant.name = %tenant, job.name = %job, health, "the job is {health}: {why}");
+    let (tenant, job, word) = (&known.job.tenant_name, &known.job.spec.name, health.word());
+    match health {
+        Health::Ok => tracing::info!(tenant.name = %tenant, job.name = %job, "the job is ok again"),
+        // On purpose: nobody needs to look.
+        Health::Paused => tracing::info!(tenant.name = %tenant, job.name = %job, health = word, "the job is paused: {why}"),
+        _ => tracing::warn!(tenant.name = %tenant, job.name = %job, health = word, "the job is {word}: {why}"),
     }
 }
 
