@@ -2,6 +2,7 @@
 //! whoever finds a backup shall not have them.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -50,6 +51,11 @@ pub fn restore(Restore { file, force }: &Restore, global: &Global) -> Done {
     let data_dir = to.parent().unwrap_or(Path::new("."));
     let found = runtime()?.block_on(Store::inspect(file))?;
     backup::fits(file, found.schema)?;
+    // What stands in a log beside the file would not come along.
+    if found.wal_bytes > 0 || same(file, &to) {
+        let why = format!("{} is a database in use and no backup: windlass backup makes one of it", file.display());
+        return Err(Stop::new(WRONG, why));
+    }
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     make_private(data_dir)?;
     let _held = lock(data_dir)?;
@@ -60,6 +66,7 @@ pub fn restore(Restore { file, force }: &Restore, global: &Global) -> Done {
     // Beside it first: a copy that breaks off leaves the old one whole.
     let fresh = to.with_extension("restoring");
     fs::copy(file, &fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
     File::open(&fresh)?.sync_all()?;
     for left in ["-wal", "-shm"] {
         let mut name = to.as_os_str().to_owned();
@@ -78,6 +85,10 @@ pub fn restore(Restore { file, force }: &Restore, global: &Global) -> Done {
         key_of(&key, "which is not here: put it back before windlass serve starts")
     };
     told(global, "restored", &to, &found, &advice)
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 fn key_of(key: &Path, advice: &str) -> String {

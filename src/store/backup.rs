@@ -38,7 +38,11 @@ impl Store {
         let name = to.to_str().ok_or_else(|| Error::invalid("file", format!("{} is no UTF-8", to.display())))?;
         let mut conn = looking(from).connect().await.map_err(|wrong| cannot_open(from, &wrong))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut conn).await;
-        copied.map_err(|wrong| Error::Unavailable(format!("cannot copy {} to {name}: {wrong}", from.display())))?;
+        if let Err(wrong) = copied {
+            // Half a copy is none; that it cannot be removed either is said by the next try.
+            let _ = std::fs::remove_file(to);
+            return Err(Error::Unavailable(format!("cannot copy {} to {name}: {wrong}", from.display())));
+        }
         // SQLite leaves it to the system when the copy reaches the disk.
         std::fs::File::open(to)?.sync_all()?;
         Ok(())

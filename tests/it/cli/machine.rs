@@ -42,6 +42,9 @@ fn a_backup_is_made_while_the_server_runs_and_put_back_while_none_does() {
     assert!(server.terminate().success());
     let refused = server.cli(&["restore", copy]);
     assert!(refused.code == 2 && refused.stderr.contains("--force"), "{refused:?}");
+    let own = data.join("windlass.db");
+    let refused = server.cli(&["restore", own.to_str().unwrap(), "--force"]);
+    assert!(refused.code == 2 && refused.stderr.contains("is a database in use and no backup"), "{refused:?}");
     let restored = server.cli(&["restore", copy, "--force"]);
     assert!(restored.code == 0 && restored.stdout.contains("they open only if it is the key of that time"), "{restored:?}");
     server.restart();
