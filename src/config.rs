@@ -42,6 +42,7 @@ pub struct Settings {
     pub lease: Lease,
     pub network: Network,
     pub retention: Retention,
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,14 @@ pub struct Network {
     pub extra_ca: Vec<PathBuf>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// `/metrics` for whoever reaches this address; without it, for who has a token.
+    #[serde(deserialize_with = "some_address")]
+    pub listen: Option<SocketAddr>,
+}
+
 /// How long what is over is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -98,6 +107,7 @@ impl Default for Settings {
             lease: Lease::default(),
             network: Network::default(),
             retention: Retention::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -253,10 +263,17 @@ fn is_origin(url: &str) -> bool {
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is no address; write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\""))
-    })
+    parse_address(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_address(&text)).transpose().map_err(serde::de::Error::custom)
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let right = "write IP and port, as in \"127.0.0.1:7171\" or \"[::]:7171\"";
+    text.parse().map_err(|_| format!("{text:?} is no address; {right}"))
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {

@@ -228,10 +228,7 @@ async fn remove_job(tx: &mut Tx, checked: &Checked, job: &Job, who: &Who, now: T
         );
         return Err(Error::Invalid(vec![checked.parsed.placed(Problem::new("job", message))]));
     }
-    for run in runs {
-        tx.cancel(job.tenant, run, &who.name, now).await?;
-    }
-    tx.remove_job(job.id, now).await
+    tx.remove_job(job.tenant, job.id, &who.name, now).await
 }
 
 /// Keeps the change, and enters it into the audit if there is one.

@@ -1,5 +1,7 @@
 //! A run, because a person or a program asks for one.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -36,10 +38,9 @@ impl App {
     }
 
     /// The tenant's id and its job.
-    pub async fn find_job(&self, tenant: &str, job: &str) -> Result<(Id, Job)> {
-        let mut tx = self.store.read().await?;
-        let tenant = tx.need_tenant(tenant).await?.id;
-        Ok((tenant, tx.need_job(tenant, job).await?))
+    pub async fn find_job(&self, tenant: &str, job: &str) -> Result<(Id, Arc<Job>)> {
+        let tenant = self.store.need_tenant(tenant).await?.id;
+        Ok((tenant, self.store.need_job(tenant, job).await?))
     }
 
     fn new_run(&self, job: &Job, cause: Cause, request: &Request, who: &Who) -> Result<NewRun> {

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::domain::member::Role;
 use crate::error::{Error, Problem, Result};
 use crate::id::Id;
+use crate::store::Store;
 use crate::store::member::{Member, Token};
 
 /// How long a login lasts.
@@ -35,9 +36,7 @@ impl App {
     /// # Errors
     /// `Conflict` when there is one; `Invalid` for too short a password.
     pub async fn set_first_password(&self, name: &str, password: &str) -> Result<()> {
-        if password.len() < PASSWORD_MIN {
-            return Err(Error::Invalid(vec![Problem::new("password", format!("at least {PASSWORD_MIN} characters"))]));
-        }
+        long_enough(password)?;
         // Names stand in the audit, in logs and on terminals.
         let plain = |letter: char| letter.is_alphanumeric() || "._-@".contains(letter);
         if !(1..=63).contains(&name.chars().count()) || !name.chars().all(plain) {
@@ -53,6 +52,21 @@ impl App {
             .await?;
         tx.audit(Id(0), name, "member.first", name, None, now).await?;
         tx.commit().await
+    }
+
+    /// Who can log in.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub async fn list_members(&self, who: &Who) -> Result<Vec<Member>> {
+        who.may_all(Role::Admin, "listing members")?;
+        self.store.read().await?.members().await
+    }
+
+    /// [`reset_password`] for who may.
+    pub async fn reset_password(&self, name: &str, password: &str, who: &Who) -> Result<()> {
+        who.may_all(Role::Admin, "another person's password")?;
+        reset_password(&self.store, name, password, &who.name, self.now()).await
     }
 
     /// Answers the session's token, for the cookie.
@@ -116,6 +130,7 @@ impl App {
             created_by: who.name.clone(),
             expires_at: lasts.map(|lasts| now.plus(lasts)),
             revoked_at: None,
+            used_at: None,
         };
         tx.put_token(&token, &hash_token(&secret)).await?;
         tx.audit(tenant, &who.name, "token.issue", name, Some(role.word()), now).await?;
@@ -128,11 +143,11 @@ impl App {
     /// # Errors
     /// `Unauthorized` when it is unknown, expired or revoked.
     pub async fn who_has_token(&self, token: &str) -> Result<Who> {
-        let token = self.store.read().await?.token(&hash_token(token), self.now()).await?;
+        let token = self.store.token(&hash_token(token), self.now()).await?;
         let token = token.ok_or_else(|| {
             Error::Unauthorized("the token is unknown, expired or revoked: windlass token issue makes one".into())
         })?;
-        Ok(Who { name: token.name, role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
+        Ok(Who { name: token.name.clone(), role: token.role, tenant: (token.tenant != Id(0)).then_some(token.tenant) })
     }
 
     /// A tenant's admin sees the tenant's.
@@ -153,6 +168,26 @@ impl App {
         tx.audit(who.tenant.unwrap_or(Id(0)), &who.name, "token.revoke", &id.to_string(), None, now).await?;
         tx.commit().await
     }
+}
+
+/// Gives a member another password and logs him out everywhere. For whoever has the file, and for [`App::reset_password`].
+///
+/// # Errors
+/// `NotFound`; `Invalid` for too short a password.
+pub async fn reset_password(store: &Store, name: &str, password: &str, by: &str, now: Timestamp) -> Result<()> {
+    long_enough(password)?;
+    let hash = hash_password(password.to_owned()).await?;
+    let mut tx = store.begin().await?;
+    tx.set_password(name, hash).await?;
+    tx.audit(Id(0), by, "member.password", name, None, now).await?;
+    tx.commit().await
+}
+
+fn long_enough(password: &str) -> Result<()> {
+    if password.len() < PASSWORD_MIN {
+        return Err(Error::Invalid(vec![Problem::new("password", format!("at least {PASSWORD_MIN} characters"))]));
+    }
+    Ok(())
 }
 
 /// 32 random bytes as text.

@@ -128,18 +128,8 @@ async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
         if claimed.len() != n {
             return Err(Error::Internal(anyhow::anyhow!("{} of {n} were claimed", claimed.len())));
         }
-        let finished = claimed.into_iter().map(|claimed| Finished {
-            run: claimed.run,
-            decision: Decision::End(Final::Succeeded),
-            outcome: "succeeded",
-            message: String::new(),
-            counts: None,
-            print: None,
-            output: None,
-            details: None,
-            log: None,
-            progress: None,
-        });
+        let end = Decision::End(Final::Succeeded);
+        let finished = claimed.into_iter().map(|claimed| Finished::new(claimed.run, end.clone(), "succeeded", ""));
         store.record(finished.collect()).await?;
     }
     let rate = runs as f64 / began.elapsed().as_secs_f64();
@@ -253,6 +243,8 @@ async fn drain(server: &Server, jobs: &[Job], stamps: &Arc<Stamps>, runs: usize,
     for job in jobs {
         app.pause(&job.tenant_name, &job.spec.name, &Who::server()).await?;
     }
+    // Before: a worker may hear of a pause a moment late.
+    stamps.take();
     let mut random = StdRng::seed_from_u64(seed);
     for done in (0..runs).step_by(BATCH) {
         let batch = (0..BATCH.min(runs - done)).map(|_| &jobs[random.random_range(0..jobs.len())]);
@@ -260,11 +252,11 @@ async fn drain(server: &Server, jobs: &[Job], stamps: &Arc<Stamps>, runs: usize,
             answer?;
         }
     }
-    stamps.take();
     let began = Instant::now();
     for job in jobs {
         app.resume(&job.tenant_name, &job.spec.name, &Who::server()).await?;
     }
+    stamps.wait_for(runs).await;
     idle_queue(server).await?;
     let rate = runs as f64 / began.elapsed().as_secs_f64();
     Ok(Measure {
@@ -280,7 +272,9 @@ async fn idle_queue(server: &Server) -> Result<()> {
             return Ok(());
         }
         drop(tx);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Most of what is committed meanwhile is a step nearer.
+        let mut changes = server.app.store.signals().changes();
+        let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
     }
 }
 
@@ -305,6 +299,13 @@ struct Stamps(Mutex<HashMap<Id, Instant>>);
 impl Stamps {
     fn take(&self) -> HashMap<Id, Instant> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Until so many have started: it costs the database nothing.
+    async fn wait_for(&self, runs: usize) {
+        while self.0.lock().unwrap_or_else(PoisonError::into_inner).len() < runs {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

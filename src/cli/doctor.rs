@@ -1,24 +1,23 @@
 //! `windlass doctor`: what a server would trip over, without starting one.
 
 use std::fs;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::local;
 use super::serve::runtime;
 use super::show::{say, say_json};
 use super::stop::Done;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::domain::attempt::Outcome;
-use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::health::words;
 use crate::error::{Error, Result};
-use crate::id::Id;
-use crate::plugin::{self, EMBEDDED, Executor, Journal, Sandbox, Work, catalog};
+use crate::plugin::{EMBEDDED, Executor, catalog};
+use crate::store::backup::{fits, newest_schema};
 use crate::store::{self, Database, Inspected};
 
 /// Below this a day of a busy server may not fit; below a tenth of it nothing does.
@@ -118,9 +117,17 @@ fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<Str
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
     };
     let found = found?;
+    fits(&file.display().to_string(), found.schema)?;
+    let later = newest_schema() - found.schema;
+    let upgrade = if later > 0 {
+        format!(" (the next start brings it to {}; make a backup first)", newest_schema())
+    } else {
+        String::new()
+    };
     Ok(format!(
-        "{} is sound: {}, {} of it not yet merged (WAL)",
+        "{} is sound: schema {}{upgrade}, {}, {} of it not yet merged (WAL)",
         file.display(),
+        found.schema,
         crate::span::Size(found.bytes),
         crate::span::Size(found.wal_bytes)
     ))
@@ -141,22 +148,11 @@ fn clock(newest: Option<Timestamp>) -> Result<String> {
 
 /// Starts an engine and runs the guest that does nothing.
 async fn engine(settings: &Settings) -> Result<String> {
-    let folder = std::env::temp_dir().join(format!("windlass-doctor-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let ran = noop(settings, &folder).await;
-    fs::remove_dir_all(&folder)?;
-    ran
+    local::in_a_folder("doctor", |folder| noop(settings, folder)).await
 }
 
-async fn noop(settings: &Settings, folder: &Path) -> Result<String> {
-    let sandbox = Sandbox::new(plugin::Settings {
-        threads: settings.worker.guest_threads,
-        runs: settings.worker.runs_in_flight,
-        data_dir: folder.to_owned(),
-        own: Vec::new(),
-        extra_roots: settings.extra_roots()?,
-        clock: Arc::new(SystemClock),
-    })?;
+async fn noop(settings: &Settings, folder: PathBuf) -> Result<String> {
+    let sandbox = local::sandbox(settings, folder)?;
     let Some(noop) = EMBEDDED.iter().find(|plugin| plugin.name == "noop") else {
         return Err(Error::Internal(anyhow::anyhow!("this build has no plugin noop")));
     };
@@ -165,25 +161,7 @@ async fn noop(settings: &Settings, folder: &Path) -> Result<String> {
     sandbox.catalog().load(&digest, noop.bytes.to_vec()).await?;
     let (compiled, running) = (compiling.elapsed(), Instant::now());
     let (state, _calls) = mpsc::channel(1);
-    let work = Work {
-        tenant: "doctor".into(),
-        job: "noop".into(),
-        run: Id(1),
-        attempt: 1,
-        trigger: "manual",
-        config: "{}".into(),
-        input: "{}".into(),
-        digest,
-        time_limit: Duration::from_secs(10),
-        grace: Duration::from_secs(1),
-        stall_limit: None,
-        grant: Arc::new(Grant::default()),
-        ceiling: Arc::new(Ceiling::default()),
-        secrets: Arc::default(),
-        journal: Arc::new(Journal::default()),
-        stop: Arc::default(),
-        state,
-    };
+    let work = local::work("noop", digest, Duration::from_secs(10), state);
     match sandbox.execute(work).await {
         Outcome::Succeeded { .. } => {
             let pool = if sandbox.is_pooled() {

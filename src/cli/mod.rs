@@ -1,4 +1,5 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench` and `cron` work by themselves; the rest is a client of the API.
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin run|inspect` work by
+//! themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use stop::{BAD, Done, Stop};
 
 mod apply;
 mod backlog;
+mod backup;
 pub mod bench;
 mod client;
 mod cron;
@@ -21,7 +23,9 @@ mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod local;
 mod moving;
+mod password;
 mod plugin;
 mod run;
 mod secret;
@@ -30,6 +34,7 @@ mod show;
 mod stop;
 mod tenant;
 mod token;
+mod try_plugin;
 
 /// Per-tenant background jobs on cron and on backlog size, run as sandboxed WebAssembly plugins
 #[derive(Parser)]
@@ -102,8 +107,15 @@ enum Command {
     Secret(secret::Command),
     #[command(subcommand)]
     Token(token::Command),
+    /// For who cannot log in any more
+    #[command(subcommand)]
+    Password(password::Command),
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Copy the database to one file, while the server runs or not
+    Backup(backup::Backup),
+    /// Put a backup in the database's place, where no server runs
+    Restore(backup::Restore),
     /// Times of schedules
     #[command(subcommand)]
     Cron(cron::Command),
@@ -173,10 +185,13 @@ impl Cli {
             Command::Tenant(command) => tenant::run(&command, &global),
             Command::Secret(command) => secret::run(command, &global),
             Command::Token(command) => token::run(command, &global),
+            Command::Password(command) => password::run(command, &global),
             Command::Plugin(command) => plugin::run(command, &global),
+            Command::Backup(command) => backup::backup(&command, &global),
+            Command::Restore(command) => backup::restore(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
-            Command::Doctor => good(doctor::run(&global.settings(&Listen { listen: None })?, global.json)?),
+            Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
             Command::Bench { runs, seed } => Ok(bench::run(runs, seed, global.json)?),
         }
     }
@@ -211,9 +226,14 @@ impl Global {
         Ok(settings)
     }
 
+    /// Of the node, as commands see it that start no server.
+    fn node(&self) -> Done<Settings> {
+        self.settings(&Listen { listen: None })
+    }
+
     /// Where the server of this machine leaves its address.
     fn data_dir(&self) -> Done<PathBuf> {
-        Ok(self.settings(&Listen { listen: None })?.data_dir)
+        Ok(self.node()?.data_dir)
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::Global;
 use super::client::{self, Client};
 use super::show::{Table, now, say, say_json, short, when};
 use super::stop::{Done, Stop, WRONG};
+use super::{Global, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
 use crate::web::api::LARGE_LIMIT;
@@ -16,6 +16,10 @@ use crate::web::api::shape::{List, PluginJson, Pushed};
 #[derive(Subcommand)]
 pub enum Command {
     List,
+    /// One attempt on this machine, without a server; prints what it came to
+    Run(try_plugin::Run),
+    /// What a component is, asks for and offers, without a server
+    Inspect(try_plugin::Inspect),
     /// Add a component; it is checked and compiled first
     Push {
         /// A WebAssembly component
@@ -33,10 +37,12 @@ pub enum Command {
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
-    let client = Client::open(global)?;
     match command {
-        Command::List => list(&client.get("plugins")?, global.json),
+        Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Inspect(asked) => try_plugin::inspect(&asked, global),
+        Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
         Command::Push { file, name, version, tenant } => {
+            let client = Client::open(global)?;
             let bytes = component(&file)?;
             let query = query(&file, name, version, tenant)?;
             let pushed: Pushed = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm")?;
@@ -51,7 +57,7 @@ pub fn run(command: Command, global: &Global) -> Done {
 }
 
 /// The file's bytes; one that the server would refuse for its size is not sent.
-fn component(file: &Path) -> Done<Vec<u8>> {
+pub fn component(file: &Path) -> Done<Vec<u8>> {
     let wrong = |wrong: std::io::Error| Stop::new(WRONG, format!("{}: {wrong}", file.display()));
     let bytes = std::fs::metadata(file).map_err(wrong)?.len();
     if bytes > LARGE_LIMIT as u64 {

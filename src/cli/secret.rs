@@ -75,12 +75,14 @@ fn value(file: Option<PathBuf>) -> Done<Vec<u8>> {
     if let Some(file) = file {
         return std::fs::read(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())));
     }
+    from_stdin("windlass secret set TENANT/NAME < FILE")
+}
+
+/// What must not stand on the command line; `how` is the command that would be right.
+pub fn from_stdin(how: &str) -> Done<Vec<u8>> {
     let mut stdin = std::io::stdin();
     if stdin.is_terminal() {
-        return Err(Stop::new(
-            WRONG,
-            "give the value on stdin (it would show on a terminal): windlass secret set TENANT/NAME < FILE",
-        ));
+        return Err(Stop::new(WRONG, format!("give the value on stdin (it would show on a terminal): {how}")));
     }
     let mut value = Vec::new();
     stdin.read_to_end(&mut value)?;

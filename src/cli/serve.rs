@@ -28,14 +28,16 @@ use crate::vault::Vault;
 use crate::web;
 
 /// The key that seals secrets, in the data folder.
-const KEY_FILE: &str = "secret.key";
+pub const KEY_FILE: &str = "secret.key";
 /// The same from outside, for those who keep keys elsewhere.
-const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
+pub const KEY_VARIABLE: &str = "WINDLASS_SECRET_KEY";
 
 /// A running server.
 pub struct Server {
     pub app: App,
     pub address: SocketAddr,
+    /// Where `/metrics` needs no token.
+    pub metrics: Option<SocketAddr>,
     /// Sets the first password on the page, while nobody has one.
     pub setup_code: Option<String>,
     runner: Runner,
@@ -72,17 +74,20 @@ impl Server {
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         make_private(&settings.data_dir)?;
         let lock = lock(&settings.data_dir)?;
-        let listener = TcpListener::bind(settings.listen).await.map_err(|wrong| {
-            Error::Unavailable(format!("cannot listen on {}: {wrong}; --listen chooses another address", settings.listen))
-        })?;
+        let listener = bind(settings.listen, "--listen").await?;
         let address = listener.local_addr()?;
+        let metrics = match settings.metrics.listen {
+            Some(listen) => Some(bind(listen, "metrics.listen").await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         note_owner(&lock, address)?;
         let store = Store::open(Database::parse(&settings.database_url, &settings.data_dir)?, clock.clone()).await?;
         let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
-            own: vec![address],
+            own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),
         })?);
@@ -115,8 +120,11 @@ impl Server {
             tokio::spawn(load_new_plugins(app.clone(), stop.clone()));
         }
         let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
+        if let Some(listener) = metrics {
+            tokio::spawn(web::serve(listener, web::metrics::open(app.clone()), stop.clone()));
+        }
         tracing::info!(listen = %address, "windlass is up");
-        Ok(Self { app, address, setup_code, runner, stop, pages, _lock: lock })
+        Ok(Self { app, address, metrics: metrics_address, setup_code, runner, stop, pages, _lock: lock })
     }
 
     pub fn url(&self) -> String {
@@ -170,6 +178,11 @@ pub async fn stop_signal() -> std::io::Result<()> {
     }
 }
 
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|wrong| Error::Unavailable(format!("cannot listen on {address}: {wrong}; {key} chooses another address")))
+}
+
 /// A new key in the place of a lost one would open nothing: that is for a person to decide.
 async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     let file = settings.data_dir.join(KEY_FILE);
@@ -205,13 +218,21 @@ async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<
     tx.commit().await
 }
 
-fn make_private(data_dir: &Path) -> Result<()> {
+/// Makes the folder, for its owner alone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private(data_dir: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|wrong| {
         Error::Unavailable(format!("cannot make the data folder {}: {wrong}; --data-dir chooses another", data_dir.display()))
     })
 }
 
-pub(super) fn lock(data_dir: &Path) -> Result<File> {
+/// One process owns a data folder, as long as it holds this.
+///
+/// # Errors
+/// When another does; says which.
+pub fn lock(data_dir: &Path) -> Result<File> {
     let path = data_dir.join("windlass.lock");
     let mut file = OpenOptions::new()
         .read(true)

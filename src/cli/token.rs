@@ -56,7 +56,7 @@ fn list(list: &List<TokenJson>, json: bool) -> Done {
         return say_json(list);
     }
     let now = now();
-    let mut table = Table::new(&["id", "name", "role", "tenant", "made", "by", "ends", "revoked"]);
+    let mut table = Table::new(&["id", "name", "role", "tenant", "made", "by", "used", "ends", "revoked"]);
     for token in &list.items {
         table.row(vec![
             token.id.to_string(),
@@ -65,6 +65,7 @@ fn list(list: &List<TokenJson>, json: bool) -> Done {
             token.tenant.clone().unwrap_or_else(|| "(all)".into()),
             when(token.created_at, now),
             token.created_by.clone(),
+            when_some(token.used_at, now),
             when_some(token.expires_at, now),
             when_some(token.revoked_at, now),
         ]);

@@ -37,6 +37,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
         ("WINDLASS_NETWORK__ALLOW", "[\"10.0.0.0/8\"]"),
         ("WINDLASS_RETENTION__SUCCEEDED", "30d"),
         ("WINDLASS_PUBLIC_URL", "https://jobs.example.org/"),
+        ("WINDLASS_METRICS__LISTEN", "127.0.0.1:7172"),
         ("WINDLASS_TOKEN", "not a setting"),
         ("WINDLASS_SERVICE_HOST", "10.1.1.1"),
         ("PATH", "/bin"),
@@ -46,6 +47,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
     assert_eq!(settings.network.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
     assert_eq!(settings.retention.succeeded, Span::secs(30 * 86_400));
     assert_eq!(settings.public_url.as_deref(), Some("https://jobs.example.org"));
+    assert_eq!(settings.metrics.listen, Some(([127, 0, 0, 1], 7172).into()));
     assert!(settings.data_dir.is_absolute(), "relative to the file: {:?}", settings.data_dir);
     let numeric = load("", &[("WINDLASS_DATA_DIR", "2026")]).unwrap();
     assert_eq!(numeric.data_dir, Path::new("2026"), "relative to the working folder");
@@ -58,7 +60,7 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(
         lines[0],
-        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, lease, network, retention"
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, lease, network, retention, metrics"
     );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
     assert_eq!(

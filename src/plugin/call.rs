@@ -78,6 +78,7 @@ impl Room {
         let mut store = store(&self.engine, &context, Outgoing::new(&context, &self.gate), wasi.build());
         let watched = watched(enter(&mut store, plugin, ask), &context).await;
         store.data().outgoing.calls.close();
+        context.journal.memory(store.data().memory_used());
         drop(store);
         let (stdout, tail) = (streams.0.close(), streams.1.tail());
         let stderr = streams.1.close();

@@ -77,6 +77,13 @@ pub struct Guest {
     memory: Memory,
 }
 
+impl Guest {
+    /// Bytes of its memories and tables.
+    pub fn memory_used(&self) -> u64 {
+        self.memory.used as u64
+    }
+}
+
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }

@@ -35,6 +35,7 @@ struct Kept {
     calls: Vec<Call>,
     calls_seen: u64,
     secrets: BTreeSet<String>,
+    peak_memory: u64,
 }
 
 /// What has gathered since the last time.
@@ -95,6 +96,17 @@ impl Journal {
     /// Secrets used since the last time.
     pub fn take_secrets(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.lock().secrets)
+    }
+
+    /// Bytes that an instance had at its end, which is the most that it had: memory only grows.
+    pub fn memory(&self, bytes: u64) {
+        let mut kept = self.lock();
+        kept.peak_memory = kept.peak_memory.max(bytes);
+    }
+
+    /// The most memory that an instance of the attempt had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.lock().peak_memory
     }
 
     /// Whether nothing has gathered since the last time it was taken.

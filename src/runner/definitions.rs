@@ -48,12 +48,13 @@ const REVISIONS: usize = 50_000;
 impl Definitions {
     pub async fn refresh(&self, store: &Store) -> Result<()> {
         let mut tx = store.read().await?;
-        let (tenants, jobs) = (tx.tenants().await?, tx.jobs().await?);
+        let (tenants, jobs, mut grants) = (tx.tenants().await?, tx.jobs().await?, tx.grants().await?);
+        drop(tx);
         let mut known = HashMap::with_capacity(jobs.len());
         let tenants: HashMap<Id, Arc<Tenant>> = tenants.into_iter().map(|tenant| (tenant.id, Arc::new(tenant))).collect();
         for job in jobs {
             let ceiling = tenants.get(&job.tenant).map(|tenant| tenant.ceiling.clone()).unwrap_or_default();
-            let grant = tx.grant_of(job.id).await?;
+            let grant = grants.remove(&job.id).unwrap_or_default();
             known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling: Arc::new(ceiling) }));
         }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);

@@ -100,13 +100,14 @@ impl Runner {
             reaper::take_back(&context).await?;
         }
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
-        let definitions = || context.store.signals().definitions();
-        start("scheduler", definitions(), for_all(scheduler::tick));
-        start("watchdog", definitions(), for_all(watchdog::tick));
-        start("pruner", definitions(), for_all(pruner::tick));
-        start("scribe", definitions(), tick(scribe::tick));
-        start("canceller", definitions(), tick(reaper::stop_cancelled));
-        start("operations", context.store.signals().operations(), tick(operation::tick));
+        let (definitions, operations) = (context.store.signals().definitions(), context.store.signals().operations());
+        let seen = Arc::default();
+        start("scheduler", Some(definitions), for_all(scheduler::tick));
+        start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
+        start("pruner", None, for_all(pruner::tick));
+        start("scribe", None, tick(scribe::tick));
+        start("canceller", None, tick(reaper::stop_cancelled));
+        start("operations", Some(operations), for_all(operation::tick));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));
@@ -159,9 +160,15 @@ where
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// The loop of a duty: tick, rest as long as it says or until woken, again.
-async fn every(name: &'static str, context: Arc<Context>, stop: CancellationToken, mut wake: watch::Receiver<u64>, tick: Tick) {
+async fn every(
+    name: &'static str,
+    context: Arc<Context>,
+    stop: CancellationToken,
+    mut wake: Option<watch::Receiver<u64>>,
+    tick: Tick,
+) {
     loop {
-        wake.mark_unchanged();
+        wake.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let rest = match tick(context.clone()).await {
             Ok(rest) => rest,
             Err(wrong) => {
@@ -171,9 +178,18 @@ async fn every(name: &'static str, context: Arc<Context>, stop: CancellationToke
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = wake.changed() => {}
+            () = changed(&mut wake) => {}
             () = context.clock.sleep(rest) => {}
         }
+    }
+}
+
+/// Never, when there is nothing to be woken by.
+async fn changed(wake: &mut Option<watch::Receiver<u64>>) {
+    match wake {
+        // The store, which holds the other end, outlives its duties.
+        Some(wake) => drop(wake.changed().await),
+        None => std::future::pending().await,
     }
 }
 

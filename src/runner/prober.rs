@@ -26,8 +26,8 @@ const AT_A_TIME: usize = 64;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How long a probe rests that could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// The database is asked at least so often.
-const POLL: Duration = Duration::from_secs(5);
+/// The database is asked at least so often, should a signal be lost.
+const POLL: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();

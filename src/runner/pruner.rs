@@ -1,4 +1,4 @@
-//! Cuts what has been kept long enough, rolls counters up, notes the highest id.
+//! Cuts what has been kept long enough, rolls counters up, notes the highest id and which tokens were used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
         tx.prune_hours(now).await?;
         tx.analyze().await?;
     }
+    tx.tokens_used(&context.store.take_used_tokens()).await?;
     tx.set_setting("high_water", &context.store.new_id().0.to_string()).await?;
     tx.commit().await?;
     Ok(EVERY)

@@ -58,18 +58,7 @@ async fn ended(context: &Context, run: Run, outcome: &Outcome) -> Result<Finishe
         Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
         _ => None,
     };
-    Ok(Finished {
-        outcome: outcome.word(),
-        run,
-        decision,
-        message,
-        print,
-        counts: None,
-        output: None,
-        details: None,
-        log: None,
-        progress: None,
-    })
+    Ok(Finished { print, ..Finished::new(run, decision, outcome.word(), message) })
 }
 
 /// Watches other nodes: whose heart has not beaten for the lease time is dead, and its runs are taken back.

@@ -7,8 +7,9 @@ use super::Context;
 use crate::clock::Timestamp;
 use crate::domain::run::{Enqueued, NewRun};
 use crate::domain::schedule::Schedule;
-use crate::domain::trigger::{CatchUp, Cause, Overlap, ScheduleSpec, TriggerSpec};
+use crate::domain::trigger::{CatchUp, Cause, Overlap, ScheduleSpec, Trigger, TriggerSpec};
 use crate::error::Result;
+use crate::id::Id;
 use crate::store::Tx;
 use crate::store::schedule::{Due, Occurrence};
 
@@ -26,79 +27,81 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
         return Ok(next.map_or(POLL, |next| next.since(now)).min(POLL));
     }
     let mut tx = context.store.begin().await?;
-    let due = tx.due_schedules(now).await?;
-    let mut occurrences = Vec::new();
-    for due in &due {
-        occurrences.extend(occur(&context, &mut tx, due, now).await?);
+    let mut plan = Plan::default();
+    for due in tx.due_schedules(now).await? {
+        plan.occur(&context, due, now);
     }
-    tx.put_occurrences(&occurrences, now).await?;
+    let occurrences = plan.carry_out(&mut tx, now).await?;
     tx.commit().await?;
     // There may be more than one look takes, one that has become due meanwhile, or a job not yet known.
-    Ok(if occurrences.is_empty() { Duration::from_secs(1) } else { Duration::ZERO })
+    Ok(if occurrences == 0 { Duration::from_secs(1) } else { Duration::ZERO })
 }
 
-/// Settles all instants of one schedule up to now, and moves it on.
-async fn occur(context: &Context, tx: &mut Tx, due: &Due, now: Timestamp) -> Result<Vec<Occurrence>> {
-    let TriggerSpec::Schedule(spec) = &due.trigger.spec else { return Ok(Vec::new()) };
-    let Some(known) = context.definitions.job(due.trigger.job) else {
+/// What a look comes to, gathered before anything is written.
+#[derive(Default)]
+struct Plan {
+    /// Triggers and when they are due next.
+    advanced: Vec<(Id, Option<Timestamp>)>,
+    occurrences: Vec<Occurrence>,
+    /// New runs, each with the place of its occurrence.
+    runs: Vec<(usize, NewRun)>,
+}
+
+impl Plan {
+    /// Settles all instants of one schedule up to now, and moves it on.
+    fn occur(&mut self, context: &Context, due: Due, now: Timestamp) {
+        let TriggerSpec::Schedule(spec) = &due.trigger.spec else { return };
         // Its job was added a moment ago: the definitions are read before the next look.
-        return Ok(Vec::new());
-    };
-    let zone = spec
-        .zone
-        .or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone))
-        .unwrap_or(chrono_tz::Tz::UTC);
-    let schedule = match Schedule::parse(&spec.schedule, zone, due.trigger.job) {
-        Ok(schedule) => schedule,
-        Err(wrong) => {
-            tracing::error!(trigger.id = %due.trigger.id, error = wrong, "a stored schedule cannot be read; it rests");
-            tx.advance_schedule(due.trigger.id, None).await?;
-            return Ok(Vec::new());
-        }
-    };
-    let mut instants = vec![due.due_at];
-    instants.extend(schedule.next(due.due_at, CATCH_UP).into_iter().take_while(|at| *at <= now));
-    // After a long downtime: those in the middle are not listed, the last one is.
-    instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
-    tx.advance_schedule(due.trigger.id, schedule.after(now)).await?;
-    let first_taken = first_taken(spec, &instants, now);
-    let mut occurrences = Vec::with_capacity(instants.len());
-    for (n, at) in instants.iter().enumerate() {
-        let mut occurrence = Occurrence {
-            trigger: due.trigger.id,
-            due_at: *at,
-            tenant: due.trigger.tenant,
-            job: due.trigger.job,
-            result: "missed",
-            run: None,
-            note: None,
+        let Some(known) = context.definitions.job(due.trigger.job) else { return };
+        let zone = spec
+            .zone
+            .or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone))
+            .unwrap_or(chrono_tz::Tz::UTC);
+        let schedule = match Schedule::parse(&spec.schedule, zone, due.trigger.job) {
+            Ok(schedule) => schedule,
+            Err(wrong) => {
+                tracing::error!(trigger.id = %due.trigger.id, error = wrong, "a stored schedule cannot be read; it rests");
+                return self.advanced.push((due.trigger.id, None));
+            }
         };
-        if n < first_taken {
-            occurrence.note = Some(format!("Windlass was not there; catch_up = {:?}", spec.catch_up).to_lowercase());
-        } else if known.job.paused_at.is_some() {
-            occurrence.result = "suppressed";
-            occurrence.note = Some("the job is paused".into());
-        } else if spec.start_deadline.is_some_and(|deadline| now.since(*at) > deadline.0) {
-            occurrence.note = Some("later than its start deadline".into());
-        } else {
-            let run = new_run(&known.job, spec, *at);
-            match tx.enqueue(&[vec![run]], now).await?.into_iter().flatten().next() {
-                Some(Ok(Enqueued::New(run))) => {
-                    occurrence.result = if now.since(*at) > LATE { "late" } else { "ran" };
-                    occurrence.run = Some(run);
-                }
-                Some(Ok(known)) => {
-                    occurrence.result = "merged";
-                    occurrence.run = Some(known.id());
-                    occurrence.note = Some(format!("merged with run {}", known.id()));
-                }
-                Some(Err(wrong)) => return Err(wrong),
-                None => {}
+        let mut instants = vec![due.due_at];
+        instants.extend(schedule.next(due.due_at, CATCH_UP).into_iter().take_while(|at| *at <= now));
+        // After a long downtime: those in the middle are not listed, the last one is.
+        instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
+        self.advanced.push((due.trigger.id, schedule.after(now)));
+        let first_taken = first_taken(spec, &instants, now);
+        for (n, at) in instants.iter().enumerate() {
+            let (result, note) = if n < first_taken {
+                let missed = format!("Windlass was not there; catch_up = {:?}", spec.catch_up).to_lowercase();
+                ("missed", Some(missed))
+            } else if known.job.paused_at.is_some() {
+                ("suppressed", Some("the job is paused".into()))
+            } else if spec.start_deadline.is_some_and(|deadline| now.since(*at) > deadline.0) {
+                ("missed", Some("later than its start deadline".into()))
+            } else {
+                self.runs.push((self.occurrences.len(), new_run(&known.job, spec, *at)));
+                (if now.since(*at) > LATE { "late" } else { "ran" }, None)
+            };
+            let Trigger { id: trigger, tenant, job, .. } = due.trigger;
+            self.occurrences.push(Occurrence { trigger, due_at: *at, tenant, job, result, run: None, note });
+        }
+    }
+
+    /// Writes all of it; answers how many instants were settled.
+    async fn carry_out(mut self, tx: &mut Tx, now: Timestamp) -> Result<usize> {
+        let (places, runs): (Vec<usize>, Vec<NewRun>) = self.runs.into_iter().unzip();
+        for (place, enqueued) in places.into_iter().zip(tx.enqueue(&[runs], now).await?.into_iter().flatten()) {
+            let (enqueued, occurrence) = (enqueued?, &mut self.occurrences[place]);
+            occurrence.run = Some(enqueued.id());
+            if !matches!(enqueued, Enqueued::New(_)) {
+                occurrence.result = "merged";
+                occurrence.note = Some(format!("merged with run {}", enqueued.id()));
             }
         }
-        occurrences.push(occurrence);
+        tx.advance_schedules(&self.advanced).await?;
+        tx.put_occurrences(&self.occurrences, now).await?;
+        Ok(self.occurrences.len())
     }
-    Ok(occurrences)
 }
 
 /// From which instant on runs are made: those before were missed while no node was there.

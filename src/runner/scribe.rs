@@ -24,10 +24,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     }
     tx.append_logs(&logs).await?;
     tx.put_progress(&progress).await?;
-    let now = context.clock.now();
-    for (tenant, name) in used {
-        tx.secret_used(tenant, &name, now).await?;
-    }
+    tx.secrets_used(&used, context.clock.now()).await?;
     tx.commit().await?;
     Ok(EVERY)
 }

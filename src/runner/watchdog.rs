@@ -1,7 +1,10 @@
 //! Judges how every job does, and proves that no enabled schedule has lost its next time.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Mutex;
 
 use super::Context;
 use super::definitions::Known;
@@ -10,35 +13,46 @@ use crate::domain::backlog::Probe;
 use crate::domain::health::{Facts, Health, judge};
 use crate::domain::job::SuccessDue;
 use crate::error::Result;
+use crate::id::Id;
 use crate::store::health::{JobHealth, LastEnds};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// Without a commit of this node, what was read is believed so long: another node may have committed.
+const BELIEVED: Duration = Duration::from_secs(30);
+/// Counters of a minute are added until it is over, on any node's clock.
+const COUNTED: Duration = Duration::from_secs(60);
 /// A schedule this far behind was not just missed by a moment.
 const OVERDUE: Duration = Duration::from_secs(120);
 
-pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
-    let now = context.clock.now();
-    let mut tx = context.store.read().await?;
-    let overdue = tx.overdue_schedules(now.minus(OVERDUE)).await?;
-    for trigger in overdue {
-        tracing::error!(trigger.id = %trigger, "an enabled schedule has no next time, or it has passed: the scheduler is behind");
+/// What was read last. An idle server is judged by it, and asks nothing.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// When, and after how many commits.
+    read: Option<(Timestamp, u64)>,
+    standing: HashMap<Id, JobHealth>,
+    probes: HashMap<Id, Probe>,
+    retrying: HashMap<Id, String>,
+    ends: HashMap<Id, LastEnds>,
+}
+
+pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Result<Duration> {
+    let (now, mut seen) = (context.clock.now(), seen.lock().await);
+    let (jobs, commits) = (context.definitions.jobs(), *context.store.signals().changes().borrow());
+    if seen.read.is_none_or(|(at, before)| before != commits || now.since(at) >= BELIEVED) {
+        seen.read(&context, &jobs, commits, now).await?;
     }
-    let (standing, probes, mut retrying) = (tx.healths().await?, tx.probes().await?, tx.retrying().await?);
     let mut changed = Vec::new();
-    for known in context.definitions.jobs() {
-        let ends = tx.last_ends(known.job.id).await?;
-        let probe = probes.iter().find(|probe| probe.job == known.job.id).cloned();
-        let facts = facts(&known, ends, probe, retrying.remove(&known.job.id));
-        let (health, why) = judge(&facts, now);
-        let before = standing.get(&known.job.id);
+    for known in &jobs {
+        let job = known.job.id;
+        let (health, why) = judge(&seen.facts(known), now);
+        let before = seen.standing.get(&job);
         if before.is_some_and(|before| before.health == health && before.why == why) {
             continue;
         }
         let since = before.filter(|before| before.health == health).map_or(now, |before| before.since);
-        tell(&known, before, health, &why);
-        changed.push(JobHealth { job: known.job.id, tenant: known.job.tenant, health, why, since });
+        tell(known, before, health, &why);
+        changed.push(JobHealth { job, tenant: known.job.tenant, health, why, since });
     }
-    drop(tx);
     if !changed.is_empty() {
         let mut tx = context.store.begin().await?;
         tx.put_healths(&changed).await?;
@@ -47,31 +61,55 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     Ok(EVERY)
 }
 
+impl Seen {
+    /// A handful of statements, however many jobs there are. Ends are read of the jobs that had some since the last time.
+    async fn read(&mut self, context: &Context, jobs: &[Arc<Known>], commits: u64, now: Timestamp) -> Result<()> {
+        let mut tx = context.store.read().await?;
+        for trigger in tx.overdue_schedules(now.minus(OVERDUE)).await? {
+            tracing::error!(trigger.id = %trigger, "an enabled schedule has no next time, or it has passed: the scheduler is behind");
+        }
+        (self.standing, self.retrying) = (tx.healths().await?, tx.retrying().await?);
+        self.probes = tx.probes().await?.into_iter().map(|probe| (probe.job, probe)).collect();
+        let ended: HashSet<Id> = match self.read {
+            Some((at, _)) => tx.ended_since(at.minus(COUNTED)).await?.into_iter().collect(),
+            None => HashSet::new(),
+        };
+        let unread = |job: &Id| ended.contains(job) || !self.ends.contains_key(job);
+        let unread: Vec<Id> = jobs.iter().map(|known| known.job.id).filter(unread).collect();
+        let mut ends = tx.last_ends(&unread).await?;
+        self.ends.extend(unread.into_iter().map(|job| (job, ends.remove(&job).unwrap_or_default())));
+        self.read = Some((now, commits));
+        Ok(())
+    }
+
+    fn facts(&self, known: &Known) -> Facts {
+        let job = &known.job;
+        let ends = self.ends.get(&job.id).cloned().unwrap_or_default();
+        Facts {
+            paused: job.paused_at.is_some(),
+            dead_in_a_row: ends.dead_in_a_row,
+            last_error: ends.last_error,
+            last_success_at: ends.last_success_at,
+            success_due: success_due(known),
+            probe: self.probes.get(&job.id).cloned(),
+            lag_limit: job.spec.backlog().and_then(|backlog| backlog.lag_limit).map(|limit| limit.0),
+            empty_in: None,
+            retrying: self.retrying.get(&job.id).cloned(),
+        }
+    }
+}
+
 /// Only a change of the word is news; the sentence follows the numbers.
 fn tell(known: &Known, before: Option<&JobHealth>, health: Health, why: &str) {
     if before.is_some_and(|before| before.health == health) || before.is_none() && health == Health::Ok {
         return;
     }
-    let (tenant, job, health) = (&known.job.tenant_name, &known.job.spec.name, health.word());
-    if health == Health::Ok.word() {
-        tracing::info!(tenant.name = %tenant, job.name = %job, "the job is ok again");
-    } else {
-        tracing::warn!(tenant.name = %tenant, job.name = %job, health, "the job is {health}: {why}");
-    }
-}
-
-fn facts(known: &Known, ends: LastEnds, probe: Option<Probe>, retrying: Option<String>) -> Facts {
-    let lag_limit = known.job.spec.backlog().and_then(|backlog| backlog.lag_limit).map(|limit| limit.0);
-    Facts {
-        paused: known.job.paused_at.is_some(),
-        dead_in_a_row: ends.dead_in_a_row,
-        last_error: ends.last_error,
-        last_success_at: ends.last_success_at,
-        success_due: success_due(known),
-        probe,
-        lag_limit,
-        empty_in: None,
-        retrying,
+    let (tenant, job, word) = (&known.job.tenant_name, &known.job.spec.name, health.word());
+    match health {
+        Health::Ok => tracing::info!(tenant.name = %tenant, job.name = %job, "the job is ok again"),
+        // On purpose: nobody needs to look.
+        Health::Paused => tracing::info!(tenant.name = %tenant, job.name = %job, health = word, "the job is paused: {why}"),
+        _ => tracing::warn!(tenant.name = %tenant, job.name = %job, health = word, "the job is {word}: {why}"),
     }
 }
 

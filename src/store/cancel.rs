@@ -32,7 +32,7 @@ impl Tx {
             State::Waiting { .. } => {
                 let gone = self.exec(&UNREADY, args![run.job, id]).await? + self.exec(&UNLATER, args![tenant, id]).await?;
                 expect_rows(gone, 1, "cancel")?;
-                self.end_waiting(&run, &format!("cancelled by {by}"), now).await?;
+                self.end_waiting(vec![run], &format!("cancelled by {by}"), now).await?;
                 Ok(Cancelled::Now)
             }
             State::Running { .. } => {

@@ -122,6 +122,9 @@ impl Tx {
         let dialect = self.dialect();
         let rows = self.rows_text(CLAIM.for_rows(1, dialect), args).await?;
         let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
+        for run in runs.iter().filter(|run| run.attempt == 1) {
+            self.news.counted.queue_wait.add(now.since(run.created_at));
+        }
         let taken = self.exec_keys(&TAKE, &runs.iter().map(|run| args![run.job, run.id]).collect::<Vec<_>>()).await?;
         expect_rows(taken, runs.len(), "claim")?;
         let mut inputs = self.inputs(&runs).await?;
@@ -144,6 +147,17 @@ pub(super) fn leased(row: &Row) -> Result<Run> {
 
 /// The columns that `ready`, `later` and `lease` share; the state is for the caller to set.
 pub(super) fn unfinished(row: &Row) -> Result<Run> {
+    let state = State::Waiting { due_at: row.time("created_at")?, why: None };
+    Ok(Run {
+        fence: row.int("fence")?,
+        first_started_at: row.opt_time("first_started_at")?,
+        start_by: row.opt_time("start_by")?,
+        ..shared(row, state)?
+    })
+}
+
+/// The columns that all four tables of runs share.
+pub(super) fn shared(row: &Row, state: State) -> Result<Run> {
     Ok(Run {
         id: row.id("id")?,
         tenant: row.id("tenant")?,
@@ -152,14 +166,14 @@ pub(super) fn unfinished(row: &Row) -> Result<Run> {
         cause: cause(row)?,
         payload: row.int("payload")? != 0,
         attempt: row.small("attempt")?,
-        fence: row.int("fence")?,
+        fence: 0,
         failed: row.small("failed")?,
         lost: row.small("lost")?,
         snoozed: row.small("snoozed")?,
         created_at: row.time("created_at")?,
-        first_started_at: row.opt_time("first_started_at")?,
-        start_by: row.opt_time("start_by")?,
-        state: State::Waiting { due_at: row.time("created_at")?, why: None },
+        first_started_at: None,
+        start_by: None,
+        state,
         counts: None,
         message: None,
         print: None,

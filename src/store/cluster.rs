@@ -131,6 +131,8 @@ struct Word {
     lanes: Vec<(i64, i64)>,
     /// Definitions changed, or there are too many lanes to name: look everywhere.
     everything: bool,
+    /// An operation was begun.
+    operated: bool,
     /// The earliest time to which a run was put off.
     later: Option<i64>,
 }
@@ -139,7 +141,7 @@ impl Word {
     fn new(node: i64, news: News) -> Self {
         let many = news.woken.len() > LANES;
         let lanes = if many { Vec::new() } else { news.woken.iter().map(|(tenant, job)| (tenant.0, job.0)).collect() };
-        Self { node, lanes, everything: news.redefined || many, later: news.later.map(|at| at.0) }
+        Self { node, lanes, everything: news.redefined || many, operated: news.operated, later: news.later.map(|at| at.0) }
     }
 
     fn text(&self) -> String {
@@ -148,7 +150,7 @@ impl Word {
 
     fn news(&self) -> News {
         let woken: BTreeSet<_> = self.lanes.iter().map(|(tenant, job)| (Id(*tenant), Id(*job))).collect();
-        News { woken, redefined: self.everything, operated: false, later: self.later.map(Timestamp) }
+        News { woken, redefined: self.everything, operated: self.operated, later: self.later.map(Timestamp), ..News::default() }
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn a_word_fits_and_comes_back() {
         let lanes = |n: i64| (0..n).map(|n| (Id(i64::MAX - n), Id(i64::MAX / 2 - n))).collect::<BTreeSet<_>>();
-        let news = News { woken: lanes(LANES as i64), redefined: false, operated: false, later: Some(Timestamp(i64::MAX)) };
+        let news = News { woken: lanes(LANES as i64), later: Some(Timestamp(i64::MAX)), ..News::default() };
         let word = Word::new(1_023, news.clone()).text();
         assert!(word.len() < 8_000, "{}", word.len());
         let heard: Word = serde_json::from_str(&word).unwrap();

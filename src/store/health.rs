@@ -25,7 +25,12 @@ static PUT: Sql = Sql::new(
     "INSERT INTO health (job, tenant, health, why, since, failed_in_a_row) VALUES {6} ON CONFLICT (job) DO UPDATE SET health = excluded.health, \
      why = excluded.why, since = excluded.since",
 );
-static LAST: Sql = Sql::new("SELECT id, state, message, ended_at FROM done WHERE job = $1 ORDER BY id DESC LIMIT 20");
+/// Twenty of each job, newest first: two seeks a job, however long its history is.
+static LAST: Sql = Sql::new(
+    "SELECT d.job, d.state, d.message, d.ended_at FROM job j JOIN done d ON d.job = j.id WHERE (j.id) IN (VALUES {1}) AND d.id >= \
+     (SELECT min(x.id) FROM (SELECT l.id FROM done l WHERE l.job = j.id ORDER BY l.id DESC LIMIT 20) x) ORDER BY d.job, d.id DESC",
+);
+static ENDED: Sql = Sql::new("SELECT DISTINCT job FROM tally WHERE minute >= $1 AND succeeded + dead + cancelled > 0");
 static WAITING: Sql = Sql::new("SELECT job, why FROM later WHERE failed > 0 OR snoozed > 0 ORDER BY due_at LIMIT 1000");
 
 /// The last ends of a job.
@@ -56,25 +61,31 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn last_ends(&mut self, job: Id) -> Result<LastEnds> {
-        let mut ends = LastEnds::default();
-        let mut in_a_row = true;
-        for row in self.rows(&LAST, args![job]).await? {
+    /// Jobs of which a run has ended since that minute began.
+    pub async fn ended_since(&mut self, since: Timestamp) -> Result<Vec<Id>> {
+        self.rows(&ENDED, args![since.minute()]).await?.iter().map(|row| row.id("job")).collect()
+    }
+
+    /// The last ends of jobs; a job without any is not among them.
+    pub async fn last_ends(&mut self, jobs: &[Id]) -> Result<HashMap<Id, LastEnds>> {
+        let mut found: HashMap<Id, (LastEnds, bool)> = HashMap::new();
+        for row in self.rows_for(&LAST, &jobs.iter().map(|job| args![*job]).collect::<Vec<_>>()).await? {
+            let (ends, broken) = found.entry(row.id("job")?).or_default();
             match row.int("state")? {
-                super::record::DEAD if in_a_row => {
+                super::record::DEAD if !*broken => {
                     ends.dead_in_a_row += 1;
                     if ends.last_error.is_none() {
                         ends.last_error = row.opt_text("message")?;
                     }
                 }
                 super::record::SUCCEEDED => {
-                    in_a_row = false;
+                    *broken = true;
                     ends.last_success_at = ends.last_success_at.max(Some(row.time("ended_at")?));
                 }
                 _ => {}
             }
         }
-        Ok(ends)
+        Ok(found.into_iter().map(|(job, (ends, _))| (job, ends)).collect())
     }
 
     /// Jobs with a run that waits after a failure or a snooze, with why.

@@ -1,5 +1,8 @@
 //! Jobs and their revisions. A job's row points at its current revision; a run names the one it was made from.
 
+use std::collections::HashMap;
+
+use super::claim::unfinished;
 use super::sql::{Row, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
@@ -34,9 +37,18 @@ static PUT_GRANT: Sql = Sql::new(
      spec = excluded.spec, granted_by = excluded.granted_by, granted_at = excluded.granted_at",
 );
 static GRANT: Sql = Sql::new("SELECT spec FROM job_grant WHERE job = $1");
+static GRANTS: Sql = Sql::new("SELECT job, spec FROM job_grant");
 static REMOVE: Sql = Sql::new("UPDATE job SET removed_at = $1, updated_at = $1 WHERE id = $2 AND removed_at IS NULL");
 static UNFINISHED: Sql = Sql::new(
     "SELECT id FROM ready WHERE job = $1 UNION ALL SELECT id FROM later WHERE job = $1 UNION ALL SELECT id FROM lease WHERE tenant = $2 AND job = $1 LIMIT $3",
+);
+static WAITING: Sql = Sql::new("SELECT * FROM ready WHERE job = $1");
+static PUT_OFF: Sql = Sql::new("SELECT * FROM later WHERE job = $1");
+static NOT_READY: Sql = Sql::new("DELETE FROM ready WHERE job = $1");
+static NOT_LATER: Sql = Sql::new("DELETE FROM later WHERE job = $1");
+static ASK: Sql = Sql::new(
+    "INSERT INTO cancel (run, tenant, at, by) SELECT id, tenant, CAST($1 AS BIGINT), CAST($2 AS TEXT) FROM lease WHERE tenant = $3 AND job = $4 \
+     ON CONFLICT (run) DO NOTHING",
 );
 static PAUSE: Sql = Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, updated_at = $3 WHERE tenant = $4 AND id = $5");
 static NAMES: Sql = Sql::new("SELECT j.id, j.name, t.name AS tenant_name FROM job j JOIN tenant t ON t.id = j.tenant");
@@ -102,13 +114,26 @@ impl Tx {
         self.row(&GRANT, args![job]).await?.map_or_else(|| Ok(Grant::default()), |row| row.json("spec"))
     }
 
+    /// The grants that hold now, by job.
+    pub async fn grants(&mut self) -> Result<HashMap<Id, Grant>> {
+        self.rows(&GRANTS, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.json("spec")?))).collect()
+    }
+
     /// Runs of the job that are not over.
     pub async fn unfinished_of(&mut self, tenant: Id, job: Id, limit: u32) -> Result<Vec<Id>> {
         self.rows(&UNFINISHED, args![job, tenant, limit]).await?.iter().map(|row| row.id("id")).collect()
     }
 
-    /// Takes the job out of service; its history stays.
-    pub async fn remove_job(&mut self, job: Id, now: Timestamp) -> Result<()> {
+    /// Takes the job out of service: its waiting runs are cancelled, running ones asked to stop. Its history stays.
+    pub async fn remove_job(&mut self, tenant: Id, job: Id, by: &str, now: Timestamp) -> Result<()> {
+        let mut waiting = Vec::new();
+        for sql in [&WAITING, &PUT_OFF] {
+            waiting.extend(self.rows(sql, args![job]).await?.iter().map(unfinished).collect::<Result<Vec<_>>>()?);
+        }
+        let gone = self.exec(&NOT_READY, args![job]).await? + self.exec(&NOT_LATER, args![job]).await?;
+        expect_rows(gone, waiting.len(), "cancel the runs of a job")?;
+        self.end_waiting(waiting, &format!("cancelled by {by}"), now).await?;
+        self.exec(&ASK, args![now, by, tenant, job]).await?;
         let removed = self.exec(&REMOVE, args![now, job]).await?;
         self.remove_triggers(job).await?;
         self.redefine();

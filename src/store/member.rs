@@ -1,5 +1,7 @@
 //! People and programs that may do things: members, their sessions, tokens. Only hashes are stored.
 
+use std::collections::BTreeMap;
+
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -29,6 +31,8 @@ pub struct Token {
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// To the minute.
+    pub used_at: Option<Timestamp>,
 }
 
 static MEMBER: Sql = Sql::new("SELECT name, tenant, role, password_hash FROM member WHERE name = $1 ORDER BY tenant LIMIT 1");
@@ -37,6 +41,9 @@ static PUT_MEMBER: Sql = Sql::new(
     "INSERT INTO member (name, tenant, role, password_hash, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, tenant) DO UPDATE SET \
      role = excluded.role, password_hash = excluded.password_hash",
 );
+static MEMBERS: Sql = Sql::new("SELECT name, tenant, role, password_hash FROM member ORDER BY name, tenant");
+static PASSWORD: Sql = Sql::new("UPDATE member SET password_hash = $1 WHERE name = $2");
+static END_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE member = $1");
 static PUT_SESSION: Sql = Sql::new("INSERT INTO session (hash, member, created_at, expires_at) VALUES ($1, $2, $3, $4)");
 static SESSION: Sql = Sql::new(
     "SELECT m.name, m.tenant, m.role, m.password_hash FROM session s JOIN member m ON m.name = s.member WHERE s.hash = $1 AND s.expires_at > $2 LIMIT 1",
@@ -46,20 +53,37 @@ static PUT_TOKEN: Sql = Sql::new(
     "INSERT INTO token (id, name, tenant, role, hash, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 );
 static TOKEN: Sql = Sql::new(
-    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token WHERE hash = $1 AND revoked_at IS NULL \
+    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at, used_at FROM token WHERE hash = $1 AND revoked_at IS NULL \
      AND (expires_at IS NULL OR expires_at > $2)",
 );
 static TOKENS: Sql =
-    Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token ORDER BY id");
+    Sql::new("SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at, used_at FROM token ORDER BY id");
 static TOKENS_OF: Sql = Sql::new(
-    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at FROM token WHERE tenant = $1 ORDER BY id",
+    "SELECT id, name, tenant, role, created_at, created_by, expires_at, revoked_at, used_at FROM token WHERE tenant = $1 ORDER BY id",
 );
+static USED: Sql = Sql::new("UPDATE token SET used_at = v.column2 FROM (VALUES {2}) v WHERE token.id = v.column1");
 static REVOKE: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL");
 static REVOKE_OF: Sql = Sql::new("UPDATE token SET revoked_at = $1 WHERE tenant = $2 AND id = $3 AND revoked_at IS NULL");
 
 impl Tx {
     pub async fn member(&mut self, name: &str) -> Result<Option<Member>> {
         self.row(&MEMBER, args![name]).await?.as_ref().map(member).transpose()
+    }
+
+    pub async fn members(&mut self) -> Result<Vec<Member>> {
+        self.rows(&MEMBERS, args![]).await?.iter().map(member).collect()
+    }
+
+    /// Gives a member another password and ends all that was opened with the old one.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_password(&mut self, name: &str, hash: String) -> Result<()> {
+        if self.exec(&PASSWORD, args![Some(hash), name]).await? == 0 {
+            return Err(Error::not_found(format!("member {name}")));
+        }
+        self.exec(&END_SESSIONS, args![name]).await?;
+        Ok(())
     }
 
     /// Whether anybody can log in yet.
@@ -107,6 +131,12 @@ impl Tx {
         rows.iter().map(token).collect()
     }
 
+    /// When tokens were used last.
+    pub async fn tokens_used(&mut self, used: &BTreeMap<Id, Timestamp>) -> Result<()> {
+        self.exec_keys(&USED, &used.iter().map(|(id, at)| args![*id, *at]).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// One of this tenant's, or any.
     ///
     /// # Errors
@@ -117,7 +147,11 @@ impl Tx {
             None => self.exec(&REVOKE, args![now, id]).await?,
         };
         match revoked {
-            1 => Ok(()),
+            // Nobody may have it in memory any more.
+            1 => {
+                self.redefine();
+                Ok(())
+            }
             _ => Err(Error::not_found(format!("token {id}"))),
         }
     }
@@ -147,5 +181,6 @@ fn token(row: &Row) -> Result<Token> {
         created_by: row.text("created_by")?,
         expires_at: row.opt_time("expires_at")?,
         revoked_at: row.opt_time("revoked_at")?,
+        used_at: row.opt_time("used_at")?,
     })
 }

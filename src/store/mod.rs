@@ -11,6 +11,7 @@ use crate::id::{Id, Ids};
 
 pub mod audit;
 pub mod backlog;
+pub mod backup;
 pub mod cancel;
 pub mod claim;
 mod cluster;
@@ -21,8 +22,10 @@ pub mod enqueue;
 pub mod health;
 pub mod job;
 pub mod job_state;
+mod known;
 pub mod log;
 pub mod member;
+pub mod meter;
 pub mod moving;
 pub mod node;
 pub mod operation;
@@ -51,7 +54,7 @@ pub use postgres::look;
 pub use signals::Signals;
 pub use sqlite::{Inspected, inspect};
 pub use tx::Tx;
-use tx::{Conn, Link, News};
+use tx::{Conn, Link};
 use writer::{Op, Writer};
 
 /// Operations that wait for the writer; past this, callers wait to hand theirs over.
@@ -65,6 +68,7 @@ pub struct Store {
     ids: Ids,
     node: i64,
     signals: Signals,
+    known: Arc<known::Known>,
     database: Arc<Database>,
     clock: Arc<dyn Clock>,
     /// On PostgreSQL alone: one process owns a SQLite file.
@@ -92,9 +96,9 @@ impl Store {
             }
         };
         let readers = database.readers().await?;
-        let name = host();
-        let (writer, node, generation) =
-            Writer::enter(link, &database, signals.clone(), clock.clone(), &name, high_water).await?;
+        let (name, known) = (host(), Arc::<known::Known>::default());
+        let memory = (signals.clone(), known.clone());
+        let (writer, node, generation) = Writer::enter(link, &database, memory, clock.clone(), &name, high_water).await?;
         let ids = writer.ids();
         let (inbox, ops) = mpsc::channel(INBOX);
         tokio::spawn(writer::run(writer, ops));
@@ -103,7 +107,7 @@ impl Store {
             tokio::spawn(cluster.clone().tell(news));
             tokio::spawn(cluster.clone().hear(signals.clone()));
         }
-        Ok(Self { inbox, readers, ids, node, signals, database: Arc::new(database), clock, cluster })
+        Ok(Self { inbox, readers, ids, node, signals, known, database: Arc::new(database), clock, cluster })
     }
 
     /// Renews this node's right to its runs. On SQLite nobody could take it: `None`.
@@ -147,14 +151,7 @@ impl Store {
     }
 
     fn tx(&self, conn: Conn) -> Tx {
-        Tx {
-            conn,
-            ids: self.ids.clone(),
-            node: self.node,
-            signals: self.signals.clone(),
-            news: News::default(),
-            tallies: tally::Tallies::new(),
-        }
+        Tx::new(conn, self.ids.clone(), self.node, self.signals.clone(), Arc::clone(&self.known))
     }
 
     /// Whether nothing can be written any more, because the server has stopped.

@@ -13,6 +13,10 @@ static DEAD: Sql = Sql::new(
     "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant",
 );
+static DEAD_OF: Sql = Sql::new(
+    "SELECT tenant, job, count(*) AS n FROM (SELECT d.tenant, d.job FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
+     (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant, job",
+);
 static RETRYING: Sql =
     Sql::new("SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job");
 /// The last sample at or before each instant: a seek each, however many samples there are.
@@ -37,6 +41,12 @@ impl Tx {
     pub async fn dead_by_tenant(&mut self) -> Result<HashMap<Id, u64>> {
         const { assert!(COUNT_CAP == 10_000) };
         self.rows(&DEAD, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.count("n")?))).collect()
+    }
+
+    /// Dead runs that need a person by (tenant, job), over the first [`COUNT_CAP`].
+    pub async fn dead_of_jobs(&mut self) -> Result<Vec<(Id, Id, u64)>> {
+        let rows = self.rows(&DEAD_OF, args![]).await?;
+        rows.iter().map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?))).collect()
     }
 
     /// Runs that wait for their next attempt, by job.

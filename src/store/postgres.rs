@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 
+use super::backup::fits;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -75,12 +76,18 @@ pub async fn look(options: &PgConnectOptions) -> Result<Looked> {
 pub(super) async fn prepare(options: &PgConnectOptions) -> Result<()> {
     look(options).await?;
     let mut conn = connect(options).await?;
-    sqlx::migrate!("migrations/postgres").run(&mut conn).await.map_err(|wrong| {
-        Error::Internal(anyhow::Error::new(wrong).context(format!(
-            "migrating the database {}: was it written by a newer Windlass?",
-            options.get_database().unwrap_or_default()
-        )))
-    })?;
+    let name = options.get_database().unwrap_or_default();
+    let seen = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = '_sqlx_migrations'";
+    let seen: i64 = sqlx::query_scalar(seen).fetch_one(&mut conn).await.map_err(|wrong| away(options, &wrong))?;
+    if seen > 0 {
+        let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+        let newest: i64 = sqlx::query_scalar(newest).fetch_one(&mut conn).await.map_err(|wrong| away(options, &wrong))?;
+        fits(name, newest)?;
+    }
+    sqlx::migrate!("migrations/postgres")
+        .run(&mut conn)
+        .await
+        .map_err(|wrong| Error::Internal(anyhow::Error::new(wrong).context(format!("migrating the database {name}"))))?;
     let _ = conn.close().await;
     Ok(())
 }

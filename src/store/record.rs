@@ -35,6 +35,24 @@ pub struct Finished {
     pub progress: Option<Progress>,
 }
 
+impl Finished {
+    /// An end that leaves nothing but a message.
+    pub fn new(run: Run, decision: Decision, outcome: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            run,
+            decision,
+            outcome,
+            message: message.into(),
+            counts: None,
+            print: None,
+            output: None,
+            details: None,
+            log: None,
+            progress: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     Yes,
@@ -150,21 +168,11 @@ impl Tx {
         self.flush_tally(now).await
     }
 
-    /// Ends a run that no node has: cancelled while it waited.
-    pub(super) async fn end_waiting(&mut self, run: &Run, message: &str, now: Timestamp) -> Result<()> {
-        let f = Finished {
-            run: run.clone(),
-            decision: Decision::End(Final::Cancelled),
-            outcome: "cancelled",
-            message: message.to_owned(),
-            counts: None,
-            print: None,
-            output: None,
-            details: None,
-            log: None,
-            progress: None,
-        };
-        self.settle(&[&f], now).await
+    /// Ends runs that no node has: cancelled while they waited.
+    pub(super) async fn end_waiting(&mut self, runs: Vec<Run>, message: &str, now: Timestamp) -> Result<()> {
+        let end = |run| Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message);
+        let ended: Vec<Finished> = runs.into_iter().map(end).collect();
+        self.settle(&ended.iter().collect::<Vec<_>>(), now).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading runs: whichever table a run stands in, it is one [`Run`] with a state.
 
-use super::claim::{cause, leased, unfinished};
+use super::claim::{leased, shared, unfinished};
 use super::record::{CANCELLED, DEAD, SUCCEEDED};
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
@@ -190,6 +190,9 @@ impl Tx {
 
     /// Attempts of a run, newest first, the last one (which stands in the run's own row) included.
     pub async fn attempts_of(&mut self, run: &Run) -> Result<Vec<Attempt>> {
+        if run.attempt == 0 {
+            return Ok(Vec::new());
+        }
         let rows = self.rows(&ATTEMPTS, args![run.tenant, run.id]).await?;
         let mut attempts = rows.iter().map(attempt).collect::<Result<Vec<_>>>()?;
         let last = match &run.state {
@@ -291,26 +294,8 @@ pub(super) fn done(row: &Row) -> Result<Run> {
         }),
         None => None,
     };
-    Ok(Run {
-        id: row.id("id")?,
-        tenant: row.id("tenant")?,
-        job: row.id("job")?,
-        revision: row.id("revision")?,
-        cause: cause(row)?,
-        payload: row.int("payload")? != 0,
-        attempt: row.small("attempt")?,
-        fence: 0,
-        failed: row.small("failed")?,
-        lost: row.small("lost")?,
-        snoozed: row.small("snoozed")?,
-        created_at: row.time("created_at")?,
-        first_started_at: started_at,
-        start_by: None,
-        state,
-        counts,
-        message: row.opt_text("message")?,
-        print: row.opt_int("print")?,
-    })
+    let (message, print) = (row.opt_text("message")?, row.opt_int("print")?);
+    Ok(Run { first_started_at: started_at, counts, message, print, ..shared(row, state)? })
 }
 
 fn attempt(row: &Row) -> Result<Attempt> {

@@ -41,7 +41,8 @@ static DUE: Sql = Sql::new(
      WHERE s.enabled = 1 AND s.next_due_at <= $1 ORDER BY s.next_due_at LIMIT 1000",
 );
 static NEXT_DUE: Sql = Sql::new("SELECT min(next_due_at) AS at FROM schedule WHERE enabled = 1");
-static ADVANCE: Sql = Sql::new("UPDATE schedule SET next_due_at = $1 WHERE trigger_id = $2");
+static ADVANCE: Sql =
+    Sql::new("UPDATE schedule SET next_due_at = v.column2 FROM (VALUES {2}) v WHERE schedule.trigger_id = v.column1");
 static OVERDUE: Sql =
     Sql::new("SELECT trigger_id, next_due_at FROM schedule WHERE enabled = 1 AND (next_due_at IS NULL OR next_due_at < $1)");
 static OCCURRED: Sql = Sql::new(
@@ -120,8 +121,10 @@ impl Tx {
         self.row(&NEXT_DUE, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
     }
 
-    pub async fn advance_schedule(&mut self, trigger: Id, next: Option<Timestamp>) -> Result<()> {
-        expect_rows(self.exec(&ADVANCE, args![next, trigger]).await?, 1, "advance schedule")
+    /// Triggers, each with when it is due next.
+    pub async fn advance_schedules(&mut self, next: &[(Id, Option<Timestamp>)]) -> Result<()> {
+        let rows: Vec<_> = next.iter().map(|(trigger, at)| args![*trigger, *at]).collect();
+        expect_rows(self.exec_keys(&ADVANCE, &rows).await?, rows.len(), "advance schedules")
     }
 
     /// Enabled schedules whose next time is missing or lies before `at`: there should be none.

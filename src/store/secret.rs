@@ -1,5 +1,7 @@
 //! Secrets, sealed: this room sees no value.
 
+use std::collections::BTreeSet;
+
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -25,8 +27,10 @@ static PUT: Sql = Sql::new(
      ON CONFLICT (tenant, name) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed, version = secret.version + 1, \
      updated_at = excluded.updated_at",
 );
-static USED: Sql =
-    Sql::new("UPDATE secret SET used_at = $1 WHERE tenant = $2 AND name = $3 AND (used_at IS NULL OR used_at < $4)");
+static USED: Sql = Sql::new(
+    "UPDATE secret SET used_at = v.column3 FROM (VALUES {3}) v WHERE secret.tenant = v.column1 AND secret.name = v.column2 \
+     AND (secret.used_at IS NULL OR secret.used_at < v.column3 - 60000)",
+);
 
 impl Tx {
     pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {
@@ -44,9 +48,9 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes a use, to the minute: more would be a write a run.
-    pub async fn secret_used(&mut self, tenant: Id, name: &str, now: Timestamp) -> Result<()> {
-        self.exec(&USED, args![now, tenant, name, now.0 - 60_000]).await?;
+    /// Notes uses of secrets (tenant, name), to the minute: more would be a write a run.
+    pub async fn secrets_used(&mut self, used: &BTreeSet<(Id, String)>, now: Timestamp) -> Result<()> {
+        self.exec_keys(&USED, &used.iter().map(|(tenant, name)| args![*tenant, name, now]).collect::<Vec<_>>()).await?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::meter::Meters;
 use super::tx::News;
 use crate::clock::Timestamp;
 use crate::id::Id;
@@ -15,6 +16,7 @@ pub struct Signals {
     lanes: Arc<Mutex<BTreeSet<(Id, Id)>>>,
     work: Arc<tokio::sync::Notify>,
     changes: Arc<watch::Sender<u64>>,
+    meters: Arc<Meters>,
     definitions: Arc<watch::Sender<u64>>,
     operations: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
@@ -29,6 +31,7 @@ impl Default for Signals {
             lanes: Arc::default(),
             work: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
+            meters: Arc::default(),
             definitions: Arc::new(watch::Sender::new(0)),
             operations: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
@@ -45,6 +48,7 @@ impl Signals {
 
     /// This node committed.
     pub(super) fn publish(&self, news: News) {
+        self.meters.add(&news.counted);
         if let Some(herald) = &self.herald {
             // The store is closing when nobody listens any more.
             let _ = herald.send(news.clone());
@@ -54,7 +58,8 @@ impl Signals {
 
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
-        let News { woken, redefined, operated, later } = news;
+        // What was counted was counted where it was committed.
+        let News { woken, redefined, operated, later, counted: _ } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -107,12 +112,17 @@ impl Signals {
         });
     }
 
+    /// What commits of this process came to.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// Grows with each commit.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Grows when tenants, jobs, triggers or plugins have changed.
+    /// Grows when tenants, jobs, triggers or plugins have changed, or a token has ended.
     pub fn definitions(&self) -> watch::Receiver<u64> {
         self.definitions.subscribe()
     }

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
 
+use super::backup::fits;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -19,7 +21,12 @@ pub struct Inspected {
     pub wal_bytes: u64,
     /// When the newest id was made, to the minute.
     pub newest: Timestamp,
+    /// The last migration that it has seen.
+    pub schema: i64,
+    pub secrets: u64,
 }
+
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A connection that writes; the file is made if it is not there.
 pub(super) async fn writer(path: &Path) -> Result<SqliteConnection> {
@@ -29,11 +36,13 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection> {
 /// The same, to a file whose schema is brought up to date.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection> {
     let mut conn = writer(path).await?;
-    sqlx::migrate!("migrations/sqlite").run(&mut conn).await.map_err(|wrong| {
-        Error::Internal(
-            anyhow::Error::new(wrong).context(format!("migrating {}: was it written by a newer Windlass?", path.display())),
-        )
-    })?;
+    if let Some(schema) = schema(&mut conn).await.map_err(|wrong| cannot_open(path, &wrong))? {
+        fits(&path.display().to_string(), schema)?;
+    }
+    MIGRATIONS
+        .run(&mut conn)
+        .await
+        .map_err(|wrong| Error::Internal(anyhow::Error::new(wrong).context(format!("migrating {}", path.display()))))?;
     Ok(conn)
 }
 
@@ -41,6 +50,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
     SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(Duration::from_secs(5))
+        // A file does not hang up: a ping would cost as much as the statement.
+        .test_before_acquire(false)
         .connect_with(options(path).read_only(true))
         .await
         .map_err(|wrong| cannot_open(path, &wrong))
@@ -63,8 +74,7 @@ pub(super) async fn high_water(conn: &mut SqliteConnection, now: Timestamp) -> R
 /// # Errors
 /// When it cannot be read, or SQLite finds it damaged.
 pub async fn inspect(path: &Path) -> Result<Inspected> {
-    let mut conn =
-        options(path).read_only(true).create_if_missing(false).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
+    let mut conn = looking(path).connect().await.map_err(|wrong| cannot_open(path, &wrong))?;
     let broken = |wrong: sqlx::Error| Error::Unavailable(format!("{} cannot be read: {wrong}", path.display()));
     let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
     if verdict != "ok" {
@@ -72,10 +82,18 @@ pub async fn inspect(path: &Path) -> Result<Inspected> {
     }
     let high = "SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM setting WHERE key = 'high_water'";
     let high: i64 = sqlx::query_scalar(high).fetch_one(&mut conn).await.map_err(broken)?;
+    let schema = schema(&mut conn).await.map_err(broken)?.unwrap_or(0);
+    let secrets: i64 = sqlx::query_scalar("SELECT count(*) FROM secret").fetch_one(&mut conn).await.map_err(broken)?;
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    Ok(Inspected { bytes: bytes(path), wal_bytes: bytes(Path::new(&wal)), newest: Id(high).created_at() })
+    Ok(Inspected {
+        bytes: bytes(path),
+        wal_bytes: bytes(Path::new(&wal)),
+        newest: Id(high).created_at(),
+        schema,
+        secrets: secrets.unsigned_abs(),
+    })
 }
 
 /// FULL: what was answered survives a power cut. Sizes are measured (docs/store.md).
@@ -93,6 +111,25 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-fn cannot_open(path: &Path, wrong: &sqlx::Error) -> Error {
+/// The last migration that a file has seen; `None` for a new one.
+async fn schema(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    let seen = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(seen).fetch_one(&mut *conn).await? == 0 {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(conn).await
+}
+
+/// For who only looks: nothing of the file is set, not even that it has a write-ahead log, which a backup has not.
+pub(super) fn looking(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .create_if_missing(false)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging()
+}
+
+pub(super) fn cannot_open(path: &Path, wrong: &sqlx::Error) -> Error {
     Error::Unavailable(format!("cannot open the database {}: {wrong}", path.display()))
 }

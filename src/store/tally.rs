@@ -55,6 +55,7 @@ impl Tx {
     }
 
     pub(super) fn tally_ended(&mut self, f: &Finished, cancelled: bool, busy: Duration) {
+        self.news.counted.ended(f, cancelled, busy);
         let tally = self.tallies.entry((f.run.tenant, f.run.job)).or_default();
         match f.decision {
             Decision::End(Final::Succeeded) => tally.succeeded += 1,

@@ -1,6 +1,7 @@
 //! A transaction, or a reader: every statement of the project is a method of this type, in the file of its noun.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
@@ -8,6 +9,8 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnec
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::known::Known;
+use super::meter::Counted;
 use super::sql::{Arg, CHUNKS, Dialect, Row, Sql, chunks, postgres_arguments, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
@@ -20,6 +23,7 @@ pub struct Tx {
     pub(super) ids: Ids,
     pub(super) node: i64,
     pub(super) signals: Signals,
+    pub(super) known: Arc<Known>,
     pub(super) news: News,
     /// Counters of this transaction, added before its end.
     pub(super) tallies: Tallies,
@@ -82,12 +86,15 @@ pub(super) struct News {
     pub operated: bool,
     /// The earliest time to which a run was put off.
     pub later: Option<Timestamp>,
+    /// For `/metrics`.
+    pub counted: Counted,
 }
 
 impl News {
     pub fn add(&mut self, more: Self) {
         self.woken.extend(more.woken);
         self.redefined |= more.redefined;
+        self.operated |= more.operated;
         self.later = self.later.into_iter().chain(more.later).min();
     }
 }
@@ -101,6 +108,10 @@ impl Drop for Loan {
 }
 
 impl Tx {
+    pub(super) fn new(conn: Conn, ids: Ids, node: i64, signals: Signals, known: Arc<Known>) -> Self {
+        Self { conn, ids, node, signals, known, news: News::default(), tallies: Tallies::new() }
+    }
+
     /// A fresh id of this node.
     pub fn new_id(&self) -> Id {
         self.ids.next()
@@ -221,7 +232,7 @@ impl Tx {
         self.news.woken.insert((tenant, job));
     }
 
-    /// Definitions (tenants, jobs, triggers, plugins) changed.
+    /// Definitions (tenants, jobs, triggers, plugins) changed, or a token ended.
     pub(super) fn redefine(&mut self) {
         self.news.redefined = true;
     }

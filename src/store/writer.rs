@@ -11,11 +11,10 @@ use sqlx::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::claim::{Taken, Want};
+use super::known::Known;
 use super::record::{Finished, Recorded};
 use super::sql::Dialect;
-use super::tally::Tallies;
-use super::tx::Link;
-use super::tx::{Conn, Loan, News, Returned, Tx};
+use super::tx::{Conn, Link, Loan, News, Returned, Tx};
 use super::{Database, Signals, Store, closed};
 use crate::clock::Clock;
 use crate::domain::run::{Enqueued, NewRun};
@@ -150,7 +149,7 @@ impl Writer {
     pub async fn enter(
         link: Link,
         database: &Database,
-        signals: Signals,
+        (signals, known): (Signals, Arc<Known>),
         clock: Arc<dyn Clock>,
         name: &str,
         high_water: Id,
@@ -158,7 +157,7 @@ impl Writer {
         let dialect = link.dialect();
         let conn = Conn::Own(Box::new(link));
         let ids = Ids::new(clock.clone(), 1, high_water);
-        let mut tx = Tx { conn, ids, node: 1, signals, news: News::default(), tallies: Tallies::new() };
+        let mut tx = Tx::new(conn, ids, 1, signals, known);
         let now = clock.now();
         tx.control(begins(dialect, true)).await?;
         let (node, generation) = match dialect {

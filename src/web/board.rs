@@ -42,7 +42,7 @@ pub struct TenantLine {
 
 #[derive(Debug)]
 pub struct JobLine {
-    pub job: Job,
+    pub job: Arc<Job>,
     pub health: Health,
     pub why: String,
     pub since: Option<Timestamp>,
@@ -81,7 +81,7 @@ impl Cache {
 impl Board {
     async fn read(app: &App, now: Timestamp) -> Result<Self> {
         let mut tx = app.store.read().await?;
-        let (tenants, jobs, mut healths) = (tx.tenants().await?, tx.jobs().await?, tx.healths().await?);
+        let (tenants, jobs, mut healths) = (tx.tenants().await?, tx.known_jobs().await?, tx.healths().await?);
         let (dead, retrying) = (tx.dead_by_tenant().await?, tx.retrying_by_job().await?);
         let tallies = tx.tally_since(now.minus(RATE_SPAN)).await?;
         let running: HashMap<Id, u64> = tx.running().await?.into_iter().map(|(_, job, n)| (job, n)).collect();
@@ -96,7 +96,7 @@ impl Board {
         let ended: u64 = tallies.values().map(|tally| tally.succeeded + tally.dead + tally.cancelled).sum();
         let oldest = jobs.iter().map(|job| job.created_at).min();
         let mut by_tenant: HashMap<Id, Vec<JobLine>> = HashMap::new();
-        for (job, level) in jobs.into_iter().zip(levels) {
+        for (job, level) in jobs.iter().cloned().zip(levels) {
             let (tenant, span) = (job.tenant, now.since(before(&job)));
             let health = healths.remove(&job.id);
             let mut line = JobLine::new(job, health, &mut probes, now);
@@ -127,7 +127,7 @@ impl Board {
 
 impl JobLine {
     fn new(
-        job: Job,
+        job: Arc<Job>,
         health: Option<crate::store::health::JobHealth>,
         probes: &mut HashMap<Id, Vec<Probe>>,
         now: Timestamp,

@@ -2,15 +2,16 @@
 //! and shown with the request's id only.
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::Web;
 use super::api;
+use super::api::shape::ProblemJson;
 use super::dashboard::shell::{Place, Shell};
 use super::layers::RequestId;
 use super::session::{FORM_LIMIT, STALE_FORM, Session};
@@ -87,11 +88,16 @@ impl Shown {
     }
 
     fn problem(&self, request: &RequestId) -> Response {
-        let body = json!({
-            "type": "about:blank", "title": self.title, "status": self.status.as_u16(), "detail": self.detail, "errors": self.problems,
-            "request": request.0,
-        });
-        let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        let body = ProblemJson {
+            kind: "about:blank".into(),
+            title: self.title.into(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            errors: self.problems.clone(),
+            request: request.0.to_string(),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"windlass\""));
         }
@@ -121,7 +127,7 @@ struct ErrorPage<'a> {
 
 /// Puts a page or a problem into every answer that is an error.
 pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let api = request.uri().path().starts_with("/api/");
+    let api = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;

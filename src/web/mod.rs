@@ -26,6 +26,7 @@ pub mod error;
 mod events;
 mod fragment;
 mod layers;
+pub mod metrics;
 mod session;
 mod show;
 mod throttle;

@@ -213,6 +213,15 @@ impl Server {
         session
     }
 
+    /// The status of a login; its session is the one of [`Self::page`] from then on.
+    pub fn log_in(&mut self, name: &str, password: &str) -> u16 {
+        let form = [("name", name), ("password", password)];
+        let response = self.agent.post(format!("{}/login", self.url)).send_form(form).unwrap();
+        let cookie = response.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok()?.split(';').next());
+        self.session = cookie.map(str::to_owned).or(self.session.take());
+        response.status().as_u16()
+    }
+
     fn get(&self, path: &str) -> Answer {
         match self.agent.get(format!("{}{path}", self.url)).call() {
             Err(wrong) => Answer { status: 0, text: wrong.to_string() },

@@ -10,6 +10,9 @@ use windlass::domain::member::Role;
 use crate::api::world::Served;
 use crate::world::transient;
 
+mod machine;
+mod plugin;
+
 struct Ended {
     code: i32,
     out: String,

@@ -267,7 +267,7 @@ async fn w13_what_is_added_is_polled_within_an_interval_and_what_is_removed_no_m
     assert!(due <= job.created_at.plus(15 * SECOND), "{due:?}");
     world.until("it is polled", SECOND, async || (polls() > 0).then_some(())).await;
     let mut tx = world.store.begin().await.unwrap();
-    tx.remove_job(job.id, world.clock.now()).await.unwrap();
+    tx.remove_job(job.tenant, job.id, "ann", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     // One that was under way ends.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -285,7 +285,7 @@ async fn w13_a_removed_jobs_dead_runs_can_be_read_and_are_left_by_a_rerun() {
     let served = Served::new().await;
     let (job, ids, runner) = dead(&served, "j", 2).await;
     let mut tx = served.world.store.begin().await.unwrap();
-    tx.remove_job(job.id, served.world.clock.now()).await.unwrap();
+    tx.remove_job(job.tenant, job.id, "ann", served.world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     let json = served.get(&format!("tenants/alpha/runs/{}", ids[0])).await.body;
     assert_eq!((&json["job"], &json["state"], &json["error"]), (&json!("j"), &json!("dead"), &json!("400 bad")));

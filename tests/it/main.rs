@@ -6,6 +6,8 @@ mod budget;
 mod cli;
 mod database;
 mod dead;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod house;
 mod parity;
 mod plugin;

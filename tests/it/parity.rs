@@ -17,6 +17,7 @@ use windlass::domain::retry::{Budget, Decision};
 use windlass::domain::run::{Final, Idempotency, NewRun, Reason};
 use windlass::id::Id;
 use windlass::store::claim::{Claimed, Lane, Want};
+use windlass::store::dead::DeadQuery;
 use windlass::store::record::Finished;
 use windlass::store::run::RunQuery;
 use windlass::store::{Database, Store, moving};
@@ -296,7 +297,11 @@ impl Play<'_> {
         let mut tx = self.store.read().await.unwrap();
         let tenants: BTreeSet<Id> = self.jobs.iter().map(|job| job.tenant).collect();
         for tenant in tenants {
-            self.told.push(format!("{:?} {:?}", tx.state_counts(tenant).await.unwrap(), tx.failures(tenant).await.unwrap()));
+            self.told.push(format!(
+                "{:?} {:?}",
+                tx.state_counts(tenant).await.unwrap(),
+                tx.failures(tenant, &DeadQuery::default(), self.now).await.unwrap()
+            ));
             for run in tx.runs(tenant, &everything()).await.unwrap() {
                 let (payload, attempts) = (tx.payload(tenant, run.id).await.unwrap(), tx.attempts_of(&run).await.unwrap());
                 self.told.push(format!("{run:?} {payload:?} {attempts:?}"));

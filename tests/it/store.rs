@@ -121,18 +121,7 @@ async fn claim(world: &World, job: Id, n: u32) -> Vec<Claimed> {
 }
 
 fn finished(claimed: &Claimed, decision: Decision) -> Finished {
-    Finished {
-        run: claimed.run.clone(),
-        decision,
-        outcome: "succeeded",
-        message: "done".into(),
-        counts: None,
-        print: None,
-        output: None,
-        details: None,
-        log: None,
-        progress: None,
-    }
+    Finished::new(claimed.run.clone(), decision, "succeeded", "done")
 }
 
 fn dead(claimed: &Claimed, print: i64) -> Finished {
@@ -371,6 +360,26 @@ async fn a_request_that_goes_away_does_not_close_the_store() {
         asking.abort();
     }
     assert!(matches!(world.store.enqueue(vec![new_run(&job)]).await.unwrap().remove(0), Ok(Enqueued::New(_))));
+}
+
+#[tokio::test]
+async fn with_a_job_its_waiting_runs_go_and_its_running_ones_are_asked_to() {
+    let world = World::new().await;
+    let (job, other) = (world.job("j", json!({"max_live": 0})).await, world.job("other", json!({})).await);
+    let (running, ready) = (world.enqueue(&job).await, world.enqueue(&job).await);
+    let later = NewRun { due_at: Some(TEN.plus(Duration::from_secs(60))), ..new_run(&job) };
+    let later = world.store.enqueue(vec![later]).await.unwrap().remove(0).unwrap().id();
+    let kept = world.enqueue(&other).await;
+    claim(&world, job.id, 1).await;
+    let mut tx = world.store.begin().await.unwrap();
+    tx.remove_job(job.tenant, job.id, "ann", TEN).await.unwrap();
+    tx.commit().await.unwrap();
+    for gone in [ready, later] {
+        let run = world.run(gone).await;
+        assert_eq!((run.state.word(), run.message.as_deref()), ("cancelled", Some("cancelled by ann")));
+    }
+    assert_eq!((world.run(running).await.page_state(), world.run(kept).await.page_state()), ("stopping", "waiting"));
+    assert!(world.store.read().await.unwrap().job(job.tenant, "j").await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -2,16 +2,20 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::web::metrics;
 
 mod apply;
 mod backlog;
 mod dead;
 mod extract;
+pub use extract::Caller;
 mod job;
+mod member;
+mod openapi;
 mod operation;
 mod plugin;
 mod read;
@@ -62,12 +66,14 @@ pub fn router(app: App) -> Router {
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/members", get(member::list))
+        .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))
         .route("/tokens/{id}", delete(token::revoke))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(large)
         .route("/{*rest}", any(extract::no_route));
-    Router::new().nest("/api/v1", routes).with_state(app)
+    metrics::routes().route("/api/openapi.json", get(openapi::serve)).nest("/api/v1", routes).with_state(app)
 }
 
 /// A page of a list is from 1 to 200 long.

@@ -1,6 +1,7 @@
 //! From the store's rows to the shapes: what several routes share.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -19,16 +20,21 @@ use crate::store::job::Revision;
 const IN_LIST: usize = 4 * 1024;
 
 /// The tenant, if the caller may look into it. One that he may not see is not there, in the same words.
-pub async fn scope(tx: &mut Tx, who: &Who, name: &str) -> Result<Tenant> {
-    let hidden = || Error::not_found(format!("tenant {name}"));
-    let tenant = tx.tenant(name).await?.ok_or_else(hidden)?;
-    if who.tenant.is_some_and(|own| own != tenant.id) { Err(hidden()) } else { Ok(tenant) }
+pub async fn scope(tx: &mut Tx, who: &Who, name: &str) -> Result<Arc<Tenant>> {
+    visible(tx.known_tenant(name).await?, who)
+}
+
+fn visible(tenant: Arc<Tenant>, who: &Who) -> Result<Arc<Tenant>> {
+    match who.tenant {
+        Some(own) if own != tenant.id => Err(Error::not_found(format!("tenant {}", tenant.name))),
+        _ => Ok(tenant),
+    }
 }
 
 /// [`scope`] before a change: `app` knows who may, and this keeps its answers from telling tenants apart.
 pub async fn within(app: &App, who: &Who, name: &str) -> Result<()> {
     if who.tenant.is_some() {
-        scope(&mut app.store.read().await?, who, name).await?;
+        visible(app.store.need_tenant(name).await?, who)?;
     }
     Ok(())
 }
@@ -71,21 +77,12 @@ pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run]) -> Result<Vec<Run
 }
 
 async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) -> Result<Vec<RunJson>> {
-    let ids: Vec<Id> = found.iter().map(|run| run.id).collect();
-    let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &ids).await?.into_iter().collect();
-    let paused: HashMap<Id, String> = match found.iter().any(|run| matches!(run.state, State::Waiting { .. })) {
-        true => tx
-            .jobs_of(tenant.id)
-            .await?
-            .into_iter()
-            .filter_map(|job| Some((job.id, job.paused_at.map(|_| job.paused_by)??)))
-            .collect(),
-        false => HashMap::new(),
-    };
-    let (mut revisions, mut versions) = (HashMap::new(), HashMap::new());
+    // What never began has reported nothing.
+    let begun: Vec<Id> = found.iter().filter(|run| run.attempt > 0).map(|run| run.id).collect();
+    let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &begun).await?.into_iter().collect();
     let mut shown = Vec::with_capacity(found.len());
     for run in found {
-        let revision = revision(tx, &mut revisions, run.revision).await?;
+        let revision = tx.known_revision(run.revision).await?;
         let payload = if run.payload { tx.payload(tenant.id, run.id).await? } else { Payload::default() };
         let settled = match run.state {
             State::Dead { .. } => tx.settled(tenant.id, run.id).await?.map(SettledJson::from),
@@ -93,9 +90,9 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
         };
         let facts = Facts {
             tenant: &tenant.name,
-            plugin: plugin(tx, run.tenant, &mut versions, &revision).await?,
+            plugin: plugin(tx, run.tenant, &revision).await?,
             progress: progress.remove(&run.id),
-            paused_by: paused.get(&run.job).map(String::as_str),
+            paused_by: paused_by(tx, run, &revision).await?,
             revision: &revision,
             settled,
             body_limit,
@@ -109,7 +106,7 @@ struct Facts<'a> {
     tenant: &'a str,
     plugin: PluginOfRun,
     progress: Option<Progress>,
-    paused_by: Option<&'a str>,
+    paused_by: Option<String>,
     revision: &'a Revision,
     settled: Option<SettledJson>,
     body_limit: usize,
@@ -135,7 +132,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         job: facts.revision.spec.name.clone(),
         state: run.state.word().to_owned(),
         page_state: run.page_state().to_owned(),
-        why: why(run, facts.paused_by),
+        why: why(run, facts.paused_by.as_deref()),
         trigger: trigger(run, payload.requested_by),
         input,
         attempt: run.attempt,
@@ -199,27 +196,20 @@ fn trigger(run: &Run, asked_by: Option<String>) -> TriggerOfRun {
     }
 }
 
-async fn revision(tx: &mut Tx, known: &mut HashMap<Id, Revision>, id: Id) -> Result<Revision> {
-    if let Some(revision) = known.get(&id) {
-        return Ok(revision.clone());
+/// Who paused the job of a waiting run; one that was removed meanwhile is not paused.
+async fn paused_by(tx: &mut Tx, run: &Run, revision: &Revision) -> Result<Option<String>> {
+    if !matches!(run.state, State::Waiting { .. }) {
+        return Ok(None);
     }
-    let revision = tx.revision(id).await?.ok_or_else(|| Error::Internal(anyhow::anyhow!("revision {id} is gone")))?;
-    known.insert(id, revision.clone());
-    Ok(revision)
+    match tx.known_job(run.tenant, &revision.spec.name).await {
+        Ok(job) => Ok(job.paused_by.clone().filter(|_| job.paused_at.is_some())),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(wrong) => Err(wrong),
+    }
 }
 
-/// `versions` are known by digest: all runs of a list are one tenant's.
-async fn plugin(
-    tx: &mut Tx,
-    tenant: Id,
-    versions: &mut HashMap<String, Option<String>>,
-    revision: &Revision,
-) -> Result<PluginOfRun> {
-    let digest = &revision.digest;
-    if !versions.contains_key(digest) {
-        let version = tx.plugin_by_digest(tenant, digest).await?.map(|plugin| plugin.version);
-        versions.insert(digest.clone(), version);
-    }
-    let version = versions.get(digest).cloned().flatten();
-    Ok(PluginOfRun { name: revision.spec.plugin.name.clone(), version, digest: digest.clone() })
+async fn plugin(tx: &mut Tx, tenant: Id, revision: &Revision) -> Result<PluginOfRun> {
+    let digest = revision.digest.clone();
+    let version = tx.known_version(tenant, &digest).await?.map(|version| version.to_string());
+    Ok(PluginOfRun { name: revision.spec.plugin.name.clone(), version, digest })
 }

@@ -1,6 +1,7 @@
 //! Tenants, seen. They are made by `apply`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -37,7 +38,7 @@ pub async fn show(State(app): State<App>, Caller(who): Caller, At(name): At<Stri
     let tenant = read::scope(&mut tx, &who, &name).await?;
     let ceiling = serde_json::to_value(&tenant.ceiling)?;
     let healths = tx.healths().await?;
-    Ok(Json(TenantJson { ceiling: Some(ceiling), ..shape(&mut tx, tenant, &healths).await? }))
+    Ok(Json(TenantJson { ceiling: Some(ceiling), ..shape(&mut tx, Arc::unwrap_or_clone(tenant), &healths).await? }))
 }
 
 async fn shape(tx: &mut Tx, tenant: Tenant, healths: &HashMap<Id, JobHealth>) -> Result<TenantJson> {

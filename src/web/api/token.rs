@@ -68,6 +68,7 @@ fn shape(token: Token, tenant: Option<String>) -> TokenJson {
         created_by: token.created_by,
         expires_at: token.expires_at,
         revoked_at: token.revoked_at,
+        used_at: token.used_at,
         token: None,
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::health::Health;
 use crate::domain::member::Role;
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::store::Tx;
 use crate::web::Web;
 use crate::web::board::{Board, TenantLine};
@@ -113,6 +114,8 @@ pub async fn need(tx: &mut Tx, session: &Session, name: &str) -> Result<Tenant> 
 async fn job_rows(tx: &mut Tx, board: &Board, line: &TenantLine) -> Result<Vec<JobRow>> {
     let mut next = tx.next_by_job(line.tenant.id).await?;
     let instants = board.window.instants(SPARK_STEPS);
+    let ids: Vec<Id> = line.jobs.iter().map(|job| job.job.id).collect();
+    let mut ends = tx.last_ends(&ids).await?;
     let mut rows = Vec::with_capacity(line.jobs.len());
     for job in &line.jobs {
         let levels = if job.probes.is_empty() {
@@ -131,7 +134,7 @@ async fn job_rows(tx: &mut Tx, board: &Board, line: &TenantLine) -> Result<Vec<J
             backlog: job.backlog,
             spark: Spark { levels, window: board.window.words() },
             running: job.running,
-            last_success: tx.last_ends(job.job.id).await?.last_success_at,
+            last_success: ends.remove(&job.job.id).and_then(|ends| ends.last_success_at),
             next: next.remove(&job.job.id).or(probe_next).filter(|_| job.job.paused_at.is_none()),
         });
     }

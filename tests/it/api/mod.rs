@@ -9,6 +9,8 @@ use windlass::store::log::LogChunk;
 
 use crate::world::{TEN, transient};
 
+mod metrics;
+mod openapi;
 pub mod world;
 use world::Served;
 
@@ -61,6 +63,31 @@ async fn a_tenants_token_sees_its_tenant_and_no_sign_of_another() {
     // A run is addressed with its tenant: under another it is not there.
     assert_eq!(served.get(&format!("tenants/beta/runs/{run}")).await.status, 404);
     assert_eq!(as_beta("POST", "plugins").await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_in_memory_is_forgotten_with_the_change() {
+    let served = Served::new().await;
+    served.world.job("drain", json!({ "max_live": 0 })).await;
+    let (narrow, secret) =
+        served.app.issue_token("short", Role::Operator, Some("alpha"), None, &windlass::app::Who::server()).await.unwrap();
+    let start = async || served.ask("POST", "tenants/alpha/jobs/drain/runs", Some(&secret), &[], b"").await;
+    assert_eq!((start().await.status, start().await.status), (201, 201));
+    // A new revision counts at once, and so does a pause.
+    served.world.job("drain", json!({ "max_live": 0, "retry": { "attempts": 2 } })).await;
+    assert_eq!(start().await.body["max_attempts"], 2);
+    served.post("tenants/alpha/jobs/drain/pause", &json!({})).await;
+    assert_eq!(start().await.body["why"], "the job is paused by test");
+    let used = served.app.store.take_used_tokens();
+    assert_eq!(used.get(&narrow.id), Some(&TEN));
+    let mut tx = served.app.store.begin().await.unwrap();
+    tx.tokens_used(&used).await.unwrap();
+    tx.commit().await.unwrap();
+    let listed = served.get("tokens").await.body;
+    let item = listed["items"].as_array().unwrap().iter().find(|token| token["name"] == "short").unwrap();
+    assert_eq!(item["used_at"], "2026-11-22T10:00:00.000Z");
+    let told = served.ask("DELETE", &format!("tokens/{}", narrow.id), Some(&served.admin), &[], b"").await;
+    assert_eq!((told.status, start().await.status), (204, 401), "revoking acts at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

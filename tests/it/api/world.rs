@@ -93,6 +93,7 @@ impl Served {
             request = request.header(*name, *value);
         }
         let request = request.body(body.to_vec()).unwrap();
+        let (server, method, path) = (self.url(), method.to_owned(), path.to_owned());
         tokio::task::spawn_blocking(move || {
             let config = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
             let agent = config.build().new_agent();
@@ -102,6 +103,7 @@ impl Served {
             };
             let (parts, mut body) = answer.unwrap().into_parts();
             let text = body.read_to_string().unwrap();
+            super::openapi::checked(&server, &method, &path, parts.status.as_u16(), &text);
             Told {
                 status: parts.status.as_u16(),
                 headers: parts.headers,

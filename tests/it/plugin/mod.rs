@@ -1,6 +1,6 @@
 //! The sandbox against guests that try what it must withstand.
 
-mod guests;
+pub mod guests;
 
 mod host;
 mod http;

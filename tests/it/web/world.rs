@@ -265,15 +265,9 @@ async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str
     };
     let finished = Finished {
         print: (outcome == "permanent").then(|| fingerprint(claimed.run.job, Reason::Permanent, message)),
-        run: claimed.run.clone(),
-        decision,
-        outcome,
-        message: message.into(),
         counts,
         output: (outcome == "succeeded").then(|| json!({ "done": 500 }).to_string()),
-        details: None,
-        log: None,
-        progress: None,
+        ..Finished::new(claimed.run.clone(), decision, outcome, message)
     };
     let mut tx = store.begin().await.unwrap();
     tx.record(&[vec![finished]], at).await.unwrap();

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::error::Problem;
 use crate::id::Id;
 
 mod dead;
@@ -16,7 +18,7 @@ pub use dead::*;
 pub use run::*;
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     pub items: Vec<T>,
     /// Give it as `after` for the next page.
@@ -25,7 +27,7 @@ pub struct List<T> {
 }
 
 /// Over all pages; `capped`: there are more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     pub value: u64,
     pub capped: bool,
@@ -57,7 +59,7 @@ impl<T> List<T> {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct JobJson {
     pub tenant: String,
     pub name: String,
@@ -81,7 +83,7 @@ pub struct JobJson {
     pub spec: Option<Value>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginOfJob {
     /// As the tenant file says it.
     pub wanted: String,
@@ -90,7 +92,7 @@ pub struct PluginOfJob {
     pub digest: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TriggerOfJob {
     pub kind: String,
     pub spec: Value,
@@ -102,7 +104,7 @@ pub struct TriggerOfJob {
     pub words: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TenantJson {
     pub name: String,
     pub zone: String,
@@ -121,12 +123,12 @@ pub struct TenantJson {
     pub ceiling: Option<Value>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LimitsJson {
     pub running: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct RunCounts {
     pub waiting: u64,
     pub running: u64,
@@ -135,7 +137,7 @@ pub struct RunCounts {
     pub dead: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BacklogJson {
     pub tenant: String,
     pub job: String,
@@ -154,7 +156,7 @@ pub struct BacklogJson {
     pub why: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SecretJson {
     pub name: String,
     pub version: u64,
@@ -162,7 +164,7 @@ pub struct SecretJson {
     pub used_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenJson {
     pub id: Id,
     pub name: String,
@@ -173,12 +175,21 @@ pub struct TokenJson {
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// To the minute, and a minute late.
+    pub used_at: Option<Timestamp>,
     /// Shown once, when it is issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Somebody who can log in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MemberJson {
+    pub name: String,
+    pub role: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginJson {
     pub name: String,
     pub version: String,
@@ -194,7 +205,7 @@ pub struct PluginJson {
 }
 
 /// A body of `POST tokens`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTokenJson {
     pub name: String,
@@ -208,7 +219,7 @@ pub struct NewTokenJson {
 }
 
 /// A body of `POST apply`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyJson {
     pub files: Vec<SourceJson>,
@@ -216,7 +227,7 @@ pub struct ApplyJson {
     pub dry_run: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceJson {
     /// For messages alone: the server reads no file.
@@ -225,13 +236,13 @@ pub struct SourceJson {
 }
 
 /// The answer of `POST apply`, in the order of the files.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     pub changes: Vec<ChangeJson>,
     pub dry_run: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeJson {
     /// As in `tenant alpha` or `job alpha/drain-jobs`.
     pub object: String,
@@ -243,7 +254,7 @@ pub struct ChangeJson {
 }
 
 /// The answer of `POST plugins`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Pushed {
     #[serde(flatten)]
     pub plugin: PluginJson,
@@ -251,11 +262,16 @@ pub struct Pushed {
     pub new: bool,
 }
 
-/// RFC 9457; `web::error` writes it.
-#[derive(Debug, Clone, Deserialize)]
+/// What every answer is that is no success: RFC 9457, `application/problem+json`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProblemJson {
+    #[serde(rename = "type")]
+    pub kind: String,
     pub title: String,
+    pub status: u16,
     pub detail: String,
-    #[serde(default)]
-    pub errors: Vec<crate::error::Problem>,
+    /// Empty unless 422.
+    pub errors: Vec<Problem>,
+    /// The server's log knows it, too.
+    pub request: String,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::List;
 use crate::clock::Timestamp;
@@ -12,7 +13,7 @@ use crate::domain::log::Level;
 use crate::id::Id;
 use crate::store::dead::Settled;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RunJson {
     pub id: Id,
     pub tenant: String,
@@ -56,7 +57,7 @@ pub struct RunJson {
 }
 
 /// Why the run exists. Keys beside `kind` depend on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TriggerOfRun {
     pub kind: String,
     /// backlog: the size that asked for the run.
@@ -67,21 +68,21 @@ pub struct TriggerOfRun {
     pub by: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PluginOfRun {
     pub name: String,
     pub version: Option<String>,
     pub digest: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProgressJson {
     pub done: u64,
     pub total: Option<u64>,
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct ItemCounts {
     pub pending: u64,
     pub running: u64,
@@ -90,7 +91,7 @@ pub struct ItemCounts {
     pub skipped: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CountsJson {
     pub taken: u64,
     pub done: u64,
@@ -104,7 +105,7 @@ impl From<Counts> for CountsJson {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SettledJson {
     pub at: Timestamp,
     pub by: String,
@@ -120,7 +121,7 @@ impl From<Settled> for SettledJson {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AttemptJson {
     pub attempt: u32,
     pub node: i64,
@@ -132,7 +133,7 @@ pub struct AttemptJson {
 }
 
 /// The answer to everything that makes a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Started<R = RunJson> {
     #[serde(flatten)]
     pub run: R,
@@ -143,12 +144,12 @@ pub struct Started<R = RunJson> {
 }
 
 /// A run's name alone, for `Prefer: return=minimal`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct RunId {
     pub id: Id,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     pub attempt: u32,
     /// 1-based in its attempt; a gap is what was dropped.
@@ -160,7 +161,7 @@ pub struct LogLine {
     pub fields: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogJson {
     #[serde(flatten)]
     pub lines: List<LogLine>,
@@ -171,7 +172,7 @@ pub struct LogJson {
 }
 
 /// A body of `POST …/runs`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NewRunJson {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,7 @@ pub async fn show(
         path,
         health: line.health,
         why: line.why.clone(),
-        last_success: tx.last_ends(job.id).await?.last_success_at,
+        last_success: tx.last_ends(&[job.id]).await?.remove(&job.id).and_then(|ends| ends.last_success_at),
         paused: job.paused_at.is_some(),
         plugin: plugin.map_or_else(|| job.spec.plugin.to_string(), |plugin| format!("{} {}", plugin.name, plugin.version)),
         backlog: backlog(&mut tx, line, shell.lens).await?,

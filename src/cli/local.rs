@@ -1,0 +1,100 @@
+//! A guest without a server: `windlass plugin run`, and what `windlass doctor` tries.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::domain::grant::{Ceiling, Grant};
+use crate::error::Result;
+use crate::id::Id;
+use crate::plugin::{self, Journal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, StateRefusal, Work};
+
+/// Calls with a folder of its own, which is gone afterwards.
+pub async fn in_a_folder<T, F: Future<Output = Result<T>>>(name: &str, call: impl FnOnce(PathBuf) -> F) -> Result<T> {
+    let folder = std::env::temp_dir().join(format!("windlass-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let answer = call(folder.clone()).await;
+    std::fs::remove_dir_all(&folder)?;
+    answer
+}
+
+/// As a server with these settings would have it.
+pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
+    Sandbox::new(plugin::Settings {
+        threads: settings.worker.guest_threads,
+        runs: settings.worker.runs_in_flight,
+        data_dir,
+        own: Vec::new(),
+        extra_roots: settings.extra_roots()?,
+        clock: Arc::new(SystemClock),
+    })
+}
+
+/// The first attempt of a run by hand that is granted nothing.
+pub fn work(job: &str, digest: String, time_limit: Duration, state: StatePort) -> Work {
+    Work {
+        tenant: "local".into(),
+        job: job.to_owned(),
+        run: Id(1),
+        attempt: 1,
+        trigger: "manual",
+        config: "{}".into(),
+        input: "{}".into(),
+        digest,
+        time_limit,
+        grace: (time_limit / 10).min(Duration::from_secs(5)),
+        stall_limit: None,
+        grant: Arc::new(Grant::default()),
+        ceiling: Arc::new(Ceiling::default()),
+        secrets: Arc::default(),
+        journal: Arc::new(Journal::default()),
+        stop: Arc::default(),
+        state,
+    }
+}
+
+/// A job's state that lasts as long as the call.
+pub async fn keep_state(mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
+    let mut kept: HashMap<String, (Vec<u8>, u64)> = HashMap::new();
+    while let Some(StateCall { ask, answer }) = calls.recv().await {
+        // A guest that was stopped meanwhile does not mind.
+        let _ = answer.send(answered(&mut kept, ask));
+    }
+    std::future::pending().await
+}
+
+fn answered(kept: &mut HashMap<String, (Vec<u8>, u64)>, ask: StateAsk) -> Result<StateAnswer, StateRefusal> {
+    let stands = |kept: &HashMap<String, (Vec<u8>, u64)>, key: &str, expected: Option<u64>| {
+        let version = kept.get(key).map_or(0, |(_, version)| *version);
+        match expected {
+            Some(expected) if expected != version => {
+                Err(StateRefusal { code: "conflict", message: format!("{key} has version {version}, not {expected}") })
+            }
+            _ => Ok(version),
+        }
+    };
+    match ask {
+        StateAsk::Get(key) => Ok(StateAnswer::Entry(kept.get(&key).cloned())),
+        StateAsk::Set { key, value, expected } => {
+            let version = stands(kept, &key, expected)? + 1;
+            kept.insert(key, (value, version));
+            Ok(StateAnswer::Version(version))
+        }
+        StateAsk::Delete { key, expected } => {
+            stands(kept, &key, expected)?;
+            kept.remove(&key);
+            Ok(StateAnswer::Done)
+        }
+        StateAsk::Keys { prefix } => {
+            let mut keys: Vec<String> = kept.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+            keys.sort_unstable();
+            Ok(StateAnswer::Keys(keys))
+        }
+    }
+}

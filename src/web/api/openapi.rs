@@ -1,0 +1,270 @@
+//! The API as OpenAPI 3.1, at `/api/openapi.json`: one line a route, schemas from the structs that are answered
+//! (docs/adr/0010). docs/api.md is for people.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{AnyOfBuilder, ComponentsBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, Required, ResponseBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::shape::{
+    Applied, ApplyJson, BacklogJson, JobJson, List, LogJson, MemberJson, NewRunJson, NewTokenJson, PluginJson, ProblemJson,
+    Pushed, RunId, RunJson, SecretJson, Started, TenantJson, TokenJson,
+};
+use crate::clock::Timestamp;
+use crate::domain::log::Level;
+use crate::error::Problem;
+use crate::id::Id;
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| serde_json::to_string(&document()).unwrap_or_default());
+
+pub async fn serve() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+}
+
+fn document() -> OpenApi {
+    let mut routes = Routes::default();
+    tenants_and_jobs(&mut routes);
+    runs(&mut routes);
+    server(&mut routes);
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("wl_…").build());
+    let components = ComponentsBuilder::new().schemas_from_iter(routes.schemas).security_scheme("token", bearer).build();
+    OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Windlass").version(env!("CARGO_PKG_VERSION")).build())
+        .paths(routes.paths)
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new("token", Vec::<String>::new())]))
+        .build()
+}
+
+fn tenants_and_jobs(api: &mut Routes) {
+    api.get("tenants", "tenants with health and counts of runs").paged().list::<TenantJson>();
+    api.get("tenants/{tenant}", "one, with its ceiling").one::<TenantJson>(200);
+    api.get("tenants/{tenant}/jobs", "jobs with health, plugin, triggers and next times").paged().list::<JobJson>();
+    api.get("tenants/{tenant}/jobs/{job}", "one, with its spec as applied").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/runs", "start a run").takes::<NewRunJson>().started(true);
+    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
+    api.get("tenants/{tenant}/backlogs", "what waits at the tenant's targets").paged().list::<BacklogJson>();
+    api.get("backlogs", "what waits at the targets of all tenants that the token may see").paged().list::<BacklogJson>();
+    api.get("tenants/{tenant}/secrets", "names, versions, times; never values").list::<SecretJson>();
+    api.get("tenants/{tenant}/secrets/{name}", "name, version, times").one::<SecretJson>(200);
+    api.put("tenants/{tenant}/secrets/{name}", "set it: the body is the value").takes_bytes().one::<SecretJson>(200);
+}
+
+fn runs(api: &mut Routes) {
+    let which = [("state", Type::String), ("job", Type::String)];
+    api.get("tenants/{tenant}/runs", "runs, newest first").asks(&which).paged().list::<RunJson>();
+    api.get("tenants/{tenant}/runs/{run}", "one, with its attempts").one::<RunJson>(200);
+    api.post("tenants/{tenant}/runs/{run}/rerun", "a new run with the old one's input").started(false);
+    api.post("tenants/{tenant}/runs/{run}/cancel", "200: it is over; 202: it has been asked to stop")
+        .one::<RunJson>(200)
+        .one::<RunJson>(202);
+    api.get("tenants/{tenant}/runs/{run}/logs", "lines, oldest first")
+        .asks(&[("attempt", Type::Integer)])
+        .paged()
+        .one::<LogJson>(200);
+}
+
+fn server(api: &mut Routes) {
+    api.get("members", "who can log in").list::<MemberJson>();
+    api.put("members/{name}/password", "another password: the body").takes_bytes().nothing(204);
+    api.get("tokens", "tokens, without the token").list::<TokenJson>();
+    api.post("tokens", "issue one: `token` is shown this once").takes::<NewTokenJson>().one::<TokenJson>(201);
+    api.delete("tokens/{id}", "revoke it").nothing(204);
+    let called = ["name", "fallback", "version", "tenant"].map(|name| (name, Type::String));
+    api.get("plugins", "plugins that the token's tenant may use").list::<PluginJson>();
+    api.post("plugins", "the body is the component; 200: the same bytes were there")
+        .asks(&called)
+        .takes_bytes()
+        .one::<Pushed>(201)
+        .one::<Pushed>(200);
+    api.post("apply", "tenants and jobs as files say, all or none").takes::<ApplyJson>().one::<Applied>(200);
+}
+
+#[derive(Default)]
+struct Routes {
+    paths: utoipa::openapi::Paths,
+    schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+/// A route that is being written down; it is entered when it is dropped.
+struct Route<'a> {
+    api: &'a mut Routes,
+    method: HttpMethod,
+    path: String,
+    operation: OperationBuilder,
+}
+
+impl Routes {
+    fn get(&mut self, path: &str, about: &str) -> Route<'_> {
+        self.route(HttpMethod::Get, path, about)
+    }
+
+    fn post(&mut self, path: &str, about: &str) -> Route<'_> {
+        self.route(HttpMethod::Post, path, about)
+    }
+
+    fn put(&mut self, path: &str, about: &str) -> Route<'_> {
+        self.route(HttpMethod::Put, path, about)
+    }
+
+    fn delete(&mut self, path: &str, about: &str) -> Route<'_> {
+        self.route(HttpMethod::Delete, path, about)
+    }
+
+    /// The parts of the address are parameters; what is no success is a problem.
+    fn route(&mut self, method: HttpMethod, path: &str, about: &str) -> Route<'_> {
+        let mut operation = OperationBuilder::new().summary(Some(about));
+        for part in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            operation = operation.parameter(parameter(part, ParameterIn::Path, Type::String));
+        }
+        let problem = content("application/problem+json", self.schema::<ProblemJson>("ProblemJson"), "not possible");
+        Route { api: self, method, path: format!("/api/v1/{path}"), operation: operation.response("default", problem) }
+    }
+
+    /// Enters a schema and all that it names; answers a reference to it.
+    fn schema<T: ToSchema>(&mut self, name: &str) -> RefOr<Schema> {
+        T::schemas(&mut self.schemas);
+        self.schemas.push((name.to_owned(), T::schema()));
+        RefOr::Ref(Ref::from_schema_name(name))
+    }
+}
+
+impl Route<'_> {
+    fn change(mut self, change: impl FnOnce(OperationBuilder, &mut Routes) -> OperationBuilder) -> Self {
+        self.operation = change(std::mem::take(&mut self.operation), self.api);
+        self
+    }
+
+    fn asks(self, names: &[(&str, Type)]) -> Self {
+        let ask =
+            |op: OperationBuilder, (name, kind): &(&str, Type)| op.parameter(parameter(name, ParameterIn::Query, kind.clone()));
+        self.change(|op, _| names.iter().fold(op, ask))
+    }
+
+    fn paged(self) -> Self {
+        self.asks(&[("after", Type::String), ("limit", Type::Integer)])
+    }
+
+    fn takes<T: ToSchema>(self) -> Self {
+        self.change(|op, api| {
+            let schema = api.schema::<T>(&T::name());
+            let body = ContentBuilder::new().schema(Some(schema)).build();
+            op.request_body(Some(RequestBodyBuilder::new().content("application/json", body).build()))
+        })
+    }
+
+    fn takes_bytes(self) -> Self {
+        let body = RequestBodyBuilder::new().content("application/octet-stream", ContentBuilder::new().build());
+        self.change(|op, _| op.request_body(Some(body.required(Some(Required::True)).build())))
+    }
+
+    fn one<T: ToSchema>(self, status: u16) -> Self {
+        self.named::<T>(&T::name(), status, "done")
+    }
+
+    fn list<T: ToSchema>(self) -> Self {
+        let list = format!("{}List", T::name());
+        self.change(|op, api| {
+            api.schema::<T>(&T::name());
+            op
+        })
+        .named::<List<T>>(&list, 200, "one page")
+    }
+
+    /// A run, or with `Prefer: return=minimal` its id.
+    fn started(self, keyed: bool) -> Self {
+        let names: &[&str] = if keyed { &["Idempotency-Key", "Prefer"] } else { &["Prefer"] };
+        let head = |op: OperationBuilder, name: &&str| op.parameter(parameter(name, ParameterIn::Header, Type::String));
+        self.change(|op, api| {
+            // A generic struct does not enter what it is made with.
+            api.schema::<RunJson>(&RunJson::name());
+            api.schema::<RunId>(&RunId::name());
+            let whole = api.schema::<Started<RunJson>>("StartedRun");
+            let id = api.schema::<Started<RunId>>("StartedId");
+            let either: Schema = AnyOfBuilder::new().item(whole).item(id).into();
+            let answer = |about| content("application/json", either.clone().into(), about);
+            let op = names.iter().fold(op, head).response("201", answer("a new run"));
+            op.response("200", answer("one that was there: merged or repeated"))
+        })
+    }
+
+    fn named<T: ToSchema>(self, name: &str, status: u16, about: &str) -> Self {
+        self.change(|op, api| {
+            let schema = api.schema::<T>(name);
+            op.response(status.to_string(), content("application/json", schema, about))
+        })
+    }
+
+    fn nothing(self, status: u16) -> Self {
+        self.change(|op, _| op.response(status.to_string(), ResponseBuilder::new().description("done").build()))
+    }
+}
+
+impl Drop for Route<'_> {
+    fn drop(&mut self) {
+        let operation = std::mem::take(&mut self.operation).build();
+        let item = PathItem::new(self.method.clone(), operation);
+        let paths = std::mem::take(&mut self.api.paths);
+        self.api.paths = PathsBuilder::from(paths).path(self.path.clone(), item).build();
+    }
+}
+
+fn parameter(name: &str, place: ParameterIn, kind: Type) -> utoipa::openapi::path::Parameter {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    let schema = ObjectBuilder::new().schema_type(kind).build();
+    ParameterBuilder::new().name(name).parameter_in(place).required(required).schema(Some(schema)).build()
+}
+
+fn content(media_type: &str, schema: RefOr<Schema>, about: &str) -> utoipa::openapi::Response {
+    ResponseBuilder::new().description(about).content(media_type, ContentBuilder::new().schema(Some(schema)).build()).build()
+}
+
+fn text(about: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(about))
+}
+
+impl PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        text("13 letters and digits").pattern(Some("^[0-9A-HJKMNP-TV-Z]{13}$")).into()
+    }
+}
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        text("RFC 3339 with milliseconds and Z").into()
+    }
+}
+
+impl PartialSchema for Level {
+    fn schema() -> RefOr<Schema> {
+        text("how grave it is").enum_values(Some(["trace", "debug", "info", "warn", "error"])).into()
+    }
+}
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        let line = ObjectBuilder::new().schema_type(Type::Integer).description(Some("1-based"));
+        ObjectBuilder::new()
+            .property("file", text("where there is one"))
+            .property("line", line)
+            .property("field", text("dotted path, as in job[0].retry.attempts"))
+            .property("message", text("what is wrong, and what would be right"))
+            .required("field")
+            .required("message")
+            .into()
+    }
+}
+
+impl ToSchema for Id {}
+impl ToSchema for Timestamp {}
+impl ToSchema for Level {}
+impl ToSchema for Problem {}

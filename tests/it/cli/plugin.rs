@@ -1,0 +1,107 @@
+//! `windlass plugin run` and `inspect`: every hostile guest has its outcome, and no server is there.
+
+use serde_json::{Value, json};
+
+use super::windlass;
+use crate::plugin::guests;
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("hostile.wasm"), guests::hostile()).unwrap();
+        std::fs::write(dir.path().join("command.wasm"), guests::command()).unwrap();
+        std::fs::write(dir.path().join("text.wasm"), "no component").unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The exit code, and what was printed.
+    fn run(&self, guest: &str, input: &Value, more: &[&str]) -> (i32, Value) {
+        let (file, input) = (self.path(guest), input.to_string());
+        let args = ["plugin", "run", &file, "--input", &input, "--json"];
+        let ended = windlass(&[&args, more].concat(), None, "");
+        (ended.code, serde_json::from_str(&ended.out).unwrap_or_else(|wrong| panic!("{wrong}: {} {}", ended.out, ended.err)))
+    }
+}
+
+#[test]
+fn every_outcome_has_its_word_and_its_code() {
+    let files = Files::new();
+    for (attack, outcome, says) in [
+        ("echo", "succeeded", "echo"),
+        ("loop", "timed_out", "time limit"),
+        ("sleep", "timed_out", "waiting in a call of the host"),
+        ("memory_bomb", "out_of_memory", "the limit is 16.0 MiB"),
+        ("panic", "trapped", "a hostile guest panics"),
+        ("recursion", "trapped", "stack"),
+        ("exit", "trapped", "exit code"),
+        ("fail_transient", "failed", "as asked"),
+        ("fail_permanent", "failed", "as asked"),
+        ("state_count", "succeeded", "1"),
+        ("no such thing", "failed", "no attack is called"),
+    ] {
+        let (code, ran) = files.run("hostile.wasm", &json!({ "attack": attack }), &["--timeout", "2s", "--memory", "16MiB"]);
+        assert_eq!((code, &ran["outcome"]), (i32::from(outcome != "succeeded"), &json!(outcome)), "{attack}: {ran}");
+        assert!(ran["message"].as_str().unwrap().contains(says), "{attack}: {ran}");
+        let peak = ran["peak_memory"].as_u64().unwrap();
+        assert!(peak > 1024 * 1024 && peak <= 16 * 1024 * 1024, "{attack}: {ran}");
+        assert!(ran["ms"].is_u64() && ran["log"].is_array(), "{attack}: {ran}");
+    }
+    let (_, ran) = files.run("hostile.wasm", &json!({ "attack": "fail_permanent" }), &[]);
+    assert_eq!(ran["class"], "permanent");
+    let (_, ran) = files.run("hostile.wasm", &json!({ "attack": "echo" }), &["--job-config", r#"{"a":1}"#]);
+    assert_eq!((&ran["output"]["config"], &ran["output"]["attempt"]), (&json!(r#"{"a":1}"#), &json!(1)));
+}
+
+#[test]
+fn a_program_is_run_and_a_flood_is_cut() {
+    let files = Files::new();
+    let (code, ran) = files.run("command.wasm", &json!({ "env": "MAX_ROWS" }), &["--job-config", r#"{"max-rows": 5}"#]);
+    assert_eq!((code, &ran["message"]), (0, &json!("MAX_ROWS=5")), "{ran}");
+    assert_eq!(ran["log"][0]["message"], "arguments: --max-rows 5");
+    let (code, ran) = files.run("command.wasm", &json!({ "exit": 3, "stderr": "no such table" }), &[]);
+    assert_eq!((code, &ran["outcome"], &ran["message"]), (1, &json!("failed"), &json!("exit code 1: no such table")));
+    let (_, ran) = files.run("hostile.wasm", &json!({ "attack": "log_flood" }), &[]);
+    assert!(ran["dropped"].as_u64().unwrap() > 90_000, "{}", ran["dropped"]);
+}
+
+#[test]
+fn nothing_is_asked_but_what_is_allowed() {
+    let files = Files::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").unwrap();
+        listener
+    });
+    let input = json!({ "attack": "http", "url": url });
+    let (_, denied) = files.run("hostile.wasm", &input, &[]);
+    assert_eq!(denied["output"]["code"], "HttpRequestDenied", "{denied}");
+    assert!(denied["calls"][0]["error"].as_str().unwrap().contains("not granted"), "{denied}");
+    let (code, allowed) = files.run("hostile.wasm", &input, &["--allow", &url]);
+    assert_eq!((code, &allowed["output"]["body"]), (0, &json!("hello")), "{allowed}");
+    answering.join().unwrap();
+}
+
+#[test]
+fn a_component_is_told_without_running_it() {
+    let files = Files::new();
+    let inspect = |name: &str, more: &[&str]| windlass(&[&["plugin", "inspect", &files.path(name)], more].concat(), None, "");
+    let told: Value = serde_json::from_str(&inspect("hostile.wasm", &["--json"]).out).unwrap();
+    assert_eq!((&told["kind"], &told["bytes"]), (&json!("job"), &json!(guests::hostile().len())));
+    assert!(told["exports"].as_array().unwrap().contains(&json!("windlass:plugin/job@1.0.0")), "{told}");
+    assert!(told["digest"].as_str().unwrap().starts_with("sha256:") && told["imports"].is_array());
+    assert!(inspect("command.wasm", &[]).out.starts_with("WASI program"));
+    let wrong = inspect("text.wasm", &[]);
+    assert!(wrong.code == 2 && wrong.err.contains("no WebAssembly file"), "{}", wrong.err);
+    let wrong = windlass(&["plugin", "run", &files.path("command.wasm"), "--memory", "much"], None, "");
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+}
