@@ -27,7 +27,7 @@ use crate::id::Id;
 use crate::plugin::{Answer, Executor, Work};
 use crate::store::Store;
 use crate::store::claim::Want;
-use crate::store::record::Finished;
+use crate::store::record::{Finished, OpenItems};
 
 /// Tenants and jobs of each: 300 lanes, the worst case for locality that the store's notes measured.
 const TENANTS: usize = 100;
@@ -138,6 +138,7 @@ async fn store_life(folder: &Path, runs: usize, seed: u64) -> Result<Measure> {
             details: None,
             log: None,
             progress: None,
+            items: OpenItems::None,
         });
         store.record(finished.collect()).await?;
     }

@@ -165,6 +165,7 @@ async fn noop(settings: &Settings, folder: &Path) -> Result<String> {
         journal: Arc::new(Journal::default()),
         stop: Arc::default(),
         state,
+        items: None,
     };
     match sandbox.execute(work).await {
         Outcome::Succeeded { .. } => {

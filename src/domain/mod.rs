@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod backlog;
 pub mod grant;
 pub mod health;
+pub mod item;
 pub mod job;
 pub mod log;
 pub mod member;

@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
             import windlass:plugin/log@1.0.0;
             import windlass:plugin/progress@1.0.0;
             import windlass:plugin/control@1.0.0;
+            import windlass:plugin/items@1.0.0;
             import windlass:plugin/state@1.0.0;
             import windlass:plugin/sign@1.0.0;
             export windlass:plugin/job@1.0.0;
@@ -21,6 +22,9 @@ wasmtime::component::bindgen!({
     ",
     world: "windlass:host/room",
     imports: {
+        "windlass:plugin/items.declare": async,
+        "windlass:plugin/items.next": async,
+        "windlass:plugin/items.finish": async,
         "windlass:plugin/state.get": async,
         "windlass:plugin/state.set": async,
         "windlass:plugin/state.delete": async,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::bindings::exports::windlass::plugin::{backlog, job};
@@ -114,6 +115,8 @@ impl Sandbox {
             ceiling: work.ceiling,
             secrets: work.secrets,
             state: Some(work.state),
+            items: work.items,
+            item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,
             stall_limit: work.stall_limit,

@@ -17,8 +17,10 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 pub mod attempt;
+mod conclude;
 pub mod definitions;
 pub mod guest;
+pub mod items;
 pub mod live;
 pub mod prober;
 pub mod promoter;
@@ -42,6 +44,7 @@ pub struct Context {
     pub vault: Arc<Vault>,
     pub definitions: Definitions,
     pub live: LiveRuns,
+    pub items: items::Desk,
 }
 
 impl Context {
@@ -52,7 +55,9 @@ impl Context {
         settings: Arc<Settings>,
         vault: Arc<Vault>,
     ) -> Arc<Self> {
-        Arc::new(Self { store, executor, clock, settings, vault, definitions: Definitions::default(), live: LiveRuns::default() })
+        let items = items::Desk::open(store.clone(), clock.clone());
+        let (definitions, live) = (Definitions::default(), LiveRuns::default());
+        Arc::new(Self { store, executor, clock, settings, vault, definitions, live, items })
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::conclude::{Ended, chunk, conclude};
 use super::live::Why;
 use super::{Context, random};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
-use crate::domain::run::{Final, Reason, fingerprint};
+use crate::domain::run::{Final, Reason};
 use crate::error::{Error, Result};
-use crate::store::record::Finished;
 
 /// From being asked to stop to being stopped: both within the 10 s that design.md gives a cancel.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -25,31 +25,24 @@ pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
         if leases.is_empty() {
             return Ok(taken);
         }
+        let runs: Vec<_> = leases.iter().map(|run| (run.tenant, run.id)).collect();
+        let mut items = context.store.read().await?.item_counts(&runs).await?;
         let mut lost = Vec::with_capacity(leases.len());
         for run in leases {
-            let now = context.clock.now();
-            let decision = match context.definitions.revision(&context.store, run.revision).await {
-                Ok(made) => decide(&Outcome::Lost, &run, &made.spec, now, random()),
+            let (outcome, message) = (&Outcome::Lost, Outcome::Lost.message());
+            let made = match context.definitions.revision(&context.store, run.revision).await {
+                Ok(made) => Some(made),
                 Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
-                Err(_) => Decision::End(Final::Dead(Reason::Undecodable)),
+                Err(_) => None,
             };
-            let message = Outcome::Lost.message();
-            let print = match decision {
-                Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
-                _ => None,
+            let decision = match &made {
+                Some(made) => decide(outcome, &run, &made.spec, context.clock.now(), random()),
+                None => Decision::End(Final::Dead(Reason::Undecodable)),
             };
-            lost.push(Finished {
-                outcome: Outcome::Lost.word(),
-                run,
-                decision,
-                message,
-                print,
-                counts: None,
-                output: None,
-                details: None,
-                log: None,
-                progress: None,
-            });
+            let items = items.remove(&run.id).and_then(|counts| Some((counts, &made.as_ref()?.spec.items)));
+            let (mut finished, lines) = conclude(context, Ended { run: &run, outcome, message, decision, items }).await?;
+            finished.log = chunk(context, &run, lines).await?;
+            lost.push(finished);
         }
         taken += lost.len();
         context.store.record(lost).await?;

@@ -21,6 +21,8 @@ pub mod count;
 pub mod enqueue;
 pub mod failure;
 pub mod health;
+pub mod item;
+pub mod item_list;
 pub mod job;
 pub mod job_state;
 pub mod log;

@@ -25,6 +25,7 @@ static CUT_PAYLOAD: Sql = Sql::new("DELETE FROM payload WHERE (tenant, run) IN (
 static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN (VALUES {2})");
 static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
 static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
+static CUT_ITEMS: Sql = Sql::new("DELETE FROM item WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
 static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
@@ -39,7 +40,7 @@ impl Tx {
     pub async fn prune_runs(&mut self, tenant: Id, cut: Timestamp, dead: Timestamp) -> Result<usize> {
         let rows = self.rows(&OLD, args![tenant, first_id(cut.max(dead)), dead, cut, CHUNK]).await?;
         let ids: Vec<Id> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
-        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
+        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
             self.exec_keys(sql, &ids.iter().map(|id| args![tenant, *id]).collect::<Vec<_>>()).await?;
         }
         Ok(ids.len())

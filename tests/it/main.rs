@@ -4,7 +4,7 @@
 mod api;
 mod cli;
 mod house;
-mod plugin;
+pub mod plugin;
 mod runner;
 mod store;
 mod web;

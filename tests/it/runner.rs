@@ -1,5 +1,7 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
+mod items;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use windlass::error::Error;
 use windlass::id::Id;
 use windlass::store::claim::{Claimed, Want};
 use windlass::store::failure::Cancelled;
-use windlass::store::record::{Finished, Recorded};
+use windlass::store::record::{Finished, OpenItems, Recorded};
 use windlass::store::run::RunQuery;
 
 use crate::world::{TEN, World, new_run};
@@ -73,6 +73,7 @@ fn finished(claimed: &Claimed, decision: Decision) -> Finished {
         details: None,
         log: None,
         progress: None,
+        items: OpenItems::None,
     }
 }
 

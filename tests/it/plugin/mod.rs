@@ -1,6 +1,6 @@
 //! The sandbox against guests that try what it must withstand.
 
-mod guests;
+pub mod guests;
 
 mod host;
 mod http;
@@ -83,6 +83,7 @@ fn work(digest: &str, input: &Value) -> Work {
         journal: Arc::new(Journal::default()),
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
+        items: None,
     }
 }
 

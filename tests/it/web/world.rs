@@ -27,7 +27,7 @@ use windlass::store::backlog::Sample;
 use windlass::store::claim::{Claimed, Want};
 use windlass::store::health::JobHealth;
 use windlass::store::log::LogChunk;
-use windlass::store::record::Finished;
+use windlass::store::record::{Finished, OpenItems};
 use windlass::vault::Vault;
 use windlass::web::{self, Options};
 
@@ -246,7 +246,7 @@ async fn claimed(store: &Store, job: &Job, cause: Cause, input: Option<Value>, a
 
 async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str, counts: Option<Counts>, at: Timestamp) {
     let outcome = match decision {
-        Decision::End(Final::Succeeded) => "succeeded",
+        Decision::End(Final::Succeeded) | Decision::Outside => "succeeded",
         Decision::Again { .. } => "transient",
         Decision::End(_) => "permanent",
     };
@@ -261,6 +261,7 @@ async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str
         details: None,
         log: None,
         progress: None,
+        items: OpenItems::None,
     };
     let mut tx = store.begin().await.unwrap();
     tx.record(&[vec![finished]], at).await.unwrap();
