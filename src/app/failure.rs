@@ -13,6 +13,15 @@ use crate::store::failure::Cancelled;
 /// Runs of one cause that one press runs again; more wait for the next.
 pub const RERUN_LIMIT: u32 = 1_000;
 
+/// Which items of a run are worked on again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Items {
+    /// What is not done; what is done stays done.
+    Open,
+    All,
+}
+
 /// What re-running a cause came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Rerun {
@@ -23,11 +32,12 @@ pub struct Rerun {
 }
 
 impl App {
-    /// Makes a new run with the input of a final one. A dead one then needs nobody any more.
+    /// Makes a new run with the input of a final one. A dead one then needs nobody any more. Of its items, `None` takes what
+    /// is not done, and all when everything is.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when it is not over, or was run again before.
-    pub async fn rerun(&self, tenant: &str, run: Id, who: &Who) -> Result<Enqueued> {
+    pub async fn rerun(&self, tenant: &str, run: Id, items: Option<Items>, who: &Who) -> Result<Enqueued> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         let tenant = tx.need_tenant(tenant).await?;
@@ -40,7 +50,7 @@ impl App {
             return Err(Error::Conflict(format!("run {run} was run again by {by} already, as {again}")));
         }
         let job = self.job_of(&mut tx, &old).await?;
-        let answer = again(&mut tx, &job, &old, now, who).await?;
+        let answer = again(&mut tx, &job, &old, items, now, who).await?;
         tx.audit(tenant.id, &who.name, "run.rerun", &run.to_string(), Some(&answer.id().to_string()), now).await?;
         tx.commit().await?;
         Ok(answer)
@@ -57,7 +67,7 @@ impl App {
         let job = self.job_of(&mut tx, first).await?;
         let mut done = Rerun::default();
         for old in &dead {
-            match again(&mut tx, &job, old, now, who).await? {
+            match again(&mut tx, &job, old, None, now, who).await? {
                 Enqueued::New(_) => done.started += 1,
                 Enqueued::Merged(_) | Enqueued::Repeated(_) => done.merged += 1,
             }
@@ -91,7 +101,19 @@ impl App {
     }
 }
 
-async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, who: &Who) -> Result<Enqueued> {
+async fn again(
+    tx: &mut Tx,
+    job: &Job,
+    old: &Run,
+    items: Option<Items>,
+    now: crate::clock::Timestamp,
+    who: &Who,
+) -> Result<Enqueued> {
+    let counts = tx.item_counts(&[(old.tenant, old.id)]).await?.remove(&old.id).unwrap_or_default();
+    let all_done = counts.done == counts.total();
+    if items == Some(Items::Open) && all_done {
+        return Err(Error::Conflict(format!("run {} has no item that is not done; run all again", old.id)));
+    }
     let input = match tx.payload(old.tenant, old.id).await?.input {
         Some(text) => Some(serde_json::from_str(&text)?),
         None => None,
@@ -116,6 +138,9 @@ async fn again(tx: &mut Tx, job: &Job, old: &Run, now: crate::clock::Timestamp, 
         .flatten()
         .next()
         .unwrap_or_else(|| Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer"))))?;
+    if let (Enqueued::New(new), false) = (answer, all_done || items == Some(Items::All)) {
+        tx.carry_items(old.tenant, old.id, new).await?;
+    }
     // Merged with a live run, an input of its own has not been run again: that run still needs somebody.
     let run_again = matches!(answer, Enqueued::New(_)) || !with_input;
     if matches!(old.state, State::Dead { .. }) && run_again {

@@ -1,8 +1,11 @@
 //! Named pieces of work inside a run: each is recorded once, and the run ends by what became of them. Pure.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Class, Counts, Outcome};
+use super::health::words;
 use super::job::ItemsSpec;
 use super::retry::Decision;
 use super::run::{Final, Reason};
@@ -17,6 +20,10 @@ pub const NAME_LIMIT: usize = 200;
 pub const BODY_LIMIT: usize = 16 * 1024;
 /// Characters of what an item says of its end.
 pub const MESSAGE_LIMIT: usize = 1_024;
+/// For so long a worker outside has an item, unless it asks for more.
+pub const DELIVERY: Duration = Duration::from_secs(30);
+/// A worker outside that was not heard of for so long is not there.
+pub const AWAY: Duration = Duration::from_secs(60);
 /// Names that a message shows; the log has all.
 pub const SHOWN: usize = 10;
 
@@ -250,6 +257,25 @@ pub fn listed(names: &[String]) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} … and {more} more"),
+    }
+}
+
+/// A program outside that takes items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub name: String,
+    pub seen_at: Timestamp,
+}
+
+/// "2 of 3 workers online"; when none is, since when. `workers`: the last one heard of first.
+pub fn presence(workers: &[Worker], now: Timestamp) -> String {
+    let online = workers.iter().filter(|worker| now.since(worker.seen_at) < AWAY).count();
+    match (online, workers.first()) {
+        (_, None) => "waiting: no worker has come yet".into(),
+        (0, Some(last)) => {
+            format!("waiting: 0 of {} workers online; last seen {} ago", workers.len(), words(now.since(last.seen_at)))
+        }
+        (online, Some(_)) => format!("{online} of {} workers online", workers.len()),
     }
 }
 

@@ -220,7 +220,7 @@ fn pairs(details: &[(String, String)]) -> String {
 }
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
-async fn record(context: &Arc<Context>, finished: Finished) {
+pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
     tell(context, &finished);

@@ -26,6 +26,7 @@ pub mod prober;
 pub mod promoter;
 pub mod pruner;
 pub mod reaper;
+pub mod reconciler;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
@@ -90,6 +91,7 @@ impl Runner {
         start("watchdog", definitions(), tick(watchdog::tick));
         start("pruner", definitions(), tick(pruner::tick));
         start("scribe", definitions(), tick(scribe::tick));
+        start("reconciler", definitions(), tick(reconciler::tick));
         start("canceller", definitions(), tick(reaper::stop_cancelled));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));

@@ -27,6 +27,7 @@ pub mod job;
 pub mod job_state;
 pub mod log;
 pub mod member;
+pub mod outside;
 pub mod page_board;
 pub mod plugin;
 pub mod prune;

@@ -28,6 +28,7 @@ static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (
 static CUT_ITEMS: Sql = Sql::new("DELETE FROM item WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
+static CUT_WORKERS: Sql = Sql::new("DELETE FROM item_worker WHERE job = $1 AND seen_at < $2");
 static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
 static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
 static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE at < $1");
@@ -56,9 +57,10 @@ impl Tx {
         Ok(ids.len())
     }
 
-    /// Cuts samples and occurrences of a job.
+    /// Cuts samples and occurrences of a job, and workers outside that do not come any more.
     pub async fn prune_job(&mut self, job: Id, cut: Timestamp) -> Result<()> {
         self.exec(&CUT_SAMPLES, args![job, cut]).await?;
+        self.exec(&CUT_WORKERS, args![job, cut]).await?;
         self.exec(&CUT_OCCURRENCES, args![job, cut]).await?;
         Ok(())
     }

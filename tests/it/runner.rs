@@ -1,6 +1,8 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
 mod items;
+mod outside;
+mod steps;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 mod apply;
 mod backlog;
 mod extract;
+mod item;
 mod job;
 mod plugin;
 
@@ -44,11 +45,15 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/jobs/{job}/items/claim", post(item::claim))
+        .route("/tenants/{tenant}/jobs/{job}/items/renew", post(item::renew))
+        .route("/tenants/{tenant}/jobs/{job}/items/finish", post(item::finish))
         .route("/tenants/{tenant}/runs", get(run::list))
         .route("/tenants/{tenant}/runs/{run}", get(run::show))
         .route("/tenants/{tenant}/runs/{run}/rerun", post(run::rerun))
         .route("/tenants/{tenant}/runs/{run}/cancel", post(run::cancel))
         .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
+        .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
         .route("/tenants/{tenant}/backlogs", get(backlog::of_tenant))
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))

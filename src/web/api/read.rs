@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::shape::{AttemptJson, ItemCounts, PluginOfRun, ProgressJson, RunJson, SettledJson, TriggerOfRun, nothing};
+use super::shape::{AttemptJson, PluginOfRun, ProgressJson, RunJson, SettledJson, TriggerOfRun, nothing};
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
+use crate::domain::item::{ItemCounts, presence};
 use crate::domain::run::{Payload, Progress, Run, State};
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::Cause;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::job::Revision;
+use crate::store::record::OUTSIDE_NODE;
 
 /// Bytes of an input or an output that a list carries.
 const IN_LIST: usize = 4 * 1024;
@@ -33,19 +35,22 @@ pub async fn within(app: &App, who: &Who, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One run with everything.
-pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
+/// A run of the tenant.
+pub async fn known(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<Run> {
     // A run that goes from one table to another between two statements is in neither: look again.
-    let mut found = None;
     for _ in 0..3 {
-        found = tx.run(tenant.id, id).await?;
-        if found.is_some() {
-            break;
+        if let Some(run) = tx.run(tenant.id, id).await? {
+            return Ok(run);
         }
     }
-    let run = found.ok_or_else(|| Error::not_found(format!("run {id}")))?;
+    Err(Error::not_found(format!("run {id}")))
+}
+
+/// One run with everything.
+pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id, now: Timestamp) -> Result<RunJson> {
+    let run = known(tx, tenant, id).await?;
     let attempts = tx.attempts_of(&run).await?;
-    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX)
+    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX, now)
         .await?
         .pop()
         .ok_or_else(|| Error::not_found(format!("run {id}")))?;
@@ -66,12 +71,13 @@ pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
 }
 
 /// Runs of a tenant as a list shows them.
-pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run]) -> Result<Vec<RunJson>> {
-    runs(tx, tenant, found, IN_LIST).await
+pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run], now: Timestamp) -> Result<Vec<RunJson>> {
+    runs(tx, tenant, found, IN_LIST, now).await
 }
 
-async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) -> Result<Vec<RunJson>> {
+async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, now: Timestamp) -> Result<Vec<RunJson>> {
     let ids: Vec<Id> = found.iter().map(|run| run.id).collect();
+    let items = tx.item_counts(&ids.iter().map(|id| (tenant.id, *id)).collect::<Vec<_>>()).await?;
     let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &ids).await?.into_iter().collect();
     let paused: HashMap<Id, String> = match found.iter().any(|run| matches!(run.state, State::Waiting { .. })) {
         true => tx
@@ -95,6 +101,8 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
             tenant: &tenant.name,
             plugin: plugin(tx, run.tenant, &mut versions, &revision).await?,
             progress: progress.remove(&run.id),
+            items: items.get(&run.id).copied().unwrap_or_default(),
+            workers: workers(tx, run, now).await?,
             paused_by: paused.get(&run.job).map(String::as_str),
             revision: &revision,
             settled,
@@ -109,6 +117,9 @@ struct Facts<'a> {
     tenant: &'a str,
     plugin: PluginOfRun,
     progress: Option<Progress>,
+    items: ItemCounts,
+    /// Of a run whose items are worked on outside: whether anybody does.
+    workers: Option<String>,
     paused_by: Option<&'a str>,
     revision: &'a Revision,
     settled: Option<SettledJson>,
@@ -135,7 +146,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         job: facts.revision.spec.name.clone(),
         state: run.state.word().to_owned(),
         page_state: run.page_state().to_owned(),
-        why: why(run, facts.paused_by),
+        why: why(run, facts.paused_by).or(facts.workers),
         trigger: trigger(run, payload.requested_by),
         input,
         attempt: run.attempt,
@@ -149,7 +160,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         ended_at,
         plugin: facts.plugin,
         progress: facts.progress.map(|p| ProgressJson { done: p.done, total: p.total, message: p.message }),
-        items: ItemCounts::default(),
+        items: facts.items,
         output,
         cause: match run.state {
             State::Dead { reason, .. } => Some(reason.word().to_owned()),
@@ -186,6 +197,12 @@ fn why(run: &Run, paused_by: Option<&str>) -> Option<String> {
         State::Running { stopping: true, .. } => Some("asked to stop".into()),
         _ => None,
     }
+}
+
+/// Of a run whose items are worked on outside.
+async fn workers(tx: &mut Tx, run: &Run, now: Timestamp) -> Result<Option<String>> {
+    let State::Running { node: OUTSIDE_NODE, .. } = run.state else { return Ok(None) };
+    Ok(Some(presence(&tx.item_workers(run.tenant, run.job).await?, now)))
 }
 
 /// Who or what asked for the run: a person, or so and so much work.

@@ -42,7 +42,7 @@ async fn house() -> &'static House {
         .await
 }
 
-fn sandbox(data_dir: &std::path::Path) -> Sandbox {
+pub fn sandbox(data_dir: &std::path::Path) -> Sandbox {
     sandbox_with(data_dir, b"")
 }
 

@@ -1,6 +1,5 @@
 //! Items of runs: guests that follow a script ask for them over the port that real ones have.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ impl Items {
         Self(work.items.clone().unwrap())
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Answer, Refusal> {
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, Refusal> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.0.send(Call { ask, answer }).await.unwrap();
         answered.await.unwrap()
@@ -80,13 +79,13 @@ pub async fn items_of(world: &World, run: Id) -> Vec<Item> {
     world.store.read().await.unwrap().items_of(world.tenant.id, run, query).await.unwrap()
 }
 
-async fn log_of(world: &World, run: Id) -> String {
+pub async fn log_of(world: &World, run: Id) -> String {
     let (lines, _) = world.store.read().await.unwrap().log_of(world.tenant.id, run, 0, 0).await.unwrap();
     lines.into_iter().map(|line| line.line.message + "\n").collect()
 }
 
 /// A guest with so many items that does `ends` with each it is handed, in this order; `None` leaves it open.
-fn guest(world: &World, job: &str, n: usize, ends: impl Fn(usize) -> Option<ItemState> + Clone + Send + Sync + 'static) {
+pub fn guest(world: &World, job: &str, n: usize, ends: impl Fn(usize) -> Option<ItemState> + Clone + Send + Sync + 'static) {
     world.guests.script(job, move |work| {
         let (items, ends) = (Items::of(work), ends.clone());
         async move {
@@ -107,7 +106,7 @@ fn guest(world: &World, job: &str, n: usize, ends: impl Fn(usize) -> Option<Item
     });
 }
 
-async fn ended(world: &World, job: &str, spec: serde_json::Value) -> Run {
+pub async fn ended(world: &World, job: &str, spec: serde_json::Value) -> Run {
     let job = world.job(job, spec).await;
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
@@ -323,68 +322,6 @@ async fn a_cancelled_run_leaves_no_item_open() {
     runner.drain().await;
     assert_eq!(run.state.word(), "cancelled");
     assert_eq!(counts(&world, id).await, ItemCounts { done: 1, skipped: 2, ..ItemCounts::default() });
-}
-
-#[tokio::test]
-async fn t5_a_step_that_fails_for_good_skips_what_follows() {
-    let world = World::new().await;
-    guest(&world, "deploy", 17, |at| Some(if at == 8 { ItemState::Failed } else { ItemState::Done }));
-    let run = ended(&world, "deploy", json!({"items": {"order": "strict"}})).await;
-    assert_eq!((reason(&run.state), run.attempt), (Some(Reason::ItemsFailed), 1));
-    let items = items_of(&world, run.id).await;
-    let words: Vec<_> = items.iter().map(|item| (item.state.word(), item.message.as_deref())).collect();
-    assert!(words[..8].iter().all(|word| word.0 == "done"), "{words:?}");
-    assert_eq!(words[8], ("failed", Some("as told")));
-    assert!(words[9..].iter().all(|word| *word == ("skipped", Some("previous failure (step 9)"))), "{words:?}");
-    assert_eq!((items.len(), run.message.as_deref()), (17, Some("1 of 17 items failed: item-08")));
-}
-
-#[tokio::test]
-async fn t8_a_step_that_was_done_but_not_told_has_one_effect() {
-    let world = World::new().await;
-    let effects: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
-    let target = effects.clone();
-    world.guests.script("deploy", move |work| {
-        let (items, target, attempt, run) = (Items::of(work), target.clone(), work.attempt, work.run);
-        async move {
-            items.declare(&named(3)).await;
-            while let Some(name) = items.next(1).await.pop() {
-                // The target takes a key once: the run's id with the item's name, the same in every attempt.
-                target.lock().unwrap().entry(format!("{run}/{name}")).or_insert(1);
-                if attempt == 1 && name == "item-01" {
-                    return transient("timed out, done at the target all the same");
-                }
-                items.done(&name).await;
-            }
-            well(None)
-        }
-    });
-    let run = ended(&world, "deploy", json!({"items": {"order": "strict"}})).await;
-    assert_eq!((run.state.word(), run.attempt), ("succeeded", 2));
-    let effects = effects.lock().unwrap();
-    assert!(effects.len() == 3 && effects.values().all(|n| *n == 1), "{effects:?}");
-}
-
-#[tokio::test]
-async fn an_order_is_kept_also_by_a_guest_that_asks_for_two() {
-    let world = World::new().await;
-    let job = world.job("j", json!({"items": {"order": "strict"}})).await;
-    world.guests.script("j", |work| {
-        let items = Items::of(work);
-        async move {
-            items.declare(&named(3)).await;
-            assert_eq!(items.next(3).await, ["item-00"]);
-            assert_eq!(items.ask(Ask::Next(1)).await.unwrap_err().code, "order");
-            items.done("item-00").await;
-            assert_eq!(items.next(3).await, ["item-01"]);
-            Outcome::failed(Class::Permanent, "enough")
-        }
-    });
-    let runner = world.start().await;
-    let run = world.ended(world.enqueue(&job).await, SECOND).await;
-    runner.drain().await;
-    assert_eq!(run.message.as_deref(), Some("enough; lost 2 of 3 items: item-01, item-02"));
-    assert!(matches!(run.state, State::Dead { reason: Reason::Permanent, .. }), "{:?}", run.state);
 }
 
 #[tokio::test]

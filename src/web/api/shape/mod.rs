@@ -9,8 +9,10 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::id::Id;
 
+mod item;
 mod run;
 
+pub use item::*;
 pub use run::*;
 
 /// One page of a list.

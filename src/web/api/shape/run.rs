@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::List;
+use crate::app::failure::Items;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
+use crate::domain::item::ItemCounts;
 use crate::domain::log::Level;
 use crate::id::Id;
 
@@ -76,15 +78,6 @@ pub struct ProgressJson {
     pub done: u64,
     pub total: Option<u64>,
     pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct ItemCounts {
-    pub pending: u64,
-    pub running: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub skipped: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -165,6 +158,15 @@ pub struct LogJson {
 pub struct NewRunJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+}
+
+/// A body of `POST …/rerun`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RerunJson {
+    /// `open`: what is not done; `all`. Absent: what is not done, and all when everything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Items>,
 }
 
 /// An empty object, for what has no input.
