@@ -46,7 +46,14 @@ impl App {
     ///
     /// # Errors
     /// As [`App::claim_items`].
-    pub async fn end_items(&self, tenant: &str, job: &str, worker: &str, ends: &[(Id, Ending)], who: &Who) -> Result<Vec<Reported>> {
+    pub async fn end_items(
+        &self,
+        tenant: &str,
+        job: &str,
+        worker: &str,
+        ends: &[(Id, Ending)],
+        who: &Who,
+    ) -> Result<Vec<Reported>> {
         let problem = |n: usize, wrong: String| Problem::new(format!("items[{n}]"), wrong);
         let problems: Vec<_> =
             ends.iter().enumerate().filter_map(|(n, (_, ending))| ending.check().err().map(|wrong| problem(n, wrong))).collect();
@@ -73,7 +80,9 @@ impl App {
         let job = tx.need_job(tenant, job).await?;
         if !job.spec.items.outside {
             let name = &job.spec.name;
-            return Err(Error::Conflict(format!("{name} works on its items itself; items = {{ outside = true }} in its tenant file hands them out")));
+            return Err(Error::Conflict(format!(
+                "{name} works on its items itself; items = {{ outside = true }} in its tenant file hands them out"
+            )));
         }
         Ok((tx, (tenant, job.id)))
     }

@@ -82,9 +82,7 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::Logs { which, follow, attempt } => logs(&client, &which, follow, attempt, global.json),
         Command::Items { which, state } => items(&client, &which, state.as_deref(), global.json),
         Command::Rerun { which, items } => {
-            let body = RerunJson {
-                items: items.map(|items| if items == "all" { Items::All } else { Items::Open }),
-            };
+            let body = RerunJson { items: items.map(|items| if items == "all" { Items::All } else { Items::Open }) };
             started(&client.post_json(&format!("{}/rerun", which.address()?), &body, &[])?, global.json)
         }
         Command::Cancel(which) => {

@@ -218,7 +218,8 @@ impl JobSpec {
                 ),
             );
         }
-        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
+        // With workers outside it bounds them too, long after the attempt.
+        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit && !self.items.outside) {
             refuse(
                 "stall_limit",
                 format!("{stall} is above time_limit, {}: it could never be reached; write a shorter one", self.time_limit),

@@ -79,7 +79,7 @@ impl Tx {
     }
 
     /// What is open has no further chance; answers how many that were.
-    pub(super) async fn close_items(&mut self, tenant: Id, run: Id, closing: &Closing, now: Timestamp) -> Result<u64> {
+    pub async fn close_items(&mut self, tenant: Id, run: Id, closing: &Closing, now: Timestamp) -> Result<u64> {
         self.exec(&CLOSE, args![closing.state.code(), &closing.message, now, tenant, run]).await
     }
 

@@ -33,7 +33,8 @@ pub enum Reported {
 static SEEN: Sql = Sql::new(
     "INSERT INTO item_worker (tenant, job, name, seen_at) VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, job, name) DO UPDATE SET seen_at = excluded.seen_at",
 );
-static WORKERS: Sql = Sql::new("SELECT name, seen_at FROM item_worker WHERE tenant = $1 AND job = $2 ORDER BY seen_at DESC, name LIMIT 1000");
+static WORKERS: Sql =
+    Sql::new("SELECT name, seen_at FROM item_worker WHERE tenant = $1 AND job = $2 ORDER BY seen_at DESC, name LIMIT 1000");
 static FREE: Sql = Sql::new(
     "SELECT i.* FROM lease l JOIN item i ON i.tenant = l.tenant AND i.run = l.id WHERE l.tenant = $1 AND l.job = $2 AND l.node = 0 AND i.state = 0 \
      AND NOT EXISTS (SELECT 1 FROM cancel c WHERE c.run = l.id) ORDER BY i.run, i.position LIMIT $3",
@@ -54,7 +55,14 @@ static ENDED: Sql = Sql::new("SELECT count(*) AS n FROM item WHERE tenant = $1 A
 
 impl Tx {
     /// Hands a job's open items to a worker for so long, oldest run first.
-    pub async fn claim_items(&mut self, (tenant, job): (Id, Id), worker: &str, max: u32, lease: Duration, now: Timestamp) -> Result<Vec<Item>> {
+    pub async fn claim_items(
+        &mut self,
+        (tenant, job): (Id, Id),
+        worker: &str,
+        max: u32,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<Item>> {
         self.exec(&SEEN, args![tenant, job, worker, now]).await?;
         let mut taken = Vec::new();
         for row in self.rows(&FREE, args![tenant, job, max]).await? {
@@ -79,7 +87,13 @@ impl Tx {
 
     /// Ends items of a job's runs; answers in order. A success counts from whoever brings it first, a failure only from
     /// who had the item last.
-    pub async fn end_items(&mut self, (tenant, job): (Id, Id), worker: &str, ends: &[(Id, Ending)], now: Timestamp) -> Result<Vec<Reported>> {
+    pub async fn end_items(
+        &mut self,
+        (tenant, job): (Id, Id),
+        worker: &str,
+        ends: &[(Id, Ending)],
+        now: Timestamp,
+    ) -> Result<Vec<Reported>> {
         self.exec(&SEEN, args![tenant, job, worker, now]).await?;
         let runs: HashSet<Id> = ends.iter().map(|(run, _)| *run).collect();
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, job, *run]).collect();
@@ -99,16 +113,18 @@ impl Tx {
         let changed = self.change_items(changes).await?;
         let moved: HashSet<Id> = changed.iter().map(|(run, _)| *run).collect();
         self.note_progress(tenant, &moved, now).await?;
-        let recorded = |((run, ending), ended): (&(Id, Ending), bool)| match ended && changed.contains(&(*run, ending.name.clone())) {
-            true => Reported::Recorded,
-            false => Reported::Late,
-        };
+        let recorded =
+            |((run, ending), ended): (&(Id, Ending), bool)| match ended && changed.contains(&(*run, ending.name.clone())) {
+                true => Reported::Recorded,
+                false => Reported::Late,
+            };
         Ok(ends.iter().zip(told).map(recorded).collect())
     }
 
     /// What the stall limit looks at, and the page.
     async fn note_progress(&mut self, tenant: Id, runs: &HashSet<Id>, now: Timestamp) -> Result<()> {
-        let counts: HashMap<Id, ItemCounts> = self.item_counts(&runs.iter().map(|run| (tenant, *run)).collect::<Vec<_>>()).await?;
+        let counts: HashMap<Id, ItemCounts> =
+            self.item_counts(&runs.iter().map(|run| (tenant, *run)).collect::<Vec<_>>()).await?;
         let reports: Vec<_> = counts
             .into_iter()
             .map(|(run, counts)| {
@@ -140,7 +156,8 @@ impl Tx {
     /// were; one that was renewed or ended meanwhile is left alone.
     pub async fn take_back(&mut self, lapsed: &[(Lapsed, u32)], now: Timestamp) -> Result<(u64, u64)> {
         let as_it_shall_be = |lapsed: &Lapsed, most: u32| {
-            let mut item = Item { state: ItemState::Pending, leased_until: None, fence: lapsed.item.fence + 1, ..lapsed.item.clone() };
+            let mut item =
+                Item { state: ItemState::Pending, leased_until: None, fence: lapsed.item.fence + 1, ..lapsed.item.clone() };
             if item.deliveries >= most {
                 let times = if item.deliveries == 1 { "once".to_owned() } else { format!("{} times", item.deliveries) };
                 item.state = ItemState::Failed;

@@ -5,7 +5,7 @@ mod api;
 mod cli;
 mod house;
 pub mod plugin;
-mod runner;
+pub mod runner;
 mod store;
 mod web;
 mod world;

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use windlass::clock::{ManualClock, Timestamp};
 use windlass::id::Id;
 
+mod items;
 mod world;
 
 use world::{CODE, World};
@@ -50,12 +51,17 @@ impl Browser {
 
     /// Presses a button: a form with the session's token.
     async fn press(&self, path: &str) -> Response<Body> {
+        self.press_with(path, "").await
+    }
+
+    /// `fields`: of the button, as in `&items=open`.
+    async fn press_with(&self, path: &str, fields: &str) -> Response<Body> {
         let page = self.page("/").await;
         let token = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
         let form = Request::post(path)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("sec-fetch-site", "same-origin");
-        self.send(form, format!("csrf={token}")).await
+        self.send(form, format!("csrf={token}{fields}")).await
     }
 }
 

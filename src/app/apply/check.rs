@@ -141,7 +141,9 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
         }
     }
     if job.items.outside && !plugin.has_items() {
-        let message = format!("{called} declares no items, so there would be nothing to hand out; choose a plugin that does, or leave it out");
+        let message = format!(
+            "{called} declares no items, so there would be nothing to hand out; choose a plugin that does, or leave it out"
+        );
         problems.push(Problem::new(format!("{field}.items.outside"), message));
     }
     let wants = plugin.description.get("wants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);

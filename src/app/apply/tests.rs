@@ -275,6 +275,13 @@ async fn what_was_not_granted_is_refused() {
             "noop\"",
             "job[0].triggers[0].backlog.probe: noop 1.0.0 has no backlog export and cannot measure one",
         ),
+        ("outside = false", "outside = true", "job[0].items.outside: mediawiki-jobs 1.4.2 declares no items"),
+        ("max_deliver = 2", "max_deliver = 0", "job[0].items.max_deliver: 0 is not possible; write 1 to 100"),
+        (
+            "order = \"any\", outside = false",
+            "order = \"strict\", outside = true",
+            "job[0].items.outside: workers outside take several",
+        ),
         ("batch = 500", "bad = 1", "job[0].config.bad: there is no such key; write api"),
     ] {
         let wrong = place.refused(good, bad).await;

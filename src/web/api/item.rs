@@ -36,7 +36,9 @@ pub async fn list(
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let limit = super::limit(which.limit)?;
     let state = which.state.as_deref().map(state_filter).transpose()?;
-    let place = |text: &str| text.parse().map_err(|_| Error::invalid("after", format!("{text:?} is no place in a list of items; take `next`")));
+    let place = |text: &str| {
+        text.parse().map_err(|_| Error::invalid("after", format!("{text:?} is no place in a list of items; take `next`")))
+    };
     let after = which.after.as_deref().map(place).transpose()?;
     let run = read::known(&mut tx, &tenant, run).await?;
     let counts = tx.item_counts(&[(tenant.id, run.id)]).await?.remove(&run.id).unwrap_or_default();

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Executor};
 use windlass::clock::Clock;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::item::{Answer, Ask, Ending, Item, ItemCounts, ItemState, NewItem};
-use windlass::domain::run::{Reason, Run, State};
+use windlass::domain::run::{Reason, Run};
 use windlass::id::Id;
 use windlass::plugin::{Call, ItemsPort, Refusal, Work};
 use windlass::store::claim::Want;
@@ -16,7 +16,7 @@ use windlass::store::item::Asked;
 use windlass::store::item_list::ItemQuery;
 
 use super::reason;
-use crate::world::{TEN, World, transient, well};
+use crate::world::{TEN, World, well};
 
 const SECOND: Duration = Duration::from_secs(1);
 

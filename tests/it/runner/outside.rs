@@ -93,7 +93,7 @@ async fn a1_what_cannot_be_delivered_is_failed_and_the_rest_is_kept() {
 #[tokio::test]
 async fn a2_two_of_twenty_are_too_few() {
     let world = World::new().await;
-    let (job, run) = outside(&world, "j", 20, json!({"stall_limit": "10m", "time_limit": "20m"})).await;
+    let (job, run) = outside(&world, "j", 20, json!({"stall_limit": "10m"})).await;
     take(&world, &job, "w", 2).await;
     end(&world, &job, "w", run, &["item-00", "item-01"], ItemState::Done).await;
     world.clock.advance(9 * MINUTE);
@@ -110,7 +110,7 @@ async fn a2_two_of_twenty_are_too_few() {
 #[tokio::test]
 async fn a4_while_results_come_nothing_is_given_up() {
     let world = World::new().await;
-    let (job, run) = outside(&world, "j", 5, json!({"stall_limit": "10m", "time_limit": "20m"})).await;
+    let (job, run) = outside(&world, "j", 5, json!({"stall_limit": "10m"})).await;
     for name in ["item-00", "item-01", "item-02", "item-03"] {
         world.clock.advance(9 * MINUTE);
         end(&world, &job, "w", run, &[name], ItemState::Done).await;
@@ -165,7 +165,7 @@ async fn a7_late_repeated_and_raced_results_change_nothing() {
 #[tokio::test]
 async fn a8_what_can_end_well_is_not_stopped_and_one_broken_run_stops_nothing() {
     let world = World::new().await;
-    let limits = json!({"stall_limit": "10m", "time_limit": "20m", "total_limit": "1h"});
+    let limits = json!({"stall_limit": "10m", "total_limit": "1h"});
     let (good, well) = outside(&world, "good", 2, limits.clone()).await;
     let (_, broken) = outside(&world, "broken", 2, limits.clone()).await;
     let (_, stale) = outside(&world, "stale", 2, limits).await;
@@ -242,7 +242,7 @@ async fn a13_it_is_said_how_many_workers_are_there_and_since_when_none_is() {
     }
     assert_eq!(said().await, "3 of 3 workers online");
     world.clock.advance(61 * MINUTE);
-    assert_eq!(said().await, "waiting: 0 of 3 workers online; last seen 61 min ago");
+    assert_eq!(said().await, "waiting: 0 of 3 workers online; last seen 1 h 1 min ago");
     take(&world, &job, "b", 1).await;
     assert_eq!(said().await, "1 of 3 workers online");
 }

@@ -103,7 +103,8 @@ async fn a_real_guest_works_step_by_step_and_stops_at_the_broken_one() {
     runner.drain().await;
     assert_eq!(reason(&run.state), Some(Reason::ItemsFailed), "{run:?}");
     let items = items_of(&world, id).await;
-    let words: Vec<_> = items.iter().map(|item| (item.name.as_str(), item.state.word(), item.message.as_deref().unwrap())).collect();
+    let words: Vec<_> =
+        items.iter().map(|item| (item.name.as_str(), item.state.word(), item.message.as_deref().unwrap())).collect();
     assert_eq!(
         words,
         [

@@ -93,7 +93,8 @@ impl ItemsPart {
             Tab { href: address(of, None) + "#items", label, count, class, here: of == state }
         };
         let of_state = |state: ItemState| (counts.of(state) > 0).then(|| tab(Some(state), label(state), counts.of(state)));
-        let tabs = std::iter::once(tab(None, "All", counts.total())).chain(ItemState::ALL.into_iter().filter_map(of_state)).collect();
+        let tabs =
+            std::iter::once(tab(None, "All", counts.total())).chain(ItemState::ALL.into_iter().filter_map(of_state)).collect();
         let (here, first) = (address(state, asked.item), address(state, None));
         let paged = more || asked.item.is_some();
         Ok(Self { here, counts, notes, bar: Bar { counts, each, red }, tabs, rows, of, first, next, strict, red, paged })
@@ -127,7 +128,11 @@ impl ItemsPart {
         if rest == 0 || self.counts.done == 0 {
             return None;
         }
-        Some(if self.strict { format!("Re-run from step {}", self.counts.done + 1) } else { format!("Re-run {} not done", commas(rest)) })
+        Some(if self.strict {
+            format!("Re-run from step {}", self.counts.done + 1)
+        } else {
+            format!("Re-run {} not done", commas(rest))
+        })
     }
 }
 
@@ -165,7 +170,8 @@ fn pace(ended: u64, open: u64, within: Duration) -> Option<String> {
     }
     let rate = ended as f64 / within.as_secs_f64();
     let left = Duration::try_from_secs_f64(open as f64 / rate).ok().filter(|_| open > 0);
-    let left = left.map(|left| format!(", about {} left", in_words(Duration::from_secs(left.as_secs().max(1))))).unwrap_or_default();
+    let left =
+        left.map(|left| format!(", about {} left", in_words(Duration::from_secs(left.as_secs().max(1))))).unwrap_or_default();
     Some(format!("{:.1} a minute{left}", rate * 60.0))
 }
 
@@ -191,7 +197,12 @@ impl fmt::Display for Bar {
         let mut x = 0.0;
         for (state, n) in parts {
             let wide = 1000.0 * n as f64 / sum as f64;
-            write!(f, "<rect class=\"{}\" x=\"{x:.1}\" width=\"{:.1}\" height=\"8\"/>", self.class(state), (wide - gap).max(1.0))?;
+            write!(
+                f,
+                "<rect class=\"{}\" x=\"{x:.1}\" width=\"{:.1}\" height=\"8\"/>",
+                self.class(state),
+                (wide - gap).max(1.0)
+            )?;
             x += wide;
         }
         f.write_str("</svg>")
