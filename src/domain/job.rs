@@ -78,11 +78,14 @@ pub struct ItemsSpec {
     pub outside: bool,
     /// How often an item is handed to a worker outside before it is given up as lost.
     pub max_deliver: u32,
+    /// Guests that work on one run's items at a time, on any node; each takes `chunk` of them.
+    pub parallel: u32,
+    pub chunk: u32,
 }
 
 impl Default for ItemsSpec {
     fn default() -> Self {
-        Self { failure_threshold: None, order: Order::default(), outside: false, max_deliver: 2 }
+        Self { failure_threshold: None, order: Order::default(), outside: false, max_deliver: 2, parallel: 1, chunk: 10 }
     }
 }
 
@@ -105,9 +108,26 @@ impl ItemsSpec {
         })
     }
 
+    /// Whether its items are leased one by one, while no node has the run.
+    pub fn are_handed_out(&self) -> bool {
+        self.outside || self.parallel > 1
+    }
+
     fn contradictions(&self, field: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        for (key, number, most) in [("parallel", self.parallel, 64), ("chunk", self.chunk, 1_000)] {
+            if !(1..=most).contains(&number) {
+                refuse(key, format!("{number} is not possible; write 1 to {most}"));
+            }
+        }
+        if self.parallel > 1 && (self.outside || self.order == Order::Strict) {
+            let other = if self.outside { "outside = true" } else { "order = \"strict\"" };
+            refuse(
+                "parallel",
+                format!("{} guests at a time and {other} do not go together; leave one of them out", self.parallel),
+            );
+        }
         if let Some(share) = self.failure_threshold.filter(|share| !(0.0..=1.0).contains(share)) {
             refuse("failure_threshold", format!("{share} is no share; write 0 to 1"));
         }

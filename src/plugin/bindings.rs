@@ -18,6 +18,7 @@ wasmtime::component::bindgen!({
             export windlass:plugin/backlog@1.0.0;
             export windlass:plugin/config@1.0.0;
             export windlass:plugin/describe@1.0.0;
+            export windlass:plugin/finish@1.0.0;
         }
     ",
     world: "windlass:host/room",

@@ -112,9 +112,6 @@ pub fn objections(found: &Found) -> Vec<String> {
             WASI.join(", ")
         ));
     }
-    if found.finish {
-        objections.push(format!("it exports {CONTRACT}/finish@{CONTRACT_VERSION}, which is not offered by this version yet"));
-    }
     objections
 }
 

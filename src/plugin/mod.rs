@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::attempt::Outcome;
+use crate::domain::attempt::{Class, Outcome};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::{Ceiling, Grant};
-use crate::domain::item;
+use crate::domain::item::{self, ItemCounts};
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -43,6 +43,14 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Executor: Send + Sync + 'static {
     /// One attempt. Everything that can go wrong is an [`Outcome`]; dropping the future stops the guest.
     fn execute(&self, work: Work) -> Answer<Outcome>;
+    /// One attempt at the plugin's `finish` export, after the run's last item has ended.
+    fn finish(&self, _work: Work, _totals: ItemCounts) -> Answer<Outcome> {
+        Box::pin(std::future::ready(Outcome::failed(Class::Permanent, "the plugin has no finish export")))
+    }
+    /// Whether it has one.
+    fn finishes(&self, _digest: &str) -> bool {
+        false
+    }
     /// Asks the plugin's `backlog` export. The error says why nothing was measured, for a person.
     fn measure(&self, work: Work) -> Answer<Result<Measurement, String>>;
     /// Asks the plugin's `config` export; nothing wrong when it has none.

@@ -17,7 +17,7 @@ use crate::domain::log::{Level, Line};
 use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
-use crate::plugin::{Secret, Work};
+use crate::plugin::{Answer, Secret, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -119,32 +119,73 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
         return waiting;
     }
-    let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
-    let work = Work {
-        tenant: known.job.tenant_name.clone(),
-        job: known.job.spec.name.clone(),
-        run: run.id,
-        attempt: run.attempt,
-        trigger: run.cause.word(),
-        config: made.config.to_string(),
-        input: input.unwrap_or_else(|| "{}".into()),
-        digest: made.digest.to_string(),
-        time_limit: time_limit(context, run, made),
-        grace: made.spec.grace().0,
-        stall_limit: made.spec.stall_limit.map(|limit| limit.0),
-        grant: known.grant.clone(),
-        ceiling: known.ceiling.clone(),
-        secrets: Arc::new(secrets),
-        journal: live.journal.clone(),
-        stop: live.stop.clone(),
-        state,
-        items: Some(items),
-    };
-    let outcome = context.executor.execute(work);
-    tokio::select! {
-        outcome = outcome => outcome,
-        never = guest::serve_state(context, &known, state_calls) => match never {},
-        never = items::serve(context, live, made.spec.items.order, item_calls) => match never {},
+    let guest =
+        Guest { context, live, made, known: &known, secrets: Arc::new(secrets), input: input.unwrap_or_else(|| "{}".into()) };
+    guest.attempt().await
+}
+
+/// What calling the run's guest takes.
+struct Guest<'a> {
+    context: &'a Arc<Context>,
+    live: &'a Arc<Live>,
+    made: &'a Made,
+    known: &'a Known,
+    secrets: Arc<HashMap<String, Secret>>,
+    input: String,
+}
+
+impl Guest<'_> {
+    /// Runs it, and finishes it once its last item has ended. Where nothing is open any more, that alone is left to do.
+    async fn attempt(&self) -> Outcome {
+        let executor = &self.context.executor;
+        if let Some(totals) = self.to_finish().await {
+            return self.call(|work| executor.finish(work, totals)).await;
+        }
+        let outcome = self.call(|work| executor.execute(work)).await;
+        match (&outcome, self.to_finish().await) {
+            (Outcome::Succeeded { .. }, Some(totals)) => self.call(|work| executor.finish(work, totals)).await,
+            _ => outcome,
+        }
+    }
+
+    /// The run's items, when all have ended and the plugin has a `finish`.
+    async fn to_finish(&self) -> Option<ItemCounts> {
+        if !self.live.may_have_items() || !self.context.executor.finishes(&self.made.digest) {
+            return None;
+        }
+        let counts = insist(self.context, || items::standing(self.context, &self.live.run)).await?;
+        (counts.total() > 0 && counts.open() == 0).then_some(counts)
+    }
+
+    async fn call(&self, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
+        let Self { context, live, made, known, .. } = self;
+        let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
+        let run = &live.run;
+        let work = Work {
+            tenant: known.job.tenant_name.clone(),
+            job: known.job.spec.name.clone(),
+            run: run.id,
+            attempt: run.attempt,
+            trigger: run.cause.word(),
+            config: made.config.to_string(),
+            input: self.input.clone(),
+            digest: made.digest.to_string(),
+            time_limit: time_limit(context, run, made),
+            grace: made.spec.grace().0,
+            stall_limit: made.spec.stall_limit.map(|limit| limit.0),
+            grant: known.grant.clone(),
+            ceiling: known.ceiling.clone(),
+            secrets: self.secrets.clone(),
+            journal: live.journal.clone(),
+            stop: live.stop.clone(),
+            state,
+            items: Some(items),
+        };
+        tokio::select! {
+            outcome = call(work) => outcome,
+            never = guest::serve_state(context, known, state_calls) => match never {},
+            never = items::serve(context, live, &made.spec.items, item_calls) => match never {},
+        }
     }
 }
 

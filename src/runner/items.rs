@@ -9,7 +9,7 @@ use super::Context;
 use super::live::Live;
 use crate::clock::Clock;
 use crate::domain::item::{Ask, ItemCounts, Refused, Told};
-use crate::domain::job::Order;
+use crate::domain::job::{ItemsSpec, Order};
 use crate::domain::run::Run;
 use crate::error::Result;
 use crate::plugin::{ItemsCall, Refusal};
@@ -85,17 +85,19 @@ async fn answer(store: &Store, clock: &dyn Clock, asked: &[Asked]) -> Result<Vec
 pub(super) async fn serve(
     context: &Context,
     live: &Live,
-    order: Order,
+    spec: &ItemsSpec,
     mut calls: mpsc::Receiver<ItemsCall>,
 ) -> std::convert::Infallible {
     let run = &live.run;
     while let Some(ItemsCall { ask, answer }) = calls.recv().await {
         live.uses_items();
         let ask = match ask {
+            // They are handed out when this guest has declared all of them.
+            Ask::Next(_) if spec.are_handed_out() => Ask::Next(0),
             Ask::Next(max) => Ask::Next(max.min(HANDED)),
             ask => ask,
         };
-        let strict = order == Order::Strict;
+        let strict = spec.order == Order::Strict;
         let asked = Asked { tenant: run.tenant, run: run.id, fence: run.fence, attempt: run.attempt, strict, ask };
         let told = context.items.ask(asked).await;
         if let Err(refused) = &told {

@@ -19,6 +19,7 @@ use crate::vault::Vault;
 pub mod attempt;
 mod conclude;
 pub mod definitions;
+mod fanout;
 pub mod guest;
 pub mod items;
 pub mod live;
@@ -95,6 +96,7 @@ impl Runner {
         start("canceller", definitions(), tick(reaper::stop_cancelled));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
+        duties.spawn(fanout::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));
         Ok(Self { context, stop, duties })
     }

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Outcome;
 use crate::domain::health::words;
 use crate::domain::item::ItemCounts;
-use crate::domain::retry::Decision;
+use crate::domain::retry::{Budget, Decision};
 use crate::domain::run::{Final, Reason, Run, State};
 use crate::error::Result;
 use crate::id::Id;
@@ -73,7 +73,8 @@ async fn take_back(context: &Arc<Context>, round: &mut Round) -> Result<()> {
     let mut judged = Vec::with_capacity(lapsed.len());
     for lapsed in lapsed {
         match context.definitions.revision(&context.store, lapsed.revision).await {
-            Ok(made) => judged.push((lapsed, made.spec.items.max_deliver)),
+            Ok(made) if made.spec.items.outside => judged.push((lapsed, made.spec.items.max_deliver)),
+            Ok(made) => judged.push((lapsed, made.spec.retry.attempts)),
             // Its run is told of below.
             Err(_) => round.unfixable += 1,
         }
@@ -91,7 +92,16 @@ async fn judge(context: &Arc<Context>, run: &Run) -> Result<bool> {
     let cancelled = tx.cancelled_by(run.tenant, run.id).await?;
     let moved = tx.progress_of(run.tenant, &[run.id]).await?.pop().map(|(_, progress)| progress.at);
     drop(tx);
-    let Some((outcome, decision)) = verdict(run, &made, counts, cancelled, moved, context.clock.now()) else { return Ok(false) };
+    let now = context.clock.now();
+    let Some((outcome, decision)) = verdict(run, &made, counts, cancelled, moved, now) else { return Ok(false) };
+    // What a plugin does after the last item is an attempt like any other, on whatever node takes it.
+    let decision = match decision {
+        Decision::End(Final::Succeeded) if counts.total() > 0 && context.executor.finishes(&made.digest) => {
+            let why = "its items have ended; it is to be finished".into();
+            Decision::Again { due_at: now, delay: Duration::ZERO, why, spent: Budget::None }
+        }
+        decision => decision,
+    };
     let message = outcome.message();
     let ended = Ended { run, outcome: &outcome, message, decision, items: Some((counts, &made.spec.items)) };
     let (mut finished, lines) = conclude(context, ended).await?;

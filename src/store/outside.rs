@@ -22,6 +22,16 @@ pub struct Lapsed {
     pub item: Item,
 }
 
+/// What a guest of our own takes of a run's items.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    pub worker: &'a str,
+    pub size: u32,
+    /// Chunks of the run that are taken at a time.
+    pub parallel: u32,
+    pub lease: Duration,
+}
+
 /// What a result came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reported {
@@ -38,6 +48,12 @@ static WORKERS: Sql =
 static FREE: Sql = Sql::new(
     "SELECT i.* FROM lease l JOIN item i ON i.tenant = l.tenant AND i.run = l.id WHERE l.tenant = $1 AND l.job = $2 AND l.node = 0 AND i.state = 0 \
      AND NOT EXISTS (SELECT 1 FROM cancel c WHERE c.run = l.id) ORDER BY i.run, i.position LIMIT $3",
+);
+static PENDING: Sql = Sql::new("SELECT * FROM item WHERE tenant = $1 AND run = $2 AND state = 0 ORDER BY position LIMIT $3");
+static HOLDERS: Sql = Sql::new("SELECT count(DISTINCT lease_by) AS n FROM item WHERE tenant = $1 AND run = $2 AND state = 1");
+static GIVE_BACK: Sql = Sql::new(
+    "UPDATE item SET state = 0, deliveries = deliveries - 1, lease_until = NULL, fence = fence + 1 \
+     WHERE tenant = $1 AND run = $2 AND lease_by = $3 AND state = 1",
 );
 static RENEW: Sql = Sql::new(
     "UPDATE item SET lease_until = $1, fence = fence + 1 WHERE tenant = $2 AND lease_by = $3 AND state = 1 AND run IN \
@@ -64,25 +80,56 @@ impl Tx {
         now: Timestamp,
     ) -> Result<Vec<Item>> {
         self.exec(&SEEN, args![tenant, job, worker, now]).await?;
-        let mut taken = Vec::new();
-        for row in self.rows(&FREE, args![tenant, job, max]).await? {
-            let mut item = item(&row)?;
+        let free = self.rows(&FREE, args![tenant, job, max]).await?.iter().map(item).collect::<Result<_>>()?;
+        self.lease_items(tenant, free, worker, now.plus(lease)).await
+    }
+
+    /// Takes a chunk of a run's open items, unless so many have one already.
+    pub async fn claim_chunk(&mut self, run: &Run, chunk: &Chunk<'_>, now: Timestamp) -> Result<Vec<Item>> {
+        // First the lock, then the count: nobody else takes one of the same run in between.
+        if !self.is_outside(run).await? {
+            return Ok(Vec::new());
+        }
+        let held = self.row(&HOLDERS, args![run.tenant, run.id]).await?.map_or(Ok(0), |row| row.count("n"))?;
+        if held >= u64::from(chunk.parallel) {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(&PENDING, args![run.tenant, run.id, chunk.size]).await?;
+        self.lease_items(run.tenant, rows.iter().map(item).collect::<Result<_>>()?, chunk.worker, now.plus(chunk.lease)).await
+    }
+
+    /// Whether the run's items are still worked on one by one; who would end it waits for this transaction.
+    pub async fn is_outside(&mut self, run: &Run) -> Result<bool> {
+        Ok(!self.rows_for(&OPEN, &[args![run.tenant, run.job, run.id]]).await?.is_empty())
+    }
+
+    async fn lease_items(&mut self, tenant: Id, mut items: Vec<Item>, worker: &str, until: Timestamp) -> Result<Vec<Item>> {
+        for item in &mut items {
             item.state = ItemState::Running;
             item.worker = Some(worker.to_owned());
-            item.leased_until = Some(now.plus(lease));
+            item.leased_until = Some(until);
             item.deliveries += 1;
             item.fence += 1;
-            taken.push(item);
         }
-        let got = self.change_items(taken.iter().map(|item| (tenant, item.clone())).collect()).await?;
-        taken.retain(|item| got.contains(&(item.run, item.name.clone())));
-        Ok(taken)
+        let got = self.change_items(items.iter().map(|item| (tenant, item.clone())).collect()).await?;
+        items.retain(|item| got.contains(&(item.run, item.name.clone())));
+        Ok(items)
+    }
+
+    /// Gives back what a worker still has of a run: its delivery was none.
+    pub async fn give_back(&mut self, run: &Run, worker: &str) -> Result<u64> {
+        self.exec(&GIVE_BACK, args![run.tenant, run.id, worker]).await
     }
 
     /// Lets a worker keep what it has; answers how many items that are.
     pub async fn renew_items(&mut self, (tenant, job): (Id, Id), worker: &str, lease: Duration, now: Timestamp) -> Result<u64> {
         self.exec(&SEEN, args![tenant, job, worker, now]).await?;
-        self.exec(&RENEW, args![now.plus(lease), tenant, worker, job]).await
+        self.keep_items((tenant, job), worker, now.plus(lease)).await
+    }
+
+    /// [`Tx::renew_items`] for a guest of our own.
+    pub async fn keep_items(&mut self, (tenant, job): (Id, Id), worker: &str, until: Timestamp) -> Result<u64> {
+        self.exec(&RENEW, args![until, tenant, worker, job]).await
     }
 
     /// Ends items of a job's runs; answers in order. A success counts from whoever brings it first, a failure only from
@@ -95,6 +142,17 @@ impl Tx {
         now: Timestamp,
     ) -> Result<Vec<Reported>> {
         self.exec(&SEEN, args![tenant, job, worker, now]).await?;
+        self.report_items((tenant, job), worker, ends, now).await
+    }
+
+    /// [`Tx::end_items`] for a guest of our own.
+    pub async fn report_items(
+        &mut self,
+        (tenant, job): (Id, Id),
+        worker: &str,
+        ends: &[(Id, Ending)],
+        now: Timestamp,
+    ) -> Result<Vec<Reported>> {
         let runs: HashSet<Id> = ends.iter().map(|(run, _)| *run).collect();
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, job, *run]).collect();
         let open: HashSet<Id> = self.rows_for(&OPEN, &keys).await?.iter().map(|row| row.id("id")).collect::<Result<_>>()?;

@@ -26,7 +26,7 @@ pub struct Verdict {
 /// A guest that ended well but left items open has not done its work: it gets another attempt at them.
 pub fn unless_left_open(outcome: Outcome, counts: &ItemCounts, spec: &ItemsSpec) -> Outcome {
     match outcome {
-        Outcome::Succeeded { .. } if counts.open() > 0 && !spec.outside => Outcome::failed(
+        Outcome::Succeeded { .. } if counts.open() > 0 && !spec.are_handed_out() => Outcome::failed(
             Class::Transient,
             format!("it ended with {} of {} still open", counts.open(), of_items(counts.total())),
         ),
@@ -43,7 +43,7 @@ pub fn judge(decision: Decision, counts: ItemCounts, spec: &ItemsSpec, why: &str
     }
     let close = |state, message: String| (counts.open() > 0).then_some(Closing { state, message });
     match end {
-        Final::Succeeded if counts.open() > 0 && spec.outside => same(Decision::Outside),
+        Final::Succeeded if counts.open() > 0 && spec.are_handed_out() => same(Decision::Outside),
         Final::Succeeded => same(by_counts(&counts, spec)),
         Final::Cancelled => {
             Verdict { decision, closing: close(ItemState::Skipped, why.to_owned()), counts: counts.closed(ItemState::Skipped) }
