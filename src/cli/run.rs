@@ -233,8 +233,8 @@ fn is_over(state: &str) -> bool {
 fn items(client: &Client, which: &Which, state: Option<&str>, json: bool) -> Done {
     // Only letters stand in an address; the server names the states there are.
     let state: Option<String> = state.map(|state| state.chars().filter(char::is_ascii_alphanumeric).collect());
-    let state = state.map(|state| format!("&state={state}")).unwrap_or_default();
-    let all: List<ItemJson> = client.all(&format!("{}/items?limit=200{state}", which.address()?))?;
+    let state = state.map(|state| format!("?state={state}")).unwrap_or_default();
+    let all: List<ItemJson> = client.all(&format!("{}/items{state}", which.address()?))?;
     if json {
         return say_json(&all);
     }

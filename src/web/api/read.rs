@@ -102,7 +102,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, no
             plugin: plugin(tx, run.tenant, &mut versions, &revision).await?,
             progress: progress.remove(&run.id),
             items: items.get(&run.id).copied().unwrap_or_default(),
-            workers: workers(tx, run, now).await?,
+            workers: workers(tx, run, &revision, now).await?,
             paused_by: paused.get(&run.job).map(String::as_str),
             revision: &revision,
             settled,
@@ -200,8 +200,11 @@ fn why(run: &Run, paused_by: Option<&str>) -> Option<String> {
 }
 
 /// Of a run whose items are worked on outside.
-async fn workers(tx: &mut Tx, run: &Run, now: Timestamp) -> Result<Option<String>> {
+async fn workers(tx: &mut Tx, run: &Run, revision: &Revision, now: Timestamp) -> Result<Option<String>> {
     let State::Running { node: OUTSIDE_NODE, .. } = run.state else { return Ok(None) };
+    if !revision.spec.items.outside {
+        return Ok(None);
+    }
     Ok(Some(presence(&tx.item_workers(run.tenant, run.job).await?, now)))
 }
 

@@ -18,6 +18,8 @@ use windlass::store::record::{Finished, OpenItems, Recorded};
 
 use super::items::{Items, counts, items_of, log_of, named};
 use super::reason;
+use super::steps::with_a_real_guest;
+use crate::plugin::guests;
 use crate::world::{World, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -196,4 +198,19 @@ async fn cancelling_stops_all_chunks() {
     });
     runner.drain().await;
     ticking.abort();
+}
+
+/// Chunk by chunk in a real sandbox, with the SDK's `each`; then its `finish`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_guest_works_on_chunks_and_finishes() {
+    let world = World::new().await;
+    let input = json!({"names": named(7), "broken": "item-03"});
+    let id = with_a_real_guest(&world, guests::gather(), json!({"items": {"parallel": 2, "chunk": 3}}), input).await;
+    let run = world.run(id).await;
+    assert_eq!((run.state.word(), run.message.as_deref()), ("succeeded", Some("6 done, 1 failed, 0 skipped in all")));
+    let items = items_of(&world, id).await;
+    assert_eq!((items[3].message.as_deref(), items[6].message.as_deref()), (Some("is broken"), Some("7 letters")));
+    let output = world.store.read().await.unwrap().payload(world.tenant.id, id).await.unwrap().output;
+    assert_eq!(output.as_deref(), Some("{\"done\":6}"));
+    assert!(log_of(&world, id).await.contains("3 done, 0 failed here"));
 }

@@ -10,6 +10,7 @@ use windlass::config::Settings;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::item::{Ask, ItemCounts, ItemState};
 use windlass::domain::run::{NewRun, Reason, State};
+use windlass::id::Id;
 use windlass::runner::{Context, Runner};
 use windlass::vault::Vault;
 
@@ -82,25 +83,34 @@ async fn an_order_is_kept_also_by_a_guest_that_asks_for_two() {
     assert!(matches!(run.state, State::Dead { reason: Reason::Permanent, .. }), "{:?}", run.state);
 }
 
-/// The same with a real guest, which takes its steps from the SDK.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_guest_works_step_by_step_and_stops_at_the_broken_one() {
-    let world = World::new().await;
+/// Runs a job of this plugin once, in a real sandbox, to its end.
+pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json::Value, input: serde_json::Value) -> Id {
     let sandbox = sandbox(world.dir.path());
-    let digest = sandbox.catalog().add(guests::hostile().to_vec()).await.unwrap().digest;
-    let spec = serde_json::from_value(json!({"name": "deploy", "plugin": "hostile", "items": {"order": "strict"}})).unwrap();
+    let digest = sandbox.catalog().add(component.to_vec()).await.unwrap().digest;
+    let mut whole = json!({"name": "deploy", "plugin": "real"});
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let mut tx = world.store.begin().await.unwrap();
+    let spec = serde_json::from_value(whole).unwrap();
     let job = tx.put_job(world.tenant.id, &spec, &digest, "test", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
     let settings = Arc::new(Settings::default());
     let context = Context::new(world.store.clone(), Arc::new(sandbox), Arc::new(SystemClock), settings, Arc::new(vault));
     let runner = Runner::start(context).await.unwrap();
-    let input = json!({"attack": "steps", "text": "redis,relay,flower,core", "name": "flower"});
     let run = NewRun { input: Some(input), ..new_run(&job) };
     let id = world.store.enqueue(vec![run]).await.unwrap().remove(0).unwrap().id();
-    let run = world.ended(id, Duration::ZERO).await;
+    world.ended(id, Duration::ZERO).await;
     runner.drain().await;
+    id
+}
+
+/// The same with a real guest, which takes its steps from the SDK.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_guest_works_step_by_step_and_stops_at_the_broken_one() {
+    let world = World::new().await;
+    let input = json!({"attack": "steps", "text": "redis,relay,flower,core", "name": "flower"});
+    let id = with_a_real_guest(&world, guests::hostile(), json!({"items": {"order": "strict"}}), input).await;
+    let run = world.run(id).await;
     assert_eq!(reason(&run.state), Some(Reason::ItemsFailed), "{run:?}");
     let items = items_of(&world, id).await;
     let words: Vec<_> =

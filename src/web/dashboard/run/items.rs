@@ -75,7 +75,7 @@ impl ItemsPart {
         let (mut rows, mut notes, mut each) = (Vec::new(), Vec::new(), Vec::new());
         if counts.total() > 0 {
             rows = tx.items_of(run.tenant, run.id, ItemQuery { state, after: asked.item, limit: PAGE + 1 }).await?;
-            notes = notes_of(tx, run, &counts, strict, now).await?;
+            notes = notes_of(tx, run, &counts, revision, now).await?;
             if counts.total() <= EACH {
                 let all = ItemQuery { limit: u32::MAX, ..ItemQuery::default() };
                 each = tx.items_of(run.tenant, run.id, all).await?.iter().map(|item| item.state).collect();
@@ -147,13 +147,20 @@ fn label(state: ItemState) -> &'static str {
 }
 
 /// Beside the heading: in which order, how fast, and whether anybody is there.
-async fn notes_of(tx: &mut Tx, run: &Run, counts: &ItemCounts, strict: bool, now: Timestamp) -> Result<Vec<String>> {
+async fn notes_of(
+    tx: &mut Tx,
+    run: &Run,
+    counts: &ItemCounts,
+    revision: Option<&Revision>,
+    now: Timestamp,
+) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    if strict {
+    let spec = revision.map(|revision| &revision.spec.items);
+    if spec.is_some_and(|spec| spec.order == Order::Strict) {
         notes.push("in this order; a failure skips what follows".to_owned());
     }
     let State::Running { node, started_at, .. } = run.state else { return Ok(notes) };
-    if node == OUTSIDE_NODE {
+    if node == OUTSIDE_NODE && spec.is_some_and(|spec| spec.outside) {
         notes.push(presence(&tx.item_workers(run.tenant, run.job).await?, now));
     }
     let since = started_at.max(now.minus(WINDOW));

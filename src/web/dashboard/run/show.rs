@@ -159,7 +159,7 @@ fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, Str
         }
     }
     if let RunState::Running { node: OUTSIDE_NODE, .. } = &run.state {
-        facts.push(("Node", "none: its items are worked on outside".into()));
+        facts.push(("Node", "none: its items are handed out one by one".into()));
     } else if let RunState::Running { node, .. } = &run.state {
         facts.push(("Node", format!("{node}, lease {}", run.fence)));
     }
