@@ -223,9 +223,9 @@ impl ItemCounts {
         self.pending + self.running
     }
 
-    /// What a run that has items says of its pieces.
+    /// What a run that has items says of its pieces. Of what is left at the target items know nothing.
     pub fn counts(&self) -> Counts {
-        Counts { taken: self.total(), done: self.done, failed: self.failed, left: Some(self.open()) }
+        Counts { taken: self.total(), done: self.done, failed: self.failed, left: None }
     }
 
     fn closed(self, state: ItemState) -> Self {

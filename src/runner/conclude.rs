@@ -59,7 +59,10 @@ pub(super) async fn conclude(context: &Context, ended: Ended<'_>) -> Result<(Fin
             finished.message = message;
         }
         lines = lost(&verdict, &names, context.clock.now());
-        finished.counts = Some(verdict.counts.counts());
+        // Once, at the run's end: counters add up what they are told.
+        if matches!(verdict.decision, Decision::End(_)) {
+            finished.counts = finished.counts.or_else(|| Some(verdict.counts.counts()));
+        }
         finished.items = open(&verdict);
         finished.decision = verdict.decision;
     }

@@ -26,7 +26,8 @@ pub fn declare(items: &[Item]) -> Result<u64, Refusal> {
     items::declare(items).map_err(Into::into)
 }
 
-/// The next open items, at most `max`; empty when none is left.
+/// The next open items, at most `max`; empty when none is left. Where `items.parallel` or `items.outside` hand them to others,
+/// the guest that declares them gets none; one that is called over a chunk gets those of its chunk.
 pub fn next(max: u32) -> Result<Vec<Item>, Refusal> {
     items::next(max).map_err(Into::into)
 }

@@ -117,6 +117,7 @@ impl ItemsPart {
         match (&item.message, &item.worker) {
             (Some(message), Some(worker)) => format!("{message} ({worker})"),
             (Some(message), None) => message.clone(),
+            (None, Some(worker)) if item.state == ItemState::Pending => format!("last with {worker}"),
             (None, Some(worker)) => worker.clone(),
             (None, None) => String::new(),
         }
