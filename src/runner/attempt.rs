@@ -273,6 +273,9 @@ pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
                 return;
             }
             Ok(_) => {
+                if finished.decision == Decision::Outside {
+                    context.items.note_outside(true);
+                }
                 prober::run_ended(context, &run, counts, died).await;
                 return;
             }

@@ -55,7 +55,7 @@ struct Held {
 /// Takes chunks of the runs that have some to give, as long as there is room.
 async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
     let mut after = Id(0);
-    while chunks.len() < CHUNKS {
+    while chunks.len() < CHUNKS && context.items.any_outside() {
         let runs = context.store.read().await?.outside_runs(after).await?;
         let Some(last) = runs.last() else { return Ok(()) };
         after = last.id;

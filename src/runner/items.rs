@@ -1,6 +1,7 @@
 //! Items of running guests. What they ask gathers here while a transaction is under way, and goes into the next one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -25,12 +26,17 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes questions of all running guests of this node.
-pub struct Desk(mpsc::Sender<(Asked, oneshot::Sender<Told>)>);
+pub struct Desk {
+    inbox: mpsc::Sender<(Asked, oneshot::Sender<Told>)>,
+    /// Whether there are runs whose items are handed out one by one, as far as this node knows: most have none, and are
+    /// not asked every second.
+    outside: AtomicBool,
+}
 
 impl Desk {
     /// Serves until it is dropped.
     pub fn open(store: Store, clock: Arc<dyn Clock>) -> Self {
-        let (desk, mut inbox) = mpsc::channel(BATCH);
+        let (sender, mut inbox) = mpsc::channel(BATCH);
         tokio::spawn(async move {
             let mut waiting = Vec::with_capacity(BATCH);
             while inbox.recv_many(&mut waiting, BATCH).await > 0 {
@@ -41,13 +47,21 @@ impl Desk {
                 }
             }
         });
-        Self(desk)
+        Self { inbox: sender, outside: AtomicBool::new(true) }
+    }
+
+    pub(super) fn note_outside(&self, any: bool) {
+        self.outside.store(any, Ordering::Release);
+    }
+
+    pub(super) fn any_outside(&self) -> bool {
+        self.outside.load(Ordering::Acquire)
     }
 
     async fn ask(&self, asked: Asked) -> Told {
         let away = || Err(Refused::new("unavailable", "the store does not answer; the run is about to end"));
         let (answer, told) = oneshot::channel();
-        if self.0.send((asked, answer)).await.is_err() {
+        if self.inbox.send((asked, answer)).await.is_err() {
             return away();
         }
         told.await.unwrap_or_else(|_| away())

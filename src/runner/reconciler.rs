@@ -17,6 +17,8 @@ use crate::error::Result;
 use crate::id::Id;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// While there is no such run.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What one round did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +34,11 @@ pub struct Round {
 }
 
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
+    let any = !context.store.read().await?.outside_runs(Id(0)).await?.is_empty();
+    context.items.note_outside(any);
+    if !any {
+        return Ok(IDLE);
+    }
     let round = reconcile(&context).await?;
     if round != Round::default() {
         let Round { again, lost, ended, unfixable } = round;
