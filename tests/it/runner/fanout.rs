@@ -23,6 +23,8 @@ use crate::plugin::guests;
 use crate::world::{World, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// So small that a machine that is slow to write does not miss a renewal.
+const STEP: Duration = Duration::from_millis(200);
 
 /// What `finish` was told, call by call; the first so many calls fail.
 fn finishing(world: &World, failing: u32) -> Arc<Mutex<Vec<ItemCounts>>> {
@@ -83,7 +85,7 @@ async fn c13_the_finisher_runs_once_also_after_a_worker_died() {
     });
     let told = finishing(&world, 0);
     let runner = world.start().await;
-    let ended = world.ended(id, SECOND).await;
+    let ended = world.ended(id, STEP).await;
     runner.drain().await;
     assert_eq!((ended.state.word(), ended.message.as_deref()), ("succeeded", Some("30 results")));
     assert_eq!(*told.lock().unwrap(), [ItemCounts { done: 30, ..ItemCounts::default() }], "once, after all");
@@ -126,7 +128,7 @@ async fn many_guests_share_a_run_and_its_threshold_decides() {
     });
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
-    let run = world.ended(id, SECOND).await;
+    let run = world.ended(id, STEP).await;
     runner.drain().await;
     assert_eq!((run.state.word(), run.attempt), ("succeeded", 1));
     let items = items_of(&world, id).await;
@@ -142,7 +144,7 @@ async fn a_chunk_that_never_ends_well_is_given_up_after_its_attempts() {
     gather(&world, 4, |name| (name != "item-00").then(|| transient("no answer")));
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
-    let run = world.ended(id, SECOND).await;
+    let run = world.ended(id, STEP).await;
     runner.drain().await;
     assert_eq!(reason(&run.state), Some(Reason::ItemsFailed));
     assert_eq!(counts(&world, id).await, ItemCounts { done: 1, failed: 3, ..ItemCounts::default() });
@@ -157,7 +159,7 @@ async fn a_finisher_that_fails_is_tried_again_and_the_items_are_not() {
     let told = finishing(&world, 2);
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
-    let run = world.ended(id, SECOND).await;
+    let run = world.ended(id, STEP).await;
     runner.drain().await;
     assert_eq!((run.state.word(), run.attempt, run.message.as_deref()), ("succeeded", 3, Some("3 results")));
     assert_eq!(world.guests.attempts("gather"), 1, "its `run` is called once");
@@ -182,11 +184,11 @@ async fn cancelling_stops_all_chunks() {
     });
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
-    world.until("two chunks are taken", SECOND, async || (counts(&world, id).await.running == 4).then_some(())).await;
+    world.until("two chunks are taken", STEP, async || (counts(&world, id).await.running == 4).then_some(())).await;
     let mut tx = world.store.begin().await.unwrap();
     tx.cancel(job.tenant, id, "ann", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(world.ended(id, SECOND).await.state.word(), "cancelled");
+    assert_eq!(world.ended(id, STEP).await.state.word(), "cancelled");
     assert_eq!(counts(&world, id).await, ItemCounts { skipped: 6, ..ItemCounts::default() });
     // The guests hear of it: draining waits for them.
     let clock = world.clock.clone();

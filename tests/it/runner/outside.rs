@@ -213,13 +213,13 @@ async fn a12_a_cancel_ends_the_run_and_late_results_do_not_revive_it() {
     let (job, run) = outside(&world, "j", 3, json!({})).await;
     take(&world, &job, "w", 2).await;
     end(&world, &job, "w", run, &["item-00"], ItemState::Done).await;
-    let runner = world.start().await;
     let mut tx = world.store.begin().await.unwrap();
     tx.cancel(job.tenant, run, "ann", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.run(run).await.page_state(), "stopping");
     assert!(take(&world, &job, "w", 9).await.is_empty(), "nothing more is handed out");
     let asked = world.clock.now();
+    let runner = world.start().await;
     let ended = world.ended(run, SECOND).await;
     let State::Cancelled { ended_at, .. } = ended.state else { panic!("{ended:?}") };
     assert!(ended_at.since(asked) <= 10 * SECOND);
