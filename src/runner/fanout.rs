@@ -12,21 +12,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::definitions::{Known, Made};
 use super::{Context, DRAIN_GRACE, guest, random};
+use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{Answer, Ask, DELIVERY, Ending, Item, ItemState, NewItem};
 use crate::domain::log::{Level, Line};
-use crate::domain::run::Run;
-use crate::error::{Error, Result};
+use crate::domain::run::{Run, State};
+use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{ItemsCall, Journal, Refusal, Stop, Work};
 use crate::store::log::LogChunk;
 use crate::store::outside::{Chunk, Reported};
+use crate::store::record::OUTSIDE_NODE;
 
 /// Chunks that one node works on at a time, of all runs: the pool of guests has room for them beside the runs in flight.
 const CHUNKS: usize = 16;
 const EVERY: Duration = Duration::from_secs(1);
-/// How often a chunk's lease is renewed, and it is seen whether its run still wants it.
-const RENEW: Duration = Duration::from_secs(3);
+/// How often it is seen whether its run still wants a chunk. Its lease is renewed when a third of it is over.
+const LOOK: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut chunks = JoinSet::new();
@@ -144,25 +146,31 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
 
 /// Renews the chunk's lease, and tells its guest to stop when the node is going or the run does not want it any more.
 async fn keep(context: &Context, held: &Held, stop: &Stop) -> std::convert::Infallible {
-    let (of, mut asked) = ((held.run.tenant, held.run.job), None);
+    let (mut renewed_at, mut asked) = (context.clock.now(), None);
     loop {
-        context.clock.sleep(if asked.is_some() { EVERY } else { RENEW }).await;
+        context.clock.sleep(if asked.is_some() { EVERY } else { LOOK }).await;
         let now = context.clock.now();
-        let wanted = async {
-            let mut tx = context.store.begin().await?;
-            let cancelled = tx.cancelled_by(held.run.tenant, held.run.id).await?.is_some();
-            let wanted = tx.is_outside(&held.run).await? && !cancelled;
-            tx.keep_items(of, &held.worker, now.plus(DELIVERY)).await?;
-            tx.commit().await?;
-            Ok::<bool, Error>(wanted)
-        };
         // While the store is away the lease runs on, and then it lapses.
-        if context.live.is_draining() || !wanted.await.unwrap_or(true) {
+        if context.live.is_draining() || !wanted(context, &held.run).await.unwrap_or(true) {
             let since = *asked.get_or_insert(now);
             stop.asked.store(true, Ordering::Release);
             stop.now.store(now.since(since) >= DRAIN_GRACE / 2, Ordering::Release);
+        } else if now.since(renewed_at) >= DELIVERY / 3 && renew(context, held, now).await.is_ok() {
+            renewed_at = now;
         }
     }
+}
+
+/// Whether the run's items are still worked on.
+async fn wanted(context: &Context, run: &Run) -> Result<bool> {
+    let run = context.store.read().await?.run(run.tenant, run.id).await?;
+    Ok(run.is_some_and(|run| matches!(run.state, State::Running { node: OUTSIDE_NODE, stopping: false, .. })))
+}
+
+async fn renew(context: &Context, held: &Held, now: Timestamp) -> Result<()> {
+    let mut tx = context.store.begin().await?;
+    tx.keep_items((held.run.tenant, held.run.job), &held.worker, now.plus(DELIVERY)).await?;
+    tx.commit().await
 }
 
 /// Answers the guest's calls of `items`: it sees its chunk.

@@ -98,8 +98,8 @@ impl Tx {
         self.lease_items(run.tenant, rows.iter().map(item).collect::<Result<_>>()?, chunk.worker, now.plus(chunk.lease)).await
     }
 
-    /// Whether the run's items are still worked on one by one; who would end it waits for this transaction.
-    pub async fn is_outside(&mut self, run: &Run) -> Result<bool> {
+    /// Whether the run's items are worked on one by one still; who would end it waits for this transaction.
+    async fn is_outside(&mut self, run: &Run) -> Result<bool> {
         Ok(!self.rows_for(&OPEN, &[args![run.tenant, run.job, run.id]]).await?.is_empty())
     }
 
