@@ -3,7 +3,7 @@
 use super::Context;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Outcome;
-use crate::domain::item::{ItemCounts, Names, Verdict, judge};
+use crate::domain::item::{ItemCounts, ItemState, Names, Verdict, judge};
 use crate::domain::job::ItemsSpec;
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::Decision;
@@ -82,7 +82,7 @@ fn open(verdict: &Verdict) -> OpenItems {
 
 /// The message shows the first names of what was lost: here are all.
 fn lost(verdict: &Verdict, names: &Names, at: Timestamp) -> Vec<Line> {
-    if verdict.closing.is_none() {
+    if verdict.closing.as_ref().is_none_or(|closing| closing.state != ItemState::Failed) {
         return Vec::new();
     }
     let line =
@@ -90,15 +90,28 @@ fn lost(verdict: &Verdict, names: &Names, at: Timestamp) -> Vec<Line> {
     names.lost.chunks(NAMES).map(line).collect()
 }
 
-/// Lines for the log of an attempt whose guest is not here any more: behind what stands there.
+/// Writes into the log of an attempt whose guest is not here any more, behind what stands there. Apart from the run's end,
+/// which must not fail because somebody else has written there meanwhile.
 ///
 /// # Errors
-/// When the log's end cannot be read.
-pub(super) async fn chunk(context: &Context, run: &Run, lines: Vec<Line>) -> Result<Option<LogChunk>> {
+/// When it cannot be written.
+pub(super) async fn tell(context: &Context, run: &Run, lines: Vec<Line>) -> Result<()> {
     if lines.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let (seq, first_line) = context.store.read().await?.log_end(run.tenant, run.id, run.attempt).await?;
+    let mut tx = context.store.begin().await?;
+    let (seq, first_line) = tx.log_end(run.tenant, run.id, run.attempt).await?;
     let calls = Vec::new();
-    Ok(Some(LogChunk { tenant: run.tenant, run: run.id, attempt: run.attempt, seq, first_line, dropped: 0, lines, calls }))
+    tx.append_logs(&[LogChunk {
+        tenant: run.tenant,
+        run: run.id,
+        attempt: run.attempt,
+        seq,
+        first_line,
+        dropped: 0,
+        lines,
+        calls,
+    }])
+    .await?;
+    tx.commit().await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::conclude::{Ended, chunk, conclude};
+use super::conclude::{Ended, conclude, tell};
 use super::live::Why;
 use super::{Context, random};
 use crate::domain::attempt::Outcome;
@@ -40,8 +40,8 @@ pub async fn take_back(context: &Arc<Context>) -> Result<usize> {
                 None => Decision::End(Final::Dead(Reason::Undecodable)),
             };
             let items = items.remove(&run.id).and_then(|counts| Some((counts, &made.as_ref()?.spec.items)));
-            let (mut finished, lines) = conclude(context, Ended { run: &run, outcome, message, decision, items }).await?;
-            finished.log = chunk(context, &run, lines).await?;
+            let (finished, lines) = conclude(context, Ended { run: &run, outcome, message, decision, items }).await?;
+            tell(context, &run, lines).await?;
             lost.push(finished);
         }
         taken += lost.len();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::record;
-use super::conclude::{Ended, chunk, conclude};
+use super::conclude::{Ended, conclude, tell};
 use super::{Context, definitions::Made};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Outcome;
@@ -111,8 +111,8 @@ async fn judge(context: &Arc<Context>, run: &Run) -> Result<bool> {
     };
     let message = outcome.message();
     let ended = Ended { run, outcome: &outcome, message, decision, items: Some((counts, &made.spec.items)) };
-    let (mut finished, lines) = conclude(context, ended).await?;
-    finished.log = chunk(context, run, lines).await?;
+    let (finished, lines) = conclude(context, ended).await?;
+    tell(context, run, lines).await?;
     record(context, finished).await;
     Ok(true)
 }
