@@ -2,6 +2,7 @@
 
 use super::{App, Who};
 use crate::clock::Timestamp;
+use crate::domain::item::Items;
 use crate::domain::member::Role;
 use crate::domain::run::Enqueued;
 use crate::domain::tenant::Tenant;
@@ -12,13 +13,14 @@ use crate::store::cancel::Cancelled;
 use crate::store::dead::Over;
 
 impl App {
-    /// Makes a new run with the input of a final one. A dead one then needs nobody any more.
+    /// Makes a new run with the input of a final one. A dead one then needs nobody any more. Of its items, `None` takes what
+    /// is not done, and all when everything is.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when it is not over, was run again before, or is discarded.
-    pub async fn rerun(&self, tenant: &str, run: Id, who: &Who) -> Result<Enqueued> {
+    pub async fn rerun(&self, tenant: &str, run: Id, items: Option<Items>, who: &Who) -> Result<Enqueued> {
         let (mut tx, tenant, over, now) = self.take_over(tenant, run, "re-running", who).await?;
-        let mut answers = tx.rerun(std::slice::from_ref(&over), &who.name, now).await?;
+        let mut answers = tx.rerun(std::slice::from_ref(&over), items, &who.name, now).await?;
         let nothing = || Err(Error::Internal(anyhow::anyhow!("a rerun gave no answer")));
         let answer = answers.pop().unwrap_or_else(nothing)?;
         tx.audit(tenant.id, &who.name, "run.rerun", &run.to_string(), Some(&answer.id().to_string()), now).await?;

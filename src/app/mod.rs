@@ -16,6 +16,7 @@ pub mod apply;
 pub mod change;
 pub mod enqueue;
 pub mod failure;
+pub mod item;
 pub mod job;
 pub mod member;
 pub mod operation;

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::error::Result;
 use crate::id::Id;
-use crate::plugin::{self, Journal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, StateRefusal, Work};
+use crate::plugin::{self, Journal, Refusal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, Work};
 
 /// Calls with a folder of its own, which is gone afterwards.
 pub async fn in_a_folder<T, F: Future<Output = Result<T>>>(name: &str, call: impl FnOnce(PathBuf) -> F) -> Result<T> {
@@ -56,6 +56,7 @@ pub fn work(job: &str, digest: String, time_limit: Duration, state: StatePort) -
         journal: Arc::new(Journal::default()),
         stop: Arc::default(),
         state,
+        items: None,
     }
 }
 
@@ -69,12 +70,12 @@ pub async fn keep_state(mut calls: mpsc::Receiver<StateCall>) -> std::convert::I
     std::future::pending().await
 }
 
-fn answered(kept: &mut HashMap<String, (Vec<u8>, u64)>, ask: StateAsk) -> Result<StateAnswer, StateRefusal> {
+fn answered(kept: &mut HashMap<String, (Vec<u8>, u64)>, ask: StateAsk) -> Result<StateAnswer, Refusal> {
     let stands = |kept: &HashMap<String, (Vec<u8>, u64)>, key: &str, expected: Option<u64>| {
         let version = kept.get(key).map_or(0, |(_, version)| *version);
         match expected {
             Some(expected) if expected != version => {
-                Err(StateRefusal { code: "conflict", message: format!("{key} has version {version}, not {expected}") })
+                Err(Refusal { code: "conflict", message: format!("{key} has version {version}, not {expected}") })
             }
             _ => Ok(version),
         }

@@ -9,7 +9,8 @@ use super::client::{self, Client};
 use super::job::started;
 use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
 use super::stop::{Done, Stop, TIMED_OUT, WRONG};
-use crate::web::api::shape::{Count, List, LogJson, RunJson};
+use crate::domain::item::Items;
+use crate::web::api::shape::{Count, ItemJson, List, LogJson, RerunJson, RunJson};
 
 /// Between two looks at a run.
 const LOOK: Duration = Duration::from_millis(400);
@@ -31,8 +32,22 @@ pub enum Command {
         #[arg(long)]
         attempt: Option<u32>,
     },
+    /// Its named pieces of work, in order
+    Items {
+        #[command(flatten)]
+        which: Which,
+        /// pending, running, done, failed or skipped
+        #[arg(long)]
+        state: Option<String>,
+    },
     /// A new run with the input of one that is over
-    Rerun(Which),
+    Rerun {
+        #[command(flatten)]
+        which: Which,
+        /// Of its items: what is not done, or all of them again
+        #[arg(long, value_parser = ["open", "all"])]
+        items: Option<String>,
+    },
     /// End a waiting run; ask a running one to stop
     Cancel(Which),
 }
@@ -68,7 +83,11 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::List(listed) => list(&client, listed, global.json),
         Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
         Command::Logs { which, follow, attempt } => logs(&client, &which, follow, attempt, global.json),
-        Command::Rerun(which) => started(&client.post(&format!("{}/rerun", which.address()?))?, global.json),
+        Command::Items { which, state } => items(&client, &which, state.as_deref(), global.json),
+        Command::Rerun { which, items } => {
+            let body = RerunJson { items: items.map(|items| if items == "all" { Items::All } else { Items::Open }) };
+            started(&client.post_json(&format!("{}/rerun", which.address()?), &body, &[])?, global.json)
+        }
         Command::Cancel(which) => {
             let run: RunJson = client.post(&format!("{}/cancel", which.address()?))?;
             if global.json { say_json(&run) } else { say(format_args!("{}/{} is {}", run.tenant, run.id, run.page_state)) }
@@ -171,6 +190,9 @@ fn show(run: &RunJson, json: bool) -> Done {
             format!("{} taken, {} done, {} failed, {} left", counts.taken, counts.done, counts.failed, or_dash(counts.left)),
         )?;
     }
+    if run.items.total() > 0 {
+        line("items", run.items.words())?;
+    }
     line("input", run.input.to_string())?;
     if !run.output.is_null() {
         line("output", run.output.to_string())?;
@@ -217,6 +239,23 @@ pub fn wait(client: &Client, run: &RunJson, timeout: Option<Duration>) -> Done<R
 
 fn is_over(state: &str) -> bool {
     !matches!(state, "waiting" | "running")
+}
+
+fn items(client: &Client, which: &Which, state: Option<&str>, json: bool) -> Done {
+    // Only letters stand in an address; the server names the states there are.
+    let state: Option<String> = state.map(|state| state.chars().filter(char::is_ascii_alphanumeric).collect());
+    let state = state.map(|state| format!("?state={state}")).unwrap_or_default();
+    let all: List<ItemJson> = client.all(&format!("{}/items{state}", which.address()?))?;
+    if json {
+        return say_json(&all);
+    }
+    let mut table = Table::new(&[">step", "item", "state", ">taken", "what"]);
+    for item in &all.items {
+        let what = item.message.as_deref().map(|text| short(text, 100)).unwrap_or_default();
+        let step = (item.position + 1).to_string();
+        table.row(vec![step, item.name.clone(), item.state.word().to_owned(), item.deliveries.to_string(), what]);
+    }
+    table.print("no such items")
 }
 
 fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json: bool) -> Done {

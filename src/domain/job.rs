@@ -70,13 +70,77 @@ fn default_time_limit() -> Span {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ItemsSpec {
-    /// The run is dead when a strictly greater share of its pieces failed.
-    pub failure_threshold: f64,
+    /// The run is dead when a strictly greater share of its pieces failed. Absent: 0.5; 0 where the order is strict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<f64>,
+    pub order: Order,
+    /// Its items are worked on by programs outside, over the API; the guest only declares them.
+    pub outside: bool,
+    /// How often an item is handed to a worker outside before it is given up as lost.
+    pub max_deliver: u32,
+    /// Guests that work on one run's items at a time, on any node; each takes `chunk` of them.
+    pub parallel: u32,
+    pub chunk: u32,
 }
 
 impl Default for ItemsSpec {
     fn default() -> Self {
-        Self { failure_threshold: 0.5 }
+        Self { failure_threshold: None, order: Order::default(), outside: false, max_deliver: 2, parallel: 1, chunk: 10 }
+    }
+}
+
+/// Whether an item may begin before those declared before it have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    #[default]
+    Any,
+    /// One after another; a failure skips what follows.
+    Strict,
+}
+
+impl ItemsSpec {
+    /// A greater share of failed pieces is the run's death.
+    pub fn threshold(&self) -> f64 {
+        self.failure_threshold.unwrap_or(match self.order {
+            Order::Any => 0.5,
+            Order::Strict => 0.0,
+        })
+    }
+
+    /// Whether its items are leased one by one, while no node has the run.
+    pub fn are_handed_out(&self) -> bool {
+        self.outside || self.parallel > 1
+    }
+
+    fn contradictions(&self, field: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        for (key, number, most) in [("parallel", self.parallel, 64), ("chunk", self.chunk, 1_000)] {
+            if !(1..=most).contains(&number) {
+                refuse(key, format!("{number} is not possible; write 1 to {most}"));
+            }
+        }
+        if self.parallel > 1 && (self.outside || self.order == Order::Strict) {
+            let other = if self.outside { "outside = true" } else { "order = \"strict\"" };
+            refuse(
+                "parallel",
+                format!("{} guests at a time and {other} do not go together; leave one of them out", self.parallel),
+            );
+        }
+        if let Some(share) = self.failure_threshold.filter(|share| !(0.0..=1.0).contains(share)) {
+            refuse("failure_threshold", format!("{share} is no share; write 0 to 1"));
+        }
+        if self.outside && self.order == Order::Strict {
+            refuse(
+                "outside",
+                "workers outside take several items at a time, and order = \"strict\" allows one; leave one of them out".into(),
+            );
+        }
+        if !(1..=100).contains(&self.max_deliver) {
+            refuse("max_deliver", format!("{} is not possible; write 1 to 100", self.max_deliver));
+        }
+        problems
     }
 }
 
@@ -132,9 +196,6 @@ impl JobSpec {
         if !super::plugin::is_name(&self.name) {
             refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
         }
-        if !(0.0..=1.0).contains(&self.items.failure_threshold) {
-            refuse("items.failure_threshold", format!("{} is no share; write 0 to 1", self.items.failure_threshold));
-        }
         for (n, trigger) in self.triggers.iter().enumerate() {
             if let Some(same) = self.triggers[..n].iter().position(|other| other == trigger) {
                 refuse(&format!("triggers[{n}]"), format!("is the same as triggers[{same}]; one of them is enough"));
@@ -144,6 +205,7 @@ impl JobSpec {
         if let Some((n, _)) = backlogs.next() {
             refuse(&format!("triggers[{n}].backlog"), "a job has one backlog; write a job for each target".into());
         }
+        problems.extend(self.items.contradictions(&format!("{field}.items")));
         problems.extend(self.retry.contradictions(&format!("{field}.retry")));
         let triggers = self.triggers.iter().enumerate();
         problems
@@ -176,7 +238,8 @@ impl JobSpec {
                 ),
             );
         }
-        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit) {
+        // With workers outside it bounds them too, long after the attempt.
+        if let Some(stall) = self.stall_limit.filter(|stall| *stall > self.time_limit && !self.items.outside) {
             refuse(
                 "stall_limit",
                 format!("{stall} is above time_limit, {}: it could never be reached; write a shorter one", self.time_limit),

@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod dead;
 pub mod grant;
 pub mod health;
+pub mod item;
 pub mod job;
 pub mod log;
 pub mod member;

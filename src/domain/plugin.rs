@@ -113,6 +113,11 @@ impl Plugin {
         self.exports.iter().any(|name| name.starts_with("windlass:plugin/backlog@"))
     }
 
+    /// Whether it declares items.
+    pub fn has_items(&self) -> bool {
+        self.imports.iter().any(|name| name.starts_with("windlass:plugin/items@"))
+    }
+
     /// Whether it is what `want` asks for, apart from being the newest.
     pub fn fits(&self, want: &Want) -> bool {
         match want {

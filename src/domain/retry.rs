@@ -90,6 +90,8 @@ impl RetrySpec {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     End(Final),
+    /// Its guest has done its part; programs outside work on its items, and the run goes on until those have ended.
+    Outside,
     /// Waiting again. `failed` and `snoozed` tell which budget the attempt spent.
     Again {
         due_at: Timestamp,
@@ -122,7 +124,7 @@ pub fn decide(outcome: &Outcome, run: &Run, spec: &JobSpec, now: Timestamp, rand
     };
     match outcome {
         Outcome::Succeeded { counts, .. } => match counts {
-            Some(counts) if counts.share_failed() > spec.items.failure_threshold => dead(Reason::ItemsFailed),
+            Some(counts) if counts.share_failed() > spec.items.threshold() => dead(Reason::ItemsFailed),
             _ => Decision::End(Final::Succeeded),
         },
         Outcome::Cancelled => Decision::End(Final::Cancelled),

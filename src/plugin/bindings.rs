@@ -11,16 +11,21 @@ wasmtime::component::bindgen!({
             import windlass:plugin/log@1.0.0;
             import windlass:plugin/progress@1.0.0;
             import windlass:plugin/control@1.0.0;
+            import windlass:plugin/items@1.0.0;
             import windlass:plugin/state@1.0.0;
             import windlass:plugin/sign@1.0.0;
             export windlass:plugin/job@1.0.0;
             export windlass:plugin/backlog@1.0.0;
             export windlass:plugin/config@1.0.0;
             export windlass:plugin/describe@1.0.0;
+            export windlass:plugin/finish@1.0.0;
         }
     ",
     world: "windlass:host/room",
     imports: {
+        "windlass:plugin/items.declare": async,
+        "windlass:plugin/items.next": async,
+        "windlass:plugin/items.finish": async,
         "windlass:plugin/state.get": async,
         "windlass:plugin/state.set": async,
         "windlass:plugin/state.delete": async,

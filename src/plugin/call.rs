@@ -8,6 +8,7 @@ use wasmtime_wasi::WasiCtx;
 
 use super::bindings::exports::windlass::plugin::backlog::{Measurement, Target};
 use super::bindings::exports::windlass::plugin::config::Problem;
+use super::bindings::exports::windlass::plugin::finish::Totals;
 use super::bindings::exports::windlass::plugin::job::{Failure, Output, Work};
 use super::command::Program;
 use super::engine::Engine;
@@ -28,6 +29,8 @@ const RANDOM: u64 = 1024 * 1024;
 /// What is called.
 pub enum Ask {
     Run(Work),
+    /// After the last item.
+    Finish(Work, Totals),
     Measure(Target),
     Check(String),
     Describe,
@@ -111,6 +114,10 @@ async fn enter(store: &mut Store<Guest>, plugin: &Loaded, ask: Ask) -> wasmtime:
         Ask::Run(work) => {
             let guest = plugin.job.as_ref().ok_or_else(missing)?.load(&mut *store, &instance)?;
             Ok(Told::Ran(guest.call_run(store, &work).await?))
+        }
+        Ask::Finish(work, totals) => {
+            let guest = plugin.finish.as_ref().ok_or_else(missing)?.load(&mut *store, &instance)?;
+            Ok(Told::Ran(guest.call_finish(store, &work, totals).await?))
         }
         Ask::Measure(target) => {
             let guest = plugin.backlog.as_ref().ok_or_else(missing)?.load(&mut *store, &instance)?;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -232,6 +233,8 @@ impl Catalog {
             ceiling: Arc::new(Ceiling::default()),
             secrets: Arc::default(),
             state: None,
+            items: None,
+            item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,
             stall_limit: None,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
@@ -11,7 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Engine;
 use super::host::http::Outgoing;
-use super::{Journal, Secret, StatePort, Stop};
+use super::{ItemsPort, Journal, Secret, StatePort, Stop};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::span::Size;
@@ -33,6 +34,10 @@ pub struct Context {
     pub secrets: Arc<HashMap<String, Secret>>,
     /// `None` for the calls outside a run, which have no state.
     pub state: Option<StatePort>,
+    /// The same.
+    pub items: Option<ItemsPort>,
+    /// Bytes in items so far.
+    pub item_bytes: AtomicU64,
     pub time_limit: Duration,
     pub grace: Duration,
     pub stall_limit: Option<Duration>,

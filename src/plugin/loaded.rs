@@ -3,7 +3,7 @@
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::bindings::exports::windlass::plugin::{backlog, config, describe, job};
+use super::bindings::exports::windlass::plugin::{backlog, config, describe, finish, job};
 use super::engine::Engine;
 use super::inspect::{Found, inspect};
 use super::instance::Guest;
@@ -18,6 +18,7 @@ pub struct Loaded {
     pub backlog: Option<backlog::GuestIndices>,
     pub config: Option<config::GuestIndices>,
     pub describe: Option<describe::GuestIndices>,
+    pub finish: Option<finish::GuestIndices>,
     pub command: Option<CommandPre<Guest>>,
 }
 
@@ -32,6 +33,7 @@ impl Loaded {
             backlog: found.backlog.then(|| backlog::GuestIndices::new(&pre)).transpose()?,
             config: found.config.then(|| config::GuestIndices::new(&pre)).transpose()?,
             describe: found.describe.then(|| describe::GuestIndices::new(&pre)).transpose()?,
+            finish: found.finish.then(|| finish::GuestIndices::new(&pre)).transpose()?,
             command: (found.command && !found.job).then(|| CommandPre::new(pre.clone())).transpose()?,
             pre,
             found,

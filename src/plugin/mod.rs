@@ -1,5 +1,5 @@
 //! Guests: the only room with wasmtime. It knows nothing of the store; what a guest asks for beyond itself (its job's
-//! state) goes through [`Work::state`], what it leaves behind (log, progress, calls) through [`Journal`].
+//! state, its run's items) goes through a [`Port`], what it leaves behind (log, progress, calls) through [`Journal`].
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::attempt::Outcome;
+use crate::domain::attempt::{Class, Outcome};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::item::{self, ItemCounts};
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -42,6 +43,14 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Executor: Send + Sync + 'static {
     /// One attempt. Everything that can go wrong is an [`Outcome`]; dropping the future stops the guest.
     fn execute(&self, work: Work) -> Answer<Outcome>;
+    /// One attempt at the plugin's `finish` export, after the run's last item has ended.
+    fn finish(&self, _work: Work, _totals: ItemCounts) -> Answer<Outcome> {
+        Box::pin(std::future::ready(Outcome::failed(Class::Permanent, "the plugin has no finish export")))
+    }
+    /// Whether it has one.
+    fn finishes(&self, _digest: &str) -> bool {
+        false
+    }
     /// Asks the plugin's `backlog` export. The error says why nothing was measured, for a person.
     fn measure(&self, work: Work) -> Answer<Result<Measurement, String>>;
     /// Asks the plugin's `config` export; nothing wrong when it has none.
@@ -75,6 +84,8 @@ pub struct Work {
     pub journal: Arc<Journal>,
     pub stop: Arc<Stop>,
     pub state: StatePort,
+    /// `None` outside a run: a probe has no items.
+    pub items: Option<ItemsPort>,
 }
 
 /// Tells a running guest to end, from outside.
@@ -119,14 +130,18 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Where a guest's calls of `state` go; the runner answers them from the store.
-pub type StatePort = tokio::sync::mpsc::Sender<StateCall>;
+/// Where a guest's calls of an interface go that is answered from the store; the runner does that.
+pub type Port<A, T> = tokio::sync::mpsc::Sender<Call<A, T>>;
+pub type StatePort = Port<StateAsk, StateAnswer>;
+pub type StateCall = Call<StateAsk, StateAnswer>;
+pub type ItemsPort = Port<item::Ask, item::Answer>;
+pub type ItemsCall = Call<item::Ask, item::Answer>;
 
-/// A call of the `state` interface.
+/// A call, and where its answer goes.
 #[derive(Debug)]
-pub struct StateCall {
-    pub ask: StateAsk,
-    pub answer: tokio::sync::oneshot::Sender<Result<StateAnswer, StateRefusal>>,
+pub struct Call<A, T> {
+    pub ask: A,
+    pub answer: tokio::sync::oneshot::Sender<Result<T, Refusal>>,
 }
 
 #[derive(Debug, Clone)]
@@ -155,9 +170,9 @@ pub enum StateAnswer {
     Keys(Vec<String>),
 }
 
-/// `code` is one of the contract's: `conflict`, `quota`, `denied`.
+/// `code` is one of the contract's: `conflict`, `quota`, `not-declared`, `denied`, …
 #[derive(Debug, Clone)]
-pub struct StateRefusal {
+pub struct Refusal {
     pub code: &'static str,
     pub message: String,
 }

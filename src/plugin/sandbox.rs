@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::bindings::exports::windlass::plugin::{backlog, job};
+use super::bindings::exports::windlass::plugin::{backlog, finish, job};
 use super::call::{Ask, Room, Told};
 use super::catalog::Catalog;
 use super::command::Program;
@@ -17,6 +18,7 @@ use super::{Answer, Executor, Work, outcome};
 use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
+use crate::domain::item::ItemCounts;
 use crate::error::{Problem, Result};
 
 /// Guests beyond the runs in flight: probes and checks of configurations run beside them.
@@ -114,6 +116,8 @@ impl Sandbox {
             ceiling: work.ceiling,
             secrets: work.secrets,
             state: Some(work.state),
+            items: work.items,
+            item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,
             stall_limit: work.stall_limit,
@@ -133,16 +137,17 @@ impl Executor for Sandbox {
             },
             _ => Ask::Run(job_work(&work)),
         };
-        let called = self.ask(work, ask);
-        Box::pin(async move {
-            match called.await {
-                Ok(Told::Ran(Ok(output))) => outcome::succeeded(output),
-                Ok(Told::Ran(Err(failure))) => outcome::failed(failure),
-                Ok(Told::Exited { code, stdout, stderr }) => outcome::exited(code, stdout, &stderr),
-                Ok(_) => outcome::broken(Broken::Host { message: "the plugin answered another question".into() }),
-                Err(broken) => outcome::broken(broken),
-            }
-        })
+        Box::pin(came_to(self.ask(work, ask)))
+    }
+
+    fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
+        let totals = finish::Totals { done: totals.done, failed: totals.failed, skipped: totals.skipped };
+        let ask = Ask::Finish(job_work(&work), totals);
+        Box::pin(came_to(self.ask(work, ask)))
+    }
+
+    fn finishes(&self, digest: &str) -> bool {
+        self.catalog.get(digest).is_some_and(|plugin| plugin.finish.is_some())
     }
 
     fn measure(&self, work: Work) -> Answer<Result<Measurement, String>> {
@@ -192,6 +197,16 @@ impl Executor for Sandbox {
 
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
+    }
+}
+
+async fn came_to(called: Answer<Result<Told, Broken>>) -> Outcome {
+    match called.await {
+        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output),
+        Ok(Told::Ran(Err(failure))) => outcome::failed(failure),
+        Ok(Told::Exited { code, stdout, stderr }) => outcome::exited(code, stdout, &stderr),
+        Ok(_) => outcome::broken(Broken::Host { message: "the plugin answered another question".into() }),
+        Err(broken) => outcome::broken(broken),
     }
 }
 

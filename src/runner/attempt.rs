@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, guest, prober, random};
+use super::{Context, guest, items, prober, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
+use crate::domain::item::{ItemCounts, unless_left_open};
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::{Budget, Decision, decide};
-use crate::domain::run::{Final, Reason, Run, fingerprint};
-use crate::error::Error;
-use crate::plugin::{Secret, Work};
+use crate::domain::run::{Final, Reason, Run};
+use crate::error::{Error, Result};
+use crate::plugin::{Answer, Secret, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -46,10 +48,42 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
         Err(Error::Unavailable(_)) => (Outcome::Drained, None),
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
+    let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
     let outcome = settle(outcome, live.why());
-    let finished = finish(context, &live, outcome, made.as_ref());
-    record(context, finished).await;
+    let finished = finish(context, &live, outcome, made.as_ref(), items).await;
+    match finished {
+        Some(finished) => record(context, finished).await,
+        None => {
+            tracing::error!(run.id = %live.run.id, "the server stops in the middle of an end; the run is taken back at the next start")
+        }
+    }
     context.live.remove(&live);
+}
+
+/// The run's items, and what they make of the outcome: a guest that leaves some open has not done its work.
+async fn with_items(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> (Outcome, Option<ItemCounts>) {
+    let Some(made) = made.filter(|_| live.may_have_items()) else { return (outcome, None) };
+    let items = insist(context, || items::standing(context, &live.run)).await.filter(|items| items.total() > 0);
+    match &items {
+        Some(counts) => (unless_left_open(outcome, counts, &made.spec.items), items),
+        None => (outcome, items),
+    }
+}
+
+/// Reads from the store as long as it is there: a run must not end in ignorance. `None` when the server stops.
+async fn insist<T, F: Future<Output = Result<T>>>(context: &Context, read: impl Fn() -> F) -> Option<T> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match read().await {
+            Ok(found) => return Some(found),
+            Err(_) if context.store.is_closed() => return None,
+            Err(wrong) => {
+                tracing::error!(error = %wrong, "the items of a run could not be read yet; it is tried again");
+                context.clock.sleep(pause).await;
+                pause = (pause * 2).min(RECORD_PAUSE);
+            }
+        }
+    }
 }
 
 /// A guest that ended because it was told to has not failed.
@@ -85,33 +119,76 @@ async fn execute(context: &Arc<Context>, live: &Arc<Live>, made: &Made, input: O
     if let Some(waiting) = waits_for_secret(&known, &secrets, context.clock.now()) {
         return waiting;
     }
-    let Some(time_limit) = time_limit(context, run, made) else {
-        return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
-    };
-    let (state, calls) = mpsc::channel(16);
-    let work = Work {
-        tenant: known.job.tenant_name.clone(),
-        job: known.job.spec.name.clone(),
-        run: run.id,
-        attempt: run.attempt,
-        trigger: run.cause.word(),
-        config: made.config.to_string(),
-        input: input.unwrap_or_else(|| "{}".into()),
-        digest: made.digest.to_string(),
-        time_limit,
-        grace: made.spec.grace().0,
-        stall_limit: made.spec.stall_limit.map(|limit| limit.0),
-        grant: known.grant.clone(),
-        ceiling: known.ceiling.clone(),
-        secrets: Arc::new(secrets),
-        journal: live.journal.clone(),
-        stop: live.stop.clone(),
-        state,
-    };
-    let outcome = context.executor.execute(work);
-    tokio::select! {
-        outcome = outcome => outcome,
-        never = guest::serve_state(context, &known, calls) => match never {},
+    let guest =
+        Guest { context, live, made, known: &known, secrets: Arc::new(secrets), input: input.unwrap_or_else(|| "{}".into()) };
+    guest.attempt().await
+}
+
+/// What calling the run's guest takes.
+struct Guest<'a> {
+    context: &'a Arc<Context>,
+    live: &'a Arc<Live>,
+    made: &'a Made,
+    known: &'a Known,
+    secrets: Arc<HashMap<String, Secret>>,
+    input: String,
+}
+
+impl Guest<'_> {
+    /// Runs it, and finishes it once its last item has ended. Where nothing is open any more, that alone is left to do.
+    async fn attempt(&self) -> Outcome {
+        let executor = &self.context.executor;
+        if let Some(totals) = self.to_finish().await {
+            return self.call(|work| executor.finish(work, totals)).await;
+        }
+        let outcome = self.call(|work| executor.execute(work)).await;
+        match (&outcome, self.to_finish().await) {
+            (Outcome::Succeeded { .. }, Some(totals)) => self.call(|work| executor.finish(work, totals)).await,
+            _ => outcome,
+        }
+    }
+
+    /// The run's items, when all have ended and the plugin has a `finish`.
+    async fn to_finish(&self) -> Option<ItemCounts> {
+        if !self.live.may_have_items() || !self.context.executor.finishes(&self.made.digest) {
+            return None;
+        }
+        let counts = insist(self.context, || items::standing(self.context, &self.live.run)).await?;
+        (counts.total() > 0 && counts.open() == 0).then_some(counts)
+    }
+
+    async fn call(&self, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
+        let Self { context, live, made, known, .. } = self;
+        let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
+        let run = &live.run;
+        let Some(time_limit) = time_limit(context, run, made) else {
+            return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
+        };
+        let work = Work {
+            tenant: known.job.tenant_name.clone(),
+            job: known.job.spec.name.clone(),
+            run: run.id,
+            attempt: run.attempt,
+            trigger: run.cause.word(),
+            config: made.config.to_string(),
+            input: self.input.clone(),
+            digest: made.digest.to_string(),
+            time_limit,
+            grace: made.spec.grace().0,
+            stall_limit: made.spec.stall_limit.map(|limit| limit.0),
+            grant: known.grant.clone(),
+            ceiling: known.ceiling.clone(),
+            secrets: self.secrets.clone(),
+            journal: live.journal.clone(),
+            stop: live.stop.clone(),
+            state,
+            items: Some(items),
+        };
+        tokio::select! {
+            outcome = call(work) => outcome,
+            never = guest::serve_state(context, known, state_calls) => match never {},
+            never = items::serve(context, live, &made.spec.items, item_calls) => match never {},
+        }
     }
 }
 
@@ -133,11 +210,16 @@ fn waits_for_secret(known: &Known, set: &HashMap<String, Secret>, now: Timestamp
     Some(Outcome::Failed { class: Class::Snooze, message, delay: Some(SET_YET), counts: None, details: Vec::new() })
 }
 
-fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>) -> Finished {
-    let (run, now) = (live.run.clone(), context.clock.now());
-    let message = message_of(&outcome, live, now);
+async fn finish(
+    context: &Context,
+    live: &Live,
+    outcome: Outcome,
+    made: Option<&Made>,
+    items: Option<ItemCounts>,
+) -> Option<Finished> {
+    let (run, now) = (&live.run, context.clock.now());
     let decision = match made {
-        Some(made) => decide(&outcome, &run, &made.spec, now, random()),
+        Some(made) => decide(&outcome, run, &made.spec, now, random()),
         None if outcome == Outcome::Drained => {
             let delay = Duration::from_secs(1);
             Decision::Again {
@@ -149,17 +231,18 @@ fn finish(context: &Context, live: &Live, outcome: Outcome, made: Option<&Made>)
         }
         None => Decision::End(Final::Dead(Reason::Undecodable)),
     };
-    let print = match decision {
-        Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
-        _ => None,
-    };
-    let (log, progress) = live.take();
-    let (output, details) = match &outcome {
+    let message = message_of(&outcome, live, now);
+    let ended = |items| Ended { run, outcome: &outcome, message: message.clone(), decision: decision.clone(), items };
+    let items = items.and_then(|counts| Some((counts, &made?.spec.items)));
+    let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
+    lines.into_iter().for_each(|line| live.journal.log(line));
+    (finished.log, finished.progress) = live.take();
+    (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),
         _ => (None, None),
     };
-    Finished { outcome: outcome.word(), counts: outcome.counts(), run, decision, message, print, output, details, log, progress }
+    Some(finished)
 }
 
 /// For the run's row: cut where it is long, with the whole in the log.
@@ -181,7 +264,7 @@ fn pairs(details: &[(String, String)]) -> String {
 }
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
-async fn record(context: &Arc<Context>, finished: Finished) {
+pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
     tell(context, &finished);
@@ -193,6 +276,9 @@ async fn record(context: &Arc<Context>, finished: Finished) {
                 return;
             }
             Ok(_) => {
+                if finished.decision == Decision::Outside {
+                    context.items.note_outside(true);
+                }
                 prober::run_ended(context, &run, counts, died).await;
                 return;
             }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Context;
 use super::definitions::Known;
 use crate::error::Result;
-use crate::plugin::{Secret, StateAnswer, StateAsk, StateCall, StateRefusal};
+use crate::plugin::{Refusal, Secret, StateAnswer, StateAsk, StateCall};
 
 /// Bytes of one key; keys a job may keep, bytes of one value, bytes of all.
 const STATE_KEY: usize = 256;
@@ -40,20 +40,20 @@ pub(super) async fn serve_state(
     while let Some(StateCall { ask, answer }) = calls.recv().await {
         let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
             tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
-            Err(StateRefusal { code: "unavailable", message: "the store did not answer; try again".into() })
+            Err(Refusal { code: "unavailable", message: "the store did not answer; try again".into() })
         });
         let _ = answer.send(answered);
     }
     std::future::pending().await
 }
 
-async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, StateRefusal>> {
+async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, Refusal>> {
     let (job, now) = (known.job.id, context.clock.now());
     match ask {
         StateAsk::Get(key) | StateAsk::Set { key, .. } | StateAsk::Delete { key, .. } | StateAsk::Keys { prefix: key }
             if key.len() > STATE_KEY =>
         {
-            Ok(Err(StateRefusal { code: "quota", message: format!("{} bytes of key; a key has at most {STATE_KEY}", key.len()) }))
+            Ok(Err(Refusal { code: "quota", message: format!("{} bytes of key; a key has at most {STATE_KEY}", key.len()) }))
         }
         StateAsk::Get(key) => Ok(Ok(StateAnswer::Entry(context.store.read().await?.state_get(job, &key).await?))),
         StateAsk::Keys { prefix } => Ok(Ok(StateAnswer::Keys(context.store.read().await?.state_keys(job, &prefix).await?))),
@@ -88,15 +88,15 @@ async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result
     }
 }
 
-fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<StateRefusal> {
+fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<Refusal> {
     let (standing, expected) = (standing.unwrap_or(0), expected?);
-    (standing != expected).then(|| StateRefusal {
+    (standing != expected).then(|| Refusal {
         code: "conflict",
         message: format!("{key:?} is at version {standing}, not {expected}: read it again"),
     })
 }
 
-fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRefusal> {
+fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<Refusal> {
     let message = if value.len() > STATE_VALUE {
         format!("{} bytes under {key:?}; a value has at most {STATE_VALUE}", value.len())
     } else if keys > STATE_KEYS {
@@ -106,5 +106,5 @@ fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<StateRef
     } else {
         return None;
     };
-    Some(StateRefusal { code: "quota", message })
+    Some(Refusal { code: "quota", message })
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::domain::run::{Progress, Run};
+use crate::domain::trigger::Cause;
 use crate::id::Id;
 use crate::plugin::{Journal, Right, Stop};
 use crate::store::log::LogChunk;
@@ -23,6 +24,8 @@ pub struct Live {
     pub journal: Arc<Journal>,
     pub stop: Arc<Stop>,
     why: AtomicU8,
+    /// Its guest has asked for items in this attempt.
+    items: AtomicBool,
     /// When it was asked to stop; the hard stop follows.
     asked_at: Mutex<Option<Timestamp>>,
     written: Mutex<Written>,
@@ -43,6 +46,7 @@ impl Live {
             journal: Arc::default(),
             stop: Arc::new(Stop { right, ..Stop::default() }),
             why: AtomicU8::new(0),
+            items: AtomicBool::new(false),
             asked_at: Mutex::default(),
             written: Mutex::default(),
         }
@@ -50,6 +54,15 @@ impl Live {
 
     pub fn why(&self) -> Option<Why> {
         [Why::Cancelled, Why::Drained].into_iter().find(|why| *why as u8 == self.why.load(Ordering::Acquire))
+    }
+
+    pub fn uses_items(&self) {
+        self.items.store(true, Ordering::Release);
+    }
+
+    /// Without a look at the store: items come from this attempt's guest, an earlier one's, or the run that is run again.
+    pub fn may_have_items(&self) -> bool {
+        self.items.load(Ordering::Acquire) || self.run.attempt > 1 || self.run.cause == Cause::Rerun
     }
 
     /// Asks it to stop; the first reason stands.

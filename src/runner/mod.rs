@@ -17,15 +17,19 @@ use crate::store::Store;
 use crate::vault::Vault;
 
 pub mod attempt;
+mod conclude;
 pub mod definitions;
+mod fanout;
 pub mod guest;
 pub mod heartbeat;
+pub mod items;
 pub mod live;
 pub mod operation;
 pub mod prober;
 pub mod promoter;
 pub mod pruner;
 pub mod reaper;
+pub mod reconciler;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
@@ -46,6 +50,7 @@ pub struct Context {
     pub definitions: Definitions,
     pub live: LiveRuns,
     pub pulse: Pulse,
+    pub items: items::Desk,
 }
 
 impl Context {
@@ -56,6 +61,7 @@ impl Context {
         settings: Arc<Settings>,
         vault: Arc<Vault>,
     ) -> Arc<Self> {
+        let items = items::Desk::open(store.clone(), clock.clone());
         Arc::new(Self {
             store,
             executor,
@@ -65,6 +71,7 @@ impl Context {
             definitions: Definitions::default(),
             live: LiveRuns::default(),
             pulse: Pulse::default(),
+            items,
         })
     }
 }
@@ -106,10 +113,12 @@ impl Runner {
         start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
         start("pruner", None, for_all(pruner::tick));
         start("scribe", None, tick(scribe::tick));
+        start("reconciler", None, for_all(reconciler::tick));
         start("canceller", None, tick(reaper::stop_cancelled));
         start("operations", Some(operations), for_all(operation::tick));
         duties.spawn(promoter::run(context.clone(), stop.clone()));
         duties.spawn(prober::run(context.clone(), stop.clone()));
+        duties.spawn(fanout::run(context.clone(), stop.clone()));
         duties.spawn(worker::run(context.clone(), stop.clone()));
         Ok(Self { context, stop, ended: ended.drop_guard(), duties })
     }

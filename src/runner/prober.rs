@@ -157,6 +157,7 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
         journal: journal.clone(),
         stop: Arc::default(),
         state,
+        items: None,
     };
     let found = context.executor.measure(work);
     let found = tokio::select! {

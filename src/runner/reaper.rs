@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::conclude::{Ended, conclude, tell};
 use super::live::Why;
 use super::{Context, random};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
-use crate::domain::run::{Final, Reason, Run, fingerprint};
+use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::node::Node;
@@ -38,27 +39,32 @@ pub async fn take_back(context: &Context) -> Result<()> {
             return Ok(());
         }
         taken += leases.len();
-        let mut lost = Vec::with_capacity(leases.len());
-        for run in leases {
-            lost.push(ended(context, run, &Outcome::Lost).await?);
-        }
+        let lost = ended(context, leases, &Outcome::Lost).await?;
         context.store.record(lost).await?;
     }
 }
 
-/// The end of an attempt that nobody executes.
-async fn ended(context: &Context, run: Run, outcome: &Outcome) -> Result<Finished> {
-    let decision = match context.definitions.revision(&context.store, run.revision).await {
-        Ok(made) => decide(outcome, &run, &made.spec, context.clock.now(), random()),
-        Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
-        Err(_) => Decision::End(Final::Dead(Reason::Undecodable)),
-    };
-    let message = outcome.message();
-    let print = match decision {
-        Decision::End(Final::Dead(reason)) => Some(fingerprint(run.job, reason, &message)),
-        _ => None,
-    };
-    Ok(Finished { print, ..Finished::new(run, decision, outcome.word(), message) })
+/// The ends of attempts that nobody executes.
+async fn ended(context: &Context, runs: Vec<Run>, outcome: &Outcome) -> Result<Vec<Finished>> {
+    let keys: Vec<_> = runs.iter().map(|run| (run.tenant, run.id)).collect();
+    let mut items = context.store.read().await?.item_counts(&keys).await?;
+    let mut all = Vec::with_capacity(runs.len());
+    for run in &runs {
+        let made = match context.definitions.revision(&context.store, run.revision).await {
+            Ok(made) => Some(made),
+            Err(wrong @ Error::Unavailable(_)) => return Err(wrong),
+            Err(_) => None,
+        };
+        let decision = match &made {
+            Some(made) => decide(outcome, run, &made.spec, context.clock.now(), random()),
+            None => Decision::End(Final::Dead(Reason::Undecodable)),
+        };
+        let items = items.remove(&run.id).and_then(|counts| Some((counts, &made.as_ref()?.spec.items)));
+        let (finished, lines) = conclude(context, Ended { run, outcome, message: outcome.message(), decision, items }).await?;
+        tell(context, run, lines).await?;
+        all.push(finished);
+    }
+    Ok(all)
 }
 
 /// Watches other nodes: whose heart has not beaten for the lease time is dead, and its runs are taken back.
@@ -131,13 +137,10 @@ impl Watch {
         let runs = tx.leases_of(&still).await?;
         drop(tx);
         self.unknown = unknown;
-        let mut back = Vec::with_capacity(runs.len());
-        for run in runs.into_iter().filter(|run| context.live.get(run.id).is_none()) {
-            back.push(ended(context, run, &Outcome::Drained).await?);
-        }
-        if !back.is_empty() {
-            tracing::warn!(runs = back.len(), "runs that were claimed without this node knowing are handed back");
-            context.store.record(back).await?;
+        let runs: Vec<Run> = runs.into_iter().filter(|run| context.live.get(run.id).is_none()).collect();
+        if !runs.is_empty() {
+            tracing::warn!(runs = runs.len(), "runs that were claimed without this node knowing are handed back");
+            context.store.record(ended(context, runs, &Outcome::Drained).await?).await?;
         }
         Ok(())
     }

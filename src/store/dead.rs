@@ -10,6 +10,7 @@ use super::sql::{Arg, Row, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
 use crate::domain::dead::{OPERATION_LIMIT, UNDO};
+use crate::domain::item::Items;
 use crate::domain::run::{Enqueued, NewRun, Reason, Run};
 use crate::domain::span::Span;
 use crate::domain::trigger::Cause;
@@ -264,11 +265,14 @@ impl Tx {
 
     /// Makes new runs with the input of those that are over, run by run in order. Dead ones need nobody any more then,
     /// but for those with an input of their own that joined a live run.
-    pub async fn rerun(&mut self, old: &[Over], by: &str, now: Timestamp) -> Result<Vec<Result<Enqueued>>> {
+    /// Of their items, `None` takes what is not done, and all when everything is.
+    pub async fn rerun(&mut self, old: &[Over], items: Option<Items>, by: &str, now: Timestamp) -> Result<Vec<Result<Enqueued>>> {
+        let counts = self.item_counts(&old.iter().map(|over| (over.tenant, over.id)).collect::<Vec<_>>()).await?;
+        let some_open = |over: &Over| counts.get(&over.id).is_some_and(|counts| counts.done < counts.total());
         let (mut new, mut refused) = (Vec::with_capacity(old.len()), Vec::with_capacity(old.len()));
         let mut deadlines: HashMap<Id, Option<Span>> = HashMap::new();
         for over in old {
-            match again(over, by) {
+            match again(over, items != Some(Items::Open) || some_open(over), by) {
                 Ok(mut run) => {
                     // One read a job, however many runs it has here.
                     let deadline = match deadlines.entry(run.revision) {
@@ -289,6 +293,11 @@ impl Tx {
         let lost = || Err(Error::Internal(anyhow::anyhow!("enqueue gave no answer")));
         let answers: Vec<_> =
             refused.into_iter().map(|refused| refused.map_or_else(|| enqueued.next().unwrap_or_else(lost), Err)).collect();
+        let carried = old.iter().zip(&answers).filter_map(|(over, answer)| match answer {
+            Ok(Enqueued::New(new)) if items != Some(Items::All) && some_open(over) => Some((over.tenant, over.id, *new)),
+            _ => None,
+        });
+        self.carry_items(&carried.collect::<Vec<_>>()).await?;
         let settled = old.iter().zip(&answers).filter_map(|(over, answer)| {
             let answer = answer.as_ref().ok()?;
             let run_again = matches!(answer, Enqueued::New(_)) || over.input.is_none();
@@ -335,8 +344,8 @@ impl Tx {
 }
 
 /// # Errors
-/// `Conflict` when it must not be run again.
-fn again(over: &Over, by: &str) -> Result<NewRun> {
+/// `Conflict` when it must not be run again, or there is nothing to do.
+fn again(over: &Over, has_work: bool, by: &str) -> Result<NewRun> {
     let id = over.id;
     if let Some(settled) = &over.settled {
         return Err(Error::Conflict(match settled.rerun {
@@ -347,6 +356,9 @@ fn again(over: &Over, by: &str) -> Result<NewRun> {
     let Some(revision) = over.revision else {
         return Err(Error::Conflict("its job was removed; apply it again, then re-run".into()));
     };
+    if !has_work {
+        return Err(Error::Conflict(format!("run {id} has no item that is not done; run all again")));
+    }
     Ok(NewRun {
         tenant: over.tenant,
         job: over.job,

@@ -41,6 +41,10 @@ static APPEND: Sql = Sql::new("INSERT INTO log (tenant, run, attempt, seq, first
 static OF_RUN: Sql = Sql::new(
     "SELECT attempt, first_line, dropped, chunk FROM log WHERE tenant = $1 AND run = $2 AND (attempt > $3 OR (attempt = $3 AND first_line + lines > $4)) ORDER BY attempt, seq",
 );
+static END: Sql = Sql::new(
+    "SELECT CAST(coalesce(max(seq) + 1, 0) AS BIGINT) AS seq, CAST(coalesce(max(first_line + lines), 1) AS BIGINT) AS line FROM log \
+     WHERE tenant = $1 AND run = $2 AND attempt = $3",
+);
 static CALLS: Sql = Sql::new(
     "INSERT INTO http_call (tenant, run, attempt, seq, at, method, url, status, sent_bytes, received_bytes, duration_ms, error) VALUES {12}",
 );
@@ -80,6 +84,11 @@ impl Tx {
         self.exec_rows(&APPEND, rows).await?;
         self.exec_rows(&CALLS, calls).await?;
         Ok(())
+    }
+
+    /// Where the log of an attempt goes on: the next chunk, and the number of its first line.
+    pub async fn log_end(&mut self, tenant: Id, run: Id, attempt: u32) -> Result<(u32, u64)> {
+        self.row(&END, args![tenant, run, attempt]).await?.map_or(Ok((0, 1)), |row| Ok((row.small("seq")?, row.count("line")?)))
     }
 
     /// Lines of a run from attempt and line on, oldest first, and how many were dropped in its last attempt.

@@ -74,7 +74,9 @@ impl Spread {
 
 impl Counted {
     pub(super) fn ended(&mut self, f: &Finished, cancelled: bool, took: Duration) {
-        if matches!(f.run.state, State::Running { .. }) {
+        // Handed out one by one, its attempt goes on.
+        let outside = f.decision == Decision::Outside && !cancelled;
+        if matches!(f.run.state, State::Running { .. }) && !outside {
             self.run.add(took);
         }
         let job = self.jobs.entry((f.run.tenant, f.run.job)).or_default();
@@ -84,7 +86,8 @@ impl Counted {
             Decision::End(Final::Succeeded) => "succeeded",
             Decision::End(Final::Dead(_)) => "dead",
             Decision::End(Final::Cancelled) => "cancelled",
-            Decision::Again { .. } if cancelled => "cancelled",
+            Decision::Again { .. } | Decision::Outside if cancelled => "cancelled",
+            Decision::Outside => return,
             Decision::Again { spent, .. } => {
                 if matches!(spent, Budget::Failed | Budget::Lost) {
                     *job.retries.entry((f.run.failed + f.run.lost + 1).min(RETRIES)).or_default() += 1;

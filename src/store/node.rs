@@ -47,8 +47,8 @@ static DEAD: Sql =
 static FORGET: Sql =
     Sql::new("DELETE FROM node WHERE stopped_at < $1 AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.node = node.id)");
 static ORPHANS: Sql = Sql::new(
-    "SELECT l.* FROM lease l WHERE l.node IN (SELECT n.id FROM node n WHERE n.stopped_at IS NOT NULL) \
-     OR NOT EXISTS (SELECT 1 FROM node m WHERE m.id = l.node) ORDER BY l.id LIMIT 512",
+    "SELECT l.* FROM lease l WHERE l.node <> 0 AND (l.node IN (SELECT n.id FROM node n WHERE n.stopped_at IS NOT NULL) \
+     OR NOT EXISTS (SELECT 1 FROM node m WHERE m.id = l.node)) ORDER BY l.id LIMIT 512",
 );
 static LEASES_OF: Sql = Sql::new("SELECT * FROM lease WHERE (id) IN (VALUES {1})");
 static HELD: Sql = Sql::new("SELECT id FROM lease WHERE node = $1 ORDER BY id LIMIT 20000");

@@ -178,7 +178,7 @@ impl Tx {
             Action::Discard => self.discard(&keys, &o.by, now).await?,
             Action::Undo => self.undo_discard(&keys).await?,
             Action::Rerun => {
-                let answers = self.rerun(&fitting, &o.by, now).await?;
+                let answers = self.rerun(&fitting, None, &o.by, now).await?;
                 for (over, answer) in fitting.iter().zip(answers) {
                     let came_of = match answer {
                         Ok(Enqueued::New(new)) => (Done::Done, Some(new)),

@@ -70,9 +70,11 @@ static CUT_PAYLOAD: Sql = Sql::new("DELETE FROM payload WHERE (tenant, run) IN (
 static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN (VALUES {2})");
 static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
 static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
+static CUT_ITEMS: Sql = Sql::new("DELETE FROM item WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
 static CUT_REVISIONS: Sql = Sql::new("DELETE FROM job_revision WHERE (id) IN (VALUES {1})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
+static CUT_WORKERS: Sql = Sql::new("DELETE FROM item_worker WHERE job = $1 AND seen_at < $2");
 static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
 static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
 static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE id < $1");
@@ -94,7 +96,7 @@ impl Tx {
     /// Cuts runs that are over, with all that hangs on them.
     pub async fn prune_runs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
-        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_SETTLED, &CUT_DONE] {
+        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
             self.exec_keys(sql, &keys).await?;
         }
         Ok(())
@@ -131,9 +133,10 @@ impl Tx {
         self.rows(&OLD_SAMPLES, args![before]).await?.iter().map(|row| row.id("id")).collect()
     }
 
-    /// Cuts samples and occurrences of a job.
+    /// Cuts samples and occurrences of a job, and workers outside that do not come any more.
     pub async fn prune_job(&mut self, job: Id, cut: Timestamp) -> Result<()> {
         self.exec(&CUT_SAMPLES, args![job, cut]).await?;
+        self.exec(&CUT_WORKERS, args![job, cut]).await?;
         self.exec(&CUT_OCCURRENCES, args![job, cut]).await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::domain::run::Run;
 use crate::error::Result;
 use crate::id::Id;
 
-static LEASES: Sql = Sql::new("SELECT * FROM lease ORDER BY id LIMIT 512");
+static LEASES: Sql = Sql::new("SELECT * FROM lease WHERE node <> 0 ORDER BY id LIMIT 512");
 static ALL_LEASES: Sql = Sql::new("SELECT tenant, job, count(*) AS n FROM lease GROUP BY tenant, job");
 static DUE: Sql = Sql::new("SELECT * FROM later WHERE due_at <= $1 ORDER BY due_at, id LIMIT 512");
 static UNLATER: Sql = Sql::new("DELETE FROM later WHERE (due_at, id) IN (VALUES {2})");
@@ -17,7 +17,7 @@ static NEXT: Sql = Sql::new("SELECT min(due_at) AS at FROM later");
 static LANES: Sql = Sql::new("SELECT id, tenant FROM job WHERE EXISTS (SELECT 1 FROM ready WHERE ready.job = job.id)");
 
 impl Tx {
-    /// Leases that stand, at most 512. When a SQLite node starts, they are all of dead processes.
+    /// Leases of nodes that stand, at most 512. When a SQLite node starts, they are all of dead processes.
     pub async fn leases(&mut self) -> Result<Vec<Run>> {
         self.rows(&LEASES, args![]).await?.iter().map(leased).collect()
     }

@@ -8,6 +8,7 @@ use super::sql::{Arg, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
+use crate::domain::item::{Closing, ItemState};
 use crate::domain::retry::{Budget, Decision};
 use crate::domain::run::{Final, Progress, Reason, Run, State};
 use crate::error::Result;
@@ -33,6 +34,18 @@ pub struct Finished {
     /// The last lines of the log and the last progress, in the same commit as the end.
     pub log: Option<LogChunk>,
     pub progress: Option<Progress>,
+    pub items: OpenItems,
+}
+
+/// What becomes of items that are open when an attempt ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OpenItems {
+    /// There are none.
+    #[default]
+    None,
+    /// They wait, as their run does.
+    Wait,
+    Close(Closing),
 }
 
 impl Finished {
@@ -49,6 +62,7 @@ impl Finished {
             details: None,
             log: None,
             progress: None,
+            items: OpenItems::None,
         }
     }
 }
@@ -69,6 +83,10 @@ static DONE: Sql = Sql::new(
 static ATTEMPT: Sql =
     Sql::new("INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms) VALUES {9}");
 static NOT_LIVE: Sql = Sql::new("DELETE FROM live WHERE (run) IN (VALUES {1})");
+static OUTSIDE: Sql = Sql::new(
+    "INSERT INTO lease (id, job, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
+     node, started_at) VALUES {16}",
+);
 static CANCELS: Sql = Sql::new("SELECT run, by FROM cancel");
 static NO_CANCEL: Sql = Sql::new("DELETE FROM cancel WHERE (run) IN (VALUES {1})");
 static OUTPUT: Sql = Sql::new(
@@ -132,10 +150,23 @@ impl Tx {
             let cancelled = cancels.get(&f.run.id);
             rows.cancelled.extend(cancelled.map(|_| args![f.run.id]));
             match (&f.decision, cancelled) {
-                (Decision::End(end), _) => rows.end(f, *end, f.message.as_str(), self.node, now),
+                (Decision::End(end), _) => {
+                    if let OpenItems::Close(closing) = &f.items {
+                        rows.closing.push((f.run.tenant, f.run.id, closing.clone()));
+                    }
+                    rows.end(f, *end, f.message.as_str(), self.node, now);
+                }
                 // It would have waited for another attempt, and act on its target once more.
-                (Decision::Again { .. }, Some(by)) => {
-                    rows.end(f, Final::Cancelled, &format!("cancelled by {by}"), self.node, now)
+                (Decision::Again { .. } | Decision::Outside, Some(by)) => {
+                    let message = format!("cancelled by {by}");
+                    rows.end(f, Final::Cancelled, &message, self.node, now);
+                    if f.items != OpenItems::None {
+                        rows.closing.push((f.run.tenant, f.run.id, Closing { state: ItemState::Skipped, message }));
+                    }
+                }
+                (Decision::Outside, None) => {
+                    rows.outside.push(outside(&f.run, started_at));
+                    rows.reopened.push((f.run.tenant, f.run.id));
                 }
                 (Decision::Again { due_at, delay, why, spent }, None) => {
                     let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
@@ -151,6 +182,9 @@ impl Tx {
                         Some(delay)
                     ]);
                     rows.waiting.push(again(&f.run, *due_at, why, *spent));
+                    if f.items == OpenItems::Wait {
+                        rows.reopened.push((f.run.tenant, f.run.id));
+                    }
                 }
             }
             self.tally_ended(f, cancelled.is_some(), now.since(started_at));
@@ -163,6 +197,9 @@ impl Tx {
         self.exec_rows(&OUTPUT, rows.output).await?;
         self.exec_rows(&ATTEMPT, rows.attempts).await?;
         self.insert_waiting(rows.waiting, now).await?;
+        self.exec_rows(&OUTSIDE, rows.outside).await?;
+        self.reopen_items(&rows.reopened).await?;
+        self.close_items(&rows.closing, now).await?;
         self.append_logs(&rows.logs).await?;
         self.put_progress(&rows.progress).await?;
         self.flush_tally(now).await
@@ -170,7 +207,9 @@ impl Tx {
 
     /// Ends runs that no node has: cancelled while they waited.
     pub(super) async fn end_waiting(&mut self, runs: Vec<Run>, message: &str, now: Timestamp) -> Result<()> {
-        let end = |run| Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message);
+        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned() });
+        let end =
+            |run| Finished { items: items.clone(), ..Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message) };
         let ended: Vec<Finished> = runs.into_iter().map(end).collect();
         self.settle(&ended.iter().collect::<Vec<_>>(), now).await
     }
@@ -186,6 +225,10 @@ struct Rows {
     output: Vec<Vec<Arg>>,
     attempts: Vec<Vec<Arg>>,
     waiting: Vec<Waiting>,
+    /// Leases that go to nobody: programs outside work on the items.
+    outside: Vec<Vec<Arg>>,
+    reopened: Vec<(Id, Id)>,
+    closing: Vec<(Id, Id, Closing)>,
     logs: Vec<LogChunk>,
     progress: Vec<(Id, Id, Progress)>,
 }
@@ -199,6 +242,28 @@ impl Rows {
             self.output.push(args![f.run.tenant, f.run.id, f.output.clone(), f.details.clone()]);
         }
     }
+}
+
+/// The lease that no node has: the run is its items', which are leased one by one.
+fn outside(run: &Run, started_at: Timestamp) -> Vec<Arg> {
+    args![
+        run.id,
+        run.job,
+        run.tenant,
+        run.revision,
+        run.created_at,
+        run.cause.code(),
+        run.payload,
+        run.attempt,
+        run.fence + 1,
+        run.failed,
+        run.lost,
+        run.snoozed,
+        run.first_started_at,
+        run.start_by,
+        OUTSIDE_NODE,
+        started_at
+    ]
 }
 
 fn started(run: &Run) -> Option<Timestamp> {
@@ -229,6 +294,9 @@ fn again(run: &Run, due_at: Timestamp, why: &str, spent: Budget) -> Waiting {
         why: why.to_owned(),
     }
 }
+
+/// No node has this number.
+pub const OUTSIDE_NODE: i64 = 0;
 
 /// State codes of `done`: 0 succeeded, 1 dead, 2 cancelled.
 pub(super) const SUCCEEDED: i64 = 0;

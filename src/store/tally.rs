@@ -63,6 +63,8 @@ impl Tx {
             Decision::End(Final::Cancelled) => tally.cancelled += 1,
             Decision::Again { .. } if cancelled => tally.cancelled += 1,
             Decision::Again { .. } => tally.retried += 1,
+            Decision::Outside if cancelled => tally.cancelled += 1,
+            Decision::Outside => {}
         }
         tally.done += f.counts.map_or(0, |counts| counts.done);
         tally.busy_ms += u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);

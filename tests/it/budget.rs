@@ -172,7 +172,7 @@ async fn a_run_that_could_not_start_in_time_does_not_start() {
     assert_eq!(world.guests.attempts("j"), 0, "it did not start");
     // Run again, it has its time anew.
     served.app.pause("alpha", "j", &who).await.unwrap();
-    let again = served.app.rerun("alpha", asked, &who).await.unwrap().id();
+    let again = served.app.rerun("alpha", asked, None, &who).await.unwrap().id();
     let by = |run: &Run| run.start_by.map(|by| by.since(run.created_at));
     assert_eq!(by(&world.run(again).await), Some(Duration::from_secs(60)));
     runner.drain().await;
@@ -278,23 +278,10 @@ async fn a_late_end_changes_nothing_and_is_logged_as_late() {
     // Its node is held for dead: the run goes on elsewhere and ends well.
     let run = world.run(id).await;
     let State::Running { started_at, .. } = run.state else { panic!("{run:?}") };
-    let lost = Finished {
-        run: Run { fence: 1, state: State::Running { node: 1, started_at, stopping: false }, ..run },
-        decision: Decision::Again {
-            due_at: world.clock.now(),
-            delay: Duration::ZERO,
-            why: "its node was lost".into(),
-            spent: Budget::Lost,
-        },
-        outcome: "lost",
-        message: "its node was lost".into(),
-        counts: None,
-        print: None,
-        output: None,
-        details: None,
-        log: None,
-        progress: None,
-    };
+    let run = Run { fence: 1, state: State::Running { node: 1, started_at, stopping: false }, ..run };
+    let why = "its node was lost";
+    let again = Decision::Again { due_at: world.clock.now(), delay: Duration::ZERO, why: why.into(), spent: Budget::Lost };
+    let lost = Finished::new(run, again, "lost", why);
     assert_eq!(world.store.record(vec![lost]).await.unwrap(), [Recorded::Yes]);
     let before = world.ended(id, Duration::ZERO).await;
     gate.add_permits(1);

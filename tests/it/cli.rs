@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass::domain::item::ItemState;
 use windlass::domain::member::Role;
 
 use crate::api::world::Served;
-use crate::world::transient;
+use crate::runner::items::{Items, named};
+use crate::world::{transient, well};
 
 mod machine;
 mod plugin;
@@ -232,5 +234,46 @@ async fn runs_are_paged_and_narrowed_to_what_is_put_off() {
     let snoozed = admin(&["run", "list", "--state", "snoozed"]).await;
     assert!(snoozed.code == 0 && snoozed.out.contains("read-only"), "{}{}", snoozed.out, snoozed.err);
     assert_eq!(admin(&["run", "list", "--state", "retrying"]).await.out, "no such runs\n");
+    runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_are_listed_and_what_is_not_done_is_run_again() {
+    let served = Served::new().await;
+    served.world.job("deploy", json!({"items": {"order": "strict"}})).await;
+    served.world.guests.script("deploy", |work| {
+        let (items, mended) = (Items::of(work), work.trigger == "rerun");
+        async move {
+            items.declare(&named(4)).await;
+            while let Some(name) = items.next(1).await.pop() {
+                let broken = name == "item-02" && !mended;
+                let (state, said) = if broken { (ItemState::Failed, "read timed out") } else { (ItemState::Done, "up") };
+                items.finish(&name, state, said).await.unwrap();
+            }
+            well(None)
+        }
+    });
+    let runner = served.world.start().await;
+    let admin = served.admin.clone();
+    let call = async |args: &[&str]| as_holder(&served, &admin, args, "").await;
+    let ended = call(&["job", "run", "alpha/deploy", "--wait", "--json"]).await;
+    let run: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, run["state"].as_str()), (1, Some("dead")), "{}", ended.err);
+    let id = format!("alpha/{}", run["id"].as_str().unwrap());
+    let shown = call(&["run", "items", &id]).await;
+    let lines: Vec<&str> = shown.out.lines().map(str::trim).collect();
+    assert_eq!(lines.len(), 5, "{}", shown.out);
+    assert!(lines[3].contains("item-02") && lines[3].contains("failed") && lines[3].ends_with("read timed out"), "{}", shown.out);
+    assert!(lines[4].ends_with("previous failure (step 3)"), "{}", shown.out);
+    let skipped = call(&["run", "items", &id, "--state", "skipped", "--json"]).await;
+    let skipped: Value = serde_json::from_str(&skipped.out).unwrap();
+    assert_eq!((skipped["items"].as_array().unwrap().len(), &skipped["items"][0]["name"]), (1, &json!("item-03")));
+    assert_eq!(call(&["run", "items", &id, "--state", "lost"]).await.code, 2);
+
+    let again = call(&["run", "rerun", &id, "--items", "open", "--json"]).await;
+    let again: Value = serde_json::from_str(&again.out).unwrap();
+    served.world.ended(again["id"].as_str().unwrap().parse().unwrap(), Duration::ZERO).await;
+    let shown = call(&["run", "show", &format!("alpha/{}", again["id"].as_str().unwrap())]).await;
+    assert!(shown.out.contains("items     4 items: 4 done"), "{}", shown.out);
     runner.drain().await;
 }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, SqliteConnection};
 use windlass::store::Database;
 
 #[path = "../harness/postgres.rs"]
@@ -24,4 +25,42 @@ pub fn fresh(folder: &Path) -> Database {
         return Database::parse(&Cluster::shared().database(), folder).unwrap();
     }
     Database::Sqlite(folder.join("windlass.db"))
+}
+
+/// A connection beside the server's, for accidents.
+pub enum Beside {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Beside {
+    pub async fn open(database: &Database) -> Self {
+        match database {
+            Database::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                Self::Sqlite(options.connect().await.unwrap())
+            }
+            Database::Postgres(options) => Self::Postgres(options.connect().await.unwrap()),
+        }
+    }
+
+    pub async fn exec(&mut self, sql: impl Into<String>) {
+        let sql = AssertSqlSafe(sql.into());
+        match self {
+            Self::Sqlite(conn) => drop(conn.execute(sql).await.unwrap()),
+            Self::Postgres(conn) => drop(conn.execute(sql).await.unwrap()),
+        }
+    }
+
+    /// From now on nobody writes a table, until it is let go.
+    pub async fn hold(&mut self, table: &str) {
+        match self {
+            Self::Sqlite(_) => self.exec("BEGIN IMMEDIATE").await,
+            Self::Postgres(_) => self.exec(format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE")).await,
+        }
+    }
+
+    pub async fn let_go(&mut self) {
+        self.exec("ROLLBACK").await;
+    }
 }

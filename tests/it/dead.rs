@@ -195,7 +195,7 @@ async fn what_is_discarded_can_be_brought_back_for_a_day() {
     let counts = async || world.store.read().await.unwrap().state_counts(job.tenant).await.unwrap().dead;
     assert_eq!(counts().await, 0);
     assert!(
-        matches!(served.app.rerun("alpha", ids[0], &who).await, Err(Error::Conflict(why)) if why.contains("discarded by windlass"))
+        matches!(served.app.rerun("alpha", ids[0], None, &who).await, Err(Error::Conflict(why)) if why.contains("discarded by windlass"))
     );
     served.app.undo_discard("alpha", ids[0], &who).await.unwrap();
     assert!(matches!(served.app.undo_discard("alpha", ids[0], &who).await, Err(Error::Conflict(_))));

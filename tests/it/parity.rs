@@ -260,18 +260,8 @@ impl Play<'_> {
             _ => Decision::End(Final::Succeeded),
         };
         let print = matches!(decision, Decision::End(Final::Dead(_))).then_some(7);
-        Finished {
-            run: claimed.run.clone(),
-            decision,
-            outcome: "succeeded",
-            message: "said nothing".into(),
-            counts: None,
-            print,
-            output: Some("{}".into()),
-            details: None,
-            log: None,
-            progress: None,
-        }
+        let output = Some("{}".into());
+        Finished { print, output, ..Finished::new(claimed.run.clone(), decision, "succeeded", "said nothing") }
     }
 
     async fn cancel(&mut self) {

@@ -1,5 +1,10 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
+mod fanout;
+pub mod items;
+mod outside;
+mod steps;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use windlass::clock::{ManualClock, Timestamp};
 use windlass::id::Id;
 
+mod items;
 mod world;
 
 use world::{CODE, World};
@@ -49,6 +50,11 @@ impl Browser {
     }
 
     /// Presses a button: a form with the session's token.
+    /// A part of a page.
+    async fn fragment(&self, path: &str, name: &str) -> String {
+        text(self.send(Request::get(path).header("x-fragment", name), String::new()).await).await
+    }
+
     async fn press(&self, path: &str) -> Response<Body> {
         self.send_form(path, "").await
     }

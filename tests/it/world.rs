@@ -11,6 +11,7 @@ use windlass::clock::{Clock, ManualClock, Timestamp};
 use windlass::config::Settings;
 use windlass::domain::attempt::{Class, Counts, Outcome};
 use windlass::domain::backlog::Measurement;
+use windlass::domain::item::ItemCounts;
 use windlass::domain::job::{Job, JobSpec};
 use windlass::domain::run::{NewRun, Run};
 use windlass::domain::tenant::Tenant;
@@ -29,12 +30,15 @@ use crate::database;
 /// Sunday 22 November 2026, 10:00 UTC.
 pub const TEN: Timestamp = Timestamp(1_795_341_600_000);
 
+type Finish = Box<dyn Fn(&Work, ItemCounts) -> Outcome + Send + Sync>;
 type Script = Box<dyn Fn(&Work) -> Answer<Outcome> + Send + Sync>;
 
 /// Guests as the test wants them, by job.
 #[derive(Default)]
 pub struct Scripted {
     scripts: Mutex<HashMap<String, Script>>,
+    /// What `finish` does, by job; with the totals it is told.
+    pub finishing: Mutex<HashMap<String, Finish>>,
     /// What probes measure, by job.
     pub backlog: Mutex<HashMap<String, std::result::Result<u64, String>>>,
     /// Measurements made, by job.
@@ -72,6 +76,15 @@ impl Executor for Scripted {
             }
             None => Box::pin(std::future::ready(well(None))),
         }
+    }
+
+    fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
+        let outcome = self.finishing.lock().unwrap()[&work.job](&work, totals);
+        Box::pin(std::future::ready(outcome))
+    }
+
+    fn finishes(&self, _: &str) -> bool {
+        !self.finishing.lock().unwrap().is_empty()
     }
 
     fn measure(&self, work: Work) -> Answer<std::result::Result<Measurement, String>> {

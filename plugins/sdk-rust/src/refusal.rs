@@ -18,7 +18,7 @@ impl Refusal {
     }
 
     pub(crate) fn to_failure(&self) -> Failure {
-        let failure = if self.is_conflict() { Failure::transient } else { Failure::permanent };
+        let failure = if self.is_conflict() || self.code == "unavailable" { Failure::transient } else { Failure::permanent };
         failure(self.to_string()).extra("code", &self.code)
     }
 }

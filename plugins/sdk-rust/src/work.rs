@@ -23,7 +23,7 @@ impl Target {
     }
 }
 
-fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Failure> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Failure> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

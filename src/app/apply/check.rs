@@ -141,6 +141,12 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
             problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
         }
     }
+    if job.items.are_handed_out() && !plugin.has_items() {
+        let message = format!(
+            "{called} declares no items, so there would be nothing to hand out; choose a plugin that does, or leave it out"
+        );
+        problems.push(Problem::new(format!("{field}.items.{}", if job.items.outside { "outside" } else { "parallel" }), message));
+    }
     let wants = plugin.description.get("wants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     for want in wants {
         if let Some((key, example)) = not_granted(want, &job.grant) {

@@ -275,6 +275,20 @@ async fn what_was_not_granted_is_refused() {
             "noop\"",
             "job[0].triggers[0].backlog.probe: noop 1.0.0 has no backlog export and cannot measure one",
         ),
+        ("outside = false", "outside = true", "job[0].items.outside: mediawiki-jobs 1.4.2 declares no items"),
+        ("parallel = 1", "parallel = 4", "job[0].items.parallel: mediawiki-jobs 1.4.2 declares no items"),
+        ("chunk = 10, outside = false", "chunk = 0, outside = false", "job[0].items.chunk: 0 is not possible; write 1 to 1000"),
+        (
+            "parallel = 1, chunk = 10, outside = false",
+            "parallel = 2, outside = true",
+            "job[0].items.parallel: 2 guests at a time and outside = true do not go together",
+        ),
+        ("max_deliver = 2", "max_deliver = 0", "job[0].items.max_deliver: 0 is not possible; write 1 to 100"),
+        (
+            "order = \"any\", parallel = 1, chunk = 10, outside = false",
+            "order = \"strict\", outside = true",
+            "job[0].items.outside: workers outside take several",
+        ),
         ("batch = 500", "bad = 1", "job[0].config.bad: there is no such key; write api"),
     ] {
         let wrong = place.refused(good, bad).await;

@@ -3,7 +3,9 @@
 pub mod http;
 
 mod control;
+mod items;
 mod log;
+mod port;
 mod progress;
 mod sign;
 mod state;

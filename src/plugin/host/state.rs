@@ -1,24 +1,16 @@
 //! The job's key-value store: handed to the runner, which asks the store.
 
-use tokio::sync::oneshot;
-
+use super::port;
 use crate::plugin::bindings::windlass::plugin::state::{Entry, Host, Refusal};
 use crate::plugin::instance::Guest;
-use crate::plugin::{StateAnswer, StateAsk, StateCall, StatePort};
+use crate::plugin::{StateAnswer, StateAsk};
 
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask(&self, ask: StateAsk) -> impl Future<Output = Result<StateAnswer, Refusal>> + Send + use<> {
-        asked(self.context.state.clone(), ask)
+        let asked = port::asked(self.context.state.clone(), ask);
+        async move { asked.await.map_err(|wrong| refusal(wrong.code, &wrong.message)) }
     }
-}
-
-async fn asked(port: Option<StatePort>, ask: StateAsk) -> Result<StateAnswer, Refusal> {
-    let port = port.ok_or_else(|| refusal("denied", "there is no state outside a run"))?;
-    let away = || refusal("unavailable", "the store does not answer; the run is about to end");
-    let (answer, answered) = oneshot::channel();
-    port.send(StateCall { ask, answer }).await.map_err(|_| away())?;
-    answered.await.map_err(|_| away())?.map_err(|wrong| refusal(wrong.code, &wrong.message))
 }
 
 fn refusal(code: &str, message: &str) -> Refusal {

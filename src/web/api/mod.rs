@@ -13,6 +13,7 @@ mod backlog;
 mod dead;
 mod extract;
 pub use extract::Caller;
+mod item;
 mod job;
 mod member;
 mod openapi;
@@ -49,6 +50,9 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/jobs/{job}/items/claim", post(item::claim))
+        .route("/tenants/{tenant}/jobs/{job}/items/renew", post(item::renew))
+        .route("/tenants/{tenant}/jobs/{job}/items/finish", post(item::finish))
         .route("/tenants/{tenant}/runs", get(run::list))
         .route("/tenants/{tenant}/runs/{run}", get(run::show))
         .route("/tenants/{tenant}/runs/{run}/rerun", post(run::rerun))
@@ -56,6 +60,7 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/discard", post(dead::discard))
         .route("/tenants/{tenant}/runs/{run}/undo", post(dead::undo))
         .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
+        .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))
         .route("/operations", get(operation::list).post(operation::begin))

@@ -15,10 +15,12 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, BacklogJson, JobJson, List, LogJson, MemberJson, NewRunJson, NewTokenJson, PluginJson, ProblemJson,
-    Pushed, RunId, RunJson, SecretJson, Started, TenantJson, TokenJson,
+    Applied, ApplyJson, BacklogJson, ClaimJson, ItemJson, JobJson, List, LogJson, MemberJson, NewRunJson, NewTokenJson,
+    PluginJson, ProblemJson, Pushed, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started,
+    TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
+use crate::domain::item::{ItemCounts, ItemState, Items};
 use crate::domain::log::Level;
 use crate::error::Problem;
 use crate::id::Id;
@@ -33,6 +35,7 @@ fn document() -> OpenApi {
     let mut routes = Routes::default();
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
+    items(&mut routes);
     server(&mut routes);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("wl_…").build());
     let components = ComponentsBuilder::new().schemas_from_iter(routes.schemas).security_scheme("token", bearer).build();
@@ -63,7 +66,7 @@ fn runs(api: &mut Routes) {
     let which = [("state", Type::String), ("job", Type::String)];
     api.get("tenants/{tenant}/runs", "runs, newest first").asks(&which).paged().list::<RunJson>();
     api.get("tenants/{tenant}/runs/{run}", "one, with its attempts").one::<RunJson>(200);
-    api.post("tenants/{tenant}/runs/{run}/rerun", "a new run with the old one's input").started(false);
+    api.post("tenants/{tenant}/runs/{run}/rerun", "a new run with the old one's input").takes::<RerunJson>().started(false);
     api.post("tenants/{tenant}/runs/{run}/cancel", "200: it is over; 202: it has been asked to stop")
         .one::<RunJson>(200)
         .one::<RunJson>(202);
@@ -71,6 +74,17 @@ fn runs(api: &mut Routes) {
         .asks(&[("attempt", Type::Integer)])
         .paged()
         .one::<LogJson>(200);
+}
+
+fn items(api: &mut Routes) {
+    api.get("tenants/{tenant}/runs/{run}/items", "the run's named pieces of work, in their order")
+        .asks(&[("state", Type::String)])
+        .paged()
+        .list::<ItemJson>();
+    let job = |verb: &str| format!("tenants/{{tenant}}/jobs/{{job}}/items/{verb}");
+    api.post(&job("claim"), "a worker outside takes open items for 30 s").takes::<ClaimJson>().list::<TakenJson>();
+    api.post(&job("renew"), "it keeps them for another 30 s").takes::<RenewJson>().one::<RenewedJson>(200);
+    api.post(&job("finish"), "what became of them; what comes late changes nothing").takes::<ResultsJson>().list::<ToldJson>();
 }
 
 fn server(api: &mut Routes) {
@@ -250,6 +264,27 @@ impl PartialSchema for Level {
     }
 }
 
+impl PartialSchema for ItemState {
+    fn schema() -> RefOr<Schema> {
+        text("where an item stands").enum_values(Some(Self::ALL.map(Self::word))).into()
+    }
+}
+
+impl PartialSchema for Items {
+    fn schema() -> RefOr<Schema> {
+        text("which items are worked on again").enum_values(Some(["open", "all"])).into()
+    }
+}
+
+impl PartialSchema for ItemCounts {
+    fn schema() -> RefOr<Schema> {
+        let count = |object: ObjectBuilder, state: ItemState| {
+            object.property(state.word(), ObjectBuilder::new().schema_type(Type::Integer)).required(state.word())
+        };
+        ItemState::ALL.into_iter().fold(ObjectBuilder::new(), count).into()
+    }
+}
+
 impl PartialSchema for Problem {
     fn schema() -> RefOr<Schema> {
         let line = ObjectBuilder::new().schema_type(Type::Integer).description(Some("1-based"));
@@ -267,4 +302,7 @@ impl PartialSchema for Problem {
 impl ToSchema for Id {}
 impl ToSchema for Timestamp {}
 impl ToSchema for Level {}
+impl ToSchema for ItemState {}
+impl ToSchema for Items {}
+impl ToSchema for ItemCounts {}
 impl ToSchema for Problem {}

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::shape::{AttemptJson, ItemCounts, PluginOfRun, ProgressJson, RunJson, SettledJson, TriggerOfRun, nothing};
+use super::shape::{AttemptJson, PluginOfRun, ProgressJson, RunJson, SettledJson, TriggerOfRun, nothing};
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
+use crate::domain::item::{ItemCounts, presence};
 use crate::domain::run::{Payload, Progress, Run, State};
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::Cause;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::job::Revision;
+use crate::store::record::OUTSIDE_NODE;
 
 /// Bytes of an input or an output that a list carries.
 const IN_LIST: usize = 4 * 1024;
@@ -39,19 +41,22 @@ pub async fn within(app: &App, who: &Who, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One run with everything.
-pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
+/// A run of the tenant.
+pub async fn known(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<Run> {
     // A run that goes from one table to another between two statements is in neither: look again.
-    let mut found = None;
     for _ in 0..3 {
-        found = tx.run(tenant.id, id).await?;
-        if found.is_some() {
-            break;
+        if let Some(run) = tx.run(tenant.id, id).await? {
+            return Ok(run);
         }
     }
-    let run = found.ok_or_else(|| Error::not_found(format!("run {id}")))?;
+    Err(Error::not_found(format!("run {id}")))
+}
+
+/// One run with everything.
+pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id, now: Timestamp) -> Result<RunJson> {
+    let run = known(tx, tenant, id).await?;
     let attempts = tx.attempts_of(&run).await?;
-    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX)
+    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX, now)
         .await?
         .pop()
         .ok_or_else(|| Error::not_found(format!("run {id}")))?;
@@ -72,14 +77,17 @@ pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
 }
 
 /// Runs of a tenant as a list shows them.
-pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run]) -> Result<Vec<RunJson>> {
-    runs(tx, tenant, found, IN_LIST).await
+pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run], now: Timestamp) -> Result<Vec<RunJson>> {
+    runs(tx, tenant, found, IN_LIST, now).await
 }
 
-async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) -> Result<Vec<RunJson>> {
+async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, now: Timestamp) -> Result<Vec<RunJson>> {
     // What never began has reported nothing.
     let begun: Vec<Id> = found.iter().filter(|run| run.attempt > 0).map(|run| run.id).collect();
     let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &begun).await?.into_iter().collect();
+    // Its items it has from the run that it runs again.
+    let may_have_items = found.iter().filter(|run| run.attempt > 0 || run.cause == Cause::Rerun);
+    let items = tx.item_counts(&may_have_items.map(|run| (tenant.id, run.id)).collect::<Vec<_>>()).await?;
     let mut shown = Vec::with_capacity(found.len());
     for run in found {
         let revision = tx.known_revision(run.revision).await?;
@@ -92,6 +100,8 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) ->
             tenant: &tenant.name,
             plugin: plugin(tx, run.tenant, &revision).await?,
             progress: progress.remove(&run.id),
+            items: items.get(&run.id).copied().unwrap_or_default(),
+            workers: workers(tx, run, &revision, now).await?,
             paused_by: paused_by(tx, run, &revision).await?,
             revision: &revision,
             settled,
@@ -106,6 +116,9 @@ struct Facts<'a> {
     tenant: &'a str,
     plugin: PluginOfRun,
     progress: Option<Progress>,
+    items: ItemCounts,
+    /// Of a run whose items are worked on outside: whether anybody does.
+    workers: Option<String>,
     paused_by: Option<String>,
     revision: &'a Revision,
     settled: Option<SettledJson>,
@@ -132,7 +145,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         job: facts.revision.spec.name.clone(),
         state: run.state.word().to_owned(),
         page_state: run.page_state().to_owned(),
-        why: why(run, facts.paused_by.as_deref()),
+        why: why(run, facts.paused_by.as_deref()).or(facts.workers),
         trigger: trigger(run, payload.requested_by),
         input,
         attempt: run.attempt,
@@ -146,7 +159,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         ended_at,
         plugin: facts.plugin,
         progress: facts.progress.map(|p| ProgressJson { done: p.done, total: p.total, message: p.message }),
-        items: ItemCounts::default(),
+        items: facts.items,
         output,
         cause: match run.state {
             State::Dead { reason, .. } => Some(reason.word().to_owned()),
@@ -184,6 +197,15 @@ fn why(run: &Run, paused_by: Option<&str>) -> Option<String> {
         State::Running { stopping: true, .. } => Some("asked to stop".into()),
         _ => None,
     }
+}
+
+/// Of a run whose items are worked on outside.
+async fn workers(tx: &mut Tx, run: &Run, revision: &Revision, now: Timestamp) -> Result<Option<String>> {
+    let State::Running { node: OUTSIDE_NODE, .. } = run.state else { return Ok(None) };
+    if !revision.spec.items.outside {
+        return Ok(None);
+    }
+    Ok(Some(presence(&tx.item_workers(run.tenant, run.job).await?, now)))
 }
 
 /// Who or what asked for the run: a person, or so and so much work.

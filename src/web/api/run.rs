@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::extract::{Asked, At, Caller};
+use super::extract::{Asked, At, Body, Caller};
 use super::read;
-use super::shape::{Count, List, LogJson, LogLine, RunId, RunJson, Started};
+use super::shape::{Count, List, LogJson, LogLine, RerunJson, RunId, RunJson, Started};
 use crate::app::{App, Who};
 use crate::domain::run::{Enqueued, StateFilter};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub async fn list(
         None if !more => found.len() as u64,
         _ => tx.count_runs(tenant.id, &query).await?,
     };
-    let items = read::list(&mut tx, &tenant, &found).await?;
+    let items = read::list(&mut tx, &tenant, &found, app.now()).await?;
     Ok(Json(List { items, next, count: Count::up_to(count, COUNT_CAP) }))
 }
 
@@ -75,7 +75,7 @@ fn state_filter(word: &str) -> Result<StateFilter> {
 pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Result<Json<RunJson>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
-    Ok(Json(read::run(&mut tx, &tenant, run).await?))
+    Ok(Json(read::run(&mut tx, &tenant, run, app.now()).await?))
 }
 
 pub async fn rerun(
@@ -83,9 +83,10 @@ pub async fn rerun(
     Caller(who): Caller,
     At((tenant, run)): At<(String, Id)>,
     headers: HeaderMap,
+    Body(body): Body<RerunJson>,
 ) -> Result<Response> {
     read::within(&app, &who, &tenant).await?;
-    let answer = app.rerun(&tenant, run, &who).await?;
+    let answer = app.rerun(&tenant, run, body.items, &who).await?;
     started(&app, &who, &tenant, answer, &headers).await
 }
 
@@ -98,7 +99,7 @@ pub async fn cancel(State(app): State<App>, Caller(who): Caller, At((tenant, run
     };
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
-    Ok((status, Json(read::run(&mut tx, &tenant, run).await?)).into_response())
+    Ok((status, Json(read::run(&mut tx, &tenant, run, app.now()).await?)).into_response())
 }
 
 /// 201 for a new run, 200 for one that was there.
@@ -113,7 +114,7 @@ pub async fn started(app: &App, who: &Who, tenant: &str, answer: Enqueued, heade
     } else {
         let mut tx = app.store.read().await?;
         let tenant = read::scope(&mut tx, who, tenant).await?;
-        let run = read::run(&mut tx, &tenant, id).await?;
+        let run = read::run(&mut tx, &tenant, id, app.now()).await?;
         (status, Json(Started { run, merged, repeated })).into_response()
     };
     if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/tenants/{tenant}/runs/{id}")) {
@@ -155,7 +156,7 @@ pub async fn logs(
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     // First the state: a final one then means that all lines are there.
-    let state = read::run(&mut tx, &tenant, run).await?.state;
+    let state = read::run(&mut tx, &tenant, run, app.now()).await?.state;
     let (attempt, number) = match lines.after.as_deref() {
         Some(cursor) => line_after(cursor)?,
         None => (lines.attempt.unwrap_or(0), 0),

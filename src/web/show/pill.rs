@@ -5,6 +5,7 @@ use std::fmt;
 use askama::filters::HtmlSafe;
 
 use crate::domain::health::Health;
+use crate::domain::item::ItemState;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pill {
@@ -42,6 +43,19 @@ impl Pill {
             _ => (failed, "failed"),
         };
         Self { class, word }
+    }
+
+    /// Of an item; red when its run is dead of it and nobody has seen to that.
+    pub fn item(state: ItemState, red: bool) -> Self {
+        let class = match state {
+            ItemState::Pending => "waiting",
+            ItemState::Running => "running",
+            ItemState::Done => "succeeded",
+            ItemState::Failed if red => "failed final",
+            ItemState::Failed => "failed",
+            ItemState::Skipped => "skipped",
+        };
+        Self { class, word: state.word() }
     }
 
     pub fn dead() -> Self {

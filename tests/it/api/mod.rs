@@ -9,6 +9,7 @@ use windlass::store::log::LogChunk;
 
 use crate::world::{TEN, transient};
 
+mod items;
 mod metrics;
 mod openapi;
 pub mod world;
@@ -43,6 +44,7 @@ async fn a_tenants_token_sees_its_tenant_and_no_sign_of_another() {
         ("GET", "tenants/?/runs"),
         ("GET", &format!("tenants/?/runs/{run}")),
         ("GET", &format!("tenants/?/runs/{run}/logs")),
+        ("GET", &format!("tenants/?/runs/{run}/items")),
         ("GET", "tenants/?/backlogs"),
         ("GET", "tenants/?/secrets"),
         ("PUT", "tenants/?/secrets/key"),

@@ -11,6 +11,7 @@ struct Built {
     hostile: Vec<u8>,
     hostile_later: Vec<u8>,
     command: Vec<u8>,
+    gather: Vec<u8>,
     no_job: Vec<u8>,
 }
 
@@ -29,6 +30,11 @@ pub fn command() -> &'static [u8] {
     &built().command
 }
 
+/// Works on items, and has a `finish`.
+pub fn gather() -> &'static [u8] {
+    &built().gather
+}
+
 pub fn no_job() -> &'static [u8] {
     &built().no_job
 }
@@ -39,7 +45,13 @@ fn built() -> &'static Built {
         let later = build(&["--package", "hostile", "--features", "later"]);
         let hostile_later = read(&later, "hostile");
         let all = build(&[]);
-        Built { hostile: read(&all, "hostile"), hostile_later, command: read(&all, "command"), no_job: read(&all, "no_job") }
+        Built {
+            hostile: read(&all, "hostile"),
+            hostile_later,
+            command: read(&all, "command"),
+            gather: read(&all, "gather"),
+            no_job: read(&all, "no_job"),
+        }
     })
 }
 

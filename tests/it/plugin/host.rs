@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass::domain::attempt::Outcome;
 use windlass::domain::grant::{Grant, SecretGrant, SecretUse};
-use windlass::plugin::{Executor, Secret, StateAnswer, StateAsk, StateCall, StatePort, StateRefusal};
+use windlass::plugin::{Executor, Refusal, Secret, StateAnswer, StateAsk, StateCall, StatePort};
 
 use super::{attack_with, data, house, work};
 
@@ -71,7 +71,7 @@ fn state(quota: usize, rival: Option<&'static str>) -> StatePort {
             let told = match ask {
                 StateAsk::Get(key) => Ok(StateAnswer::Entry(values.get(&key).cloned())),
                 StateAsk::Set { key, .. } if !values.contains_key(&key) && values.len() >= quota => {
-                    Err(StateRefusal { code: "quota", message: format!("{quota} values are the limit") })
+                    Err(Refusal { code: "quota", message: format!("{quota} values are the limit") })
                 }
                 StateAsk::Set { key, value, expected } => {
                     if rival.take().is_some_and(|rival| rival == key) {
@@ -79,7 +79,7 @@ fn state(quota: usize, rival: Option<&'static str>) -> StatePort {
                     }
                     let version = values.get(&key).map_or(0, |(_, version)| *version);
                     if expected.is_some_and(|expected| expected != version) {
-                        Err(StateRefusal { code: "conflict", message: format!("the version is {version}") })
+                        Err(Refusal { code: "conflict", message: format!("the version is {version}") })
                     } else {
                         values.insert(key, (value, version + 1));
                         Ok(StateAnswer::Version(version + 1))

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass::domain::attempt::{Class, Outcome};
-use windlass::domain::grant::Grant;
+use windlass::domain::grant::{Ceiling, Grant};
 use windlass::domain::span::Size;
 use windlass::plugin::Executor;
 use windlass::plugin::journal::{LINES_LIMIT, LOG_LIMIT, Level};
 
-use super::{attack, attack_with, house, work};
+use super::{attack, attack_with, data, house, work};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -177,5 +177,27 @@ async fn failures_keep_their_class_and_delay() {
         let (outcome, _) = attack(json!({ "attack": what, "ms": 1_500 })).await;
         let Outcome::Failed { class: found, message, delay: wait, .. } = &outcome else { panic!("{outcome:?}") };
         assert_eq!((*found, message.as_str(), wait.map(|span| span.as_millis())), (class, "as asked", delay), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn items_have_limits() {
+    for (input, says) in [
+        (json!({ "n": 10_001 }), "10001 items; a run has at most 10000"),
+        (json!({ "n": 1, "bytes": 20_000 }), "the limit is 16384"),
+        (json!({ "n": 9_000, "bytes": 4_000 }), "at most 33554432: keep them elsewhere"),
+    ] {
+        let (mut attack_input, mut asked) = (input, tokio::sync::mpsc::channel(1));
+        attack_input["attack"] = "items_flood".into();
+        let large = Size(256 << 20);
+        let (outcome, _) = attack_with(attack_input, |work| {
+            work.items = Some(asked.0);
+            work.grant = Arc::new(Grant { memory: large, ..Grant::default() });
+            work.ceiling = Arc::new(Ceiling { memory: large, ..Ceiling::default() });
+        })
+        .await;
+        let told = data(&outcome);
+        assert!(told["message"].as_str().is_some_and(|message| message.contains(says)), "{told}");
+        assert!(asked.1.recv().await.is_none(), "nothing of it comes through");
     }
 }

@@ -42,7 +42,7 @@ async fn house() -> &'static House {
         .await
 }
 
-fn sandbox(data_dir: &std::path::Path) -> Sandbox {
+pub fn sandbox(data_dir: &std::path::Path) -> Sandbox {
     sandbox_with(data_dir, b"")
 }
 
@@ -83,6 +83,7 @@ fn work(digest: &str, input: &Value) -> Work {
         journal: Arc::new(Journal::default()),
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
+        items: None,
     }
 }
 

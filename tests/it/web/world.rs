@@ -257,9 +257,9 @@ async fn claimed(store: &Store, job: &Job, cause: Cause, input: Option<Value>, a
     claimed
 }
 
-async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str, counts: Option<Counts>, at: Timestamp) {
+pub async fn end(store: &Store, claimed: &Claimed, decision: Decision, message: &str, counts: Option<Counts>, at: Timestamp) {
     let outcome = match decision {
-        Decision::End(Final::Succeeded) => "succeeded",
+        Decision::End(Final::Succeeded) | Decision::Outside => "succeeded",
         Decision::Again { .. } => "transient",
         Decision::End(_) => "permanent",
     };

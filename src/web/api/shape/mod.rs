@@ -12,9 +12,11 @@ use crate::error::Problem;
 use crate::id::Id;
 
 mod dead;
+mod item;
 mod run;
 
 pub use dead::*;
+pub use item::*;
 pub use run::*;
 
 /// One page of a list.

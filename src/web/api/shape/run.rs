@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::List;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
+use crate::domain::item::{ItemCounts, Items};
 use crate::domain::log::Level;
 use crate::id::Id;
 use crate::store::dead::Settled;
@@ -80,15 +81,6 @@ pub struct ProgressJson {
     pub done: u64,
     pub total: Option<u64>,
     pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-pub struct ItemCounts {
-    pub pending: u64,
-    pub running: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub skipped: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -177,6 +169,15 @@ pub struct LogJson {
 pub struct NewRunJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+}
+
+/// A body of `POST …/rerun`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RerunJson {
+    /// `open`: what is not done; `all`. Absent: what is not done, and all when everything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Items>,
 }
 
 /// An empty object, for what has no input.

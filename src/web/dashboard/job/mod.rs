@@ -72,6 +72,7 @@ pub async fn show(
             .into_iter()
             .map(|(due_at, result, run, note)| Occurrence { due_at, pill: Pill::occurrence(&result), run, note })
             .collect(),
+        patterns: tx.item_patterns(owner.id, job.id).await?,
         policy: policy::lines(&job.spec, &owner),
         grant: policy::grant(&tx.grant_of(job.id).await?),
         shell,

@@ -33,7 +33,7 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
         line("Attempts", attempts(&spec.retry), from(spec.retry != RetrySpec::default())),
         line(
             "Dead when",
-            format!("more than {} of its pieces failed", percent(spec.items.failure_threshold)),
+            format!("more than {} of its pieces failed", percent(spec.items.threshold())),
             from(spec.items != plain.items),
         ),
         match spec.success_due {

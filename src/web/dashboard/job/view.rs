@@ -5,6 +5,7 @@ use askama::Template;
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::id::Id;
+use crate::store::item_list::Pattern;
 use crate::web::dashboard::overview::view::EmptyIn;
 use crate::web::dashboard::run::row::RunRow;
 use crate::web::dashboard::shell::Shell;
@@ -36,6 +37,8 @@ pub struct JobPage {
     pub triggers: Vec<TriggerWords>,
     pub next: Vec<Timestamp>,
     pub occurrences: Vec<Occurrence>,
+    /// What its failed items have in common.
+    pub patterns: Vec<Pattern>,
     pub policy: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }

@@ -59,6 +59,10 @@ fn word(level: Level) -> &'static str {
 pub struct After {
     pub after: Option<String>,
     pub done: Option<String>,
+    /// Which items are shown.
+    pub items: Option<String>,
+    /// Those behind this place.
+    pub item: Option<u64>,
 }
 
 impl After {
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_log_is_an_attempt_and_a_line() {
-        let at = |after: &str| After { after: Some(after.into()), done: None }.place();
+        let at = |after: &str| After { after: Some(after.into()), ..After::default() }.place();
         assert_eq!([at("2.418"), at(""), at("x.1"), at("1")], [(2, 418), (0, 0), (0, 0), (0, 0)]);
     }
 }

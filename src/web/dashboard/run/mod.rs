@@ -1,9 +1,12 @@
 //! Runs: lists, one run, its log, and the buttons.
 
+use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::see_other;
+use crate::domain::item::Items;
 use crate::domain::run::Enqueued;
 use crate::error::Result;
 use crate::id::Id;
@@ -13,15 +16,27 @@ use crate::web::session::Session;
 pub mod attempts;
 pub mod filter;
 pub mod index;
+pub mod items;
 pub mod log;
 pub mod row;
 pub mod show;
 pub mod why;
 
+/// Which button was pressed.
+#[derive(Deserialize)]
+pub struct Again {
+    items: Option<Items>,
+}
+
 /// Leads to the new run: that is what one wants to see next.
-pub async fn rerun(State(web): State<Web>, session: Session, Path((tenant, run)): Path<(String, String)>) -> Result<Response> {
+pub async fn rerun(
+    State(web): State<Web>,
+    session: Session,
+    Path((tenant, run)): Path<(String, String)>,
+    Form(again): Form<Again>,
+) -> Result<Response> {
     let run: Id = run.parse()?;
-    let (word, new) = match web.app.rerun(&tenant, run, &session.who).await? {
+    let (word, new) = match web.app.rerun(&tenant, run, again.items, &session.who).await? {
         Enqueued::New(new) => ("again", new),
         Enqueued::Merged(new) | Enqueued::Repeated(new) => ("merged", new),
     };

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::attempts::{self, AttemptRow};
+use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
 use super::why::{Wait, waits};
@@ -18,6 +19,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::dead::Settled;
+use crate::store::record::OUTSIDE_NODE;
 use crate::web::Web;
 use crate::web::dashboard::shell::{Link, Place, Shell};
 use crate::web::dashboard::tenant::need;
@@ -29,7 +31,7 @@ use crate::web::show::number::Commas;
 use crate::web::show::words;
 
 #[derive(Template)]
-#[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "lines", "facts", "output"])]
+#[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "items", "lines", "facts", "output"])]
 pub struct RunPage {
     pub shell: Shell,
     pub here: String,
@@ -42,6 +44,7 @@ pub struct RunPage {
     pub can_be_undone: bool,
     pub spent: String,
     pub attempts: Vec<AttemptRow>,
+    pub items: ItemsPart,
     pub lines: Vec<LineRow>,
     /// Lines before the first that is shown.
     pub log_cut: usize,
@@ -59,7 +62,7 @@ pub struct RunPage {
 }
 
 fragment::fragments!(
-    RunPage: top => as_top, progress => as_progress, why => as_why, attempts => as_attempts, lines => as_lines, facts => as_facts, output => as_output
+    RunPage: top => as_top, progress => as_progress, why => as_why, attempts => as_attempts, items => as_items, lines => as_lines, facts => as_facts, output => as_output
 );
 
 impl RunPage {
@@ -122,12 +125,14 @@ pub async fn show(
     }
     let kept = owner.retention.over(&web.app.settings.retention).dead.0;
     let can_be_undone = settled.as_ref().is_some_and(|settled| settled.can_be_undone(shell.lens.now));
+    let items = ItemsPart::read(&mut tx, &run, &asked, revision.as_ref(), settled.is_some(), &tenant, shell.lens.now).await?;
     let page = RunPage {
         can_be_undone,
         here: format!("/t/{tenant}/runs/{id}"),
         verdict: verdict(&run, &tenant, settled.as_ref()),
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
         spent: attempts::spent(&run, most),
+        items,
         attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
         lines: lines.into_iter().skip(log_cut).map(LineRow::from).collect(),
         log_cut,
@@ -161,7 +166,9 @@ fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, Str
             facts.push(("Pieces", said));
         }
     }
-    if let RunState::Running { node, .. } = &run.state {
+    if let RunState::Running { node: OUTSIDE_NODE, .. } = &run.state {
+        facts.push(("Node", "none: its items are handed out one by one".into()));
+    } else if let RunState::Running { node, .. } = &run.state {
         facts.push(("Node", format!("{node}, lease {}", run.fence)));
     }
     if let Some(plugin) = plugin {

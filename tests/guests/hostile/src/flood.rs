@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::json;
-use windlass_plugin::{Output, http, log, state};
+use windlass_plugin::items::Item;
+use windlass_plugin::{Output, http, items, log, state};
 
 use crate::Input;
 
@@ -69,4 +70,13 @@ pub fn http(input: &Input) -> Output {
         }
     }
     Output::new(format!("{answered} answered")).data(json!({ "answered": answered, "codes": codes }))
+}
+
+pub fn items(input: &Input) -> Output {
+    let name = "x".repeat(usize::try_from(input.bytes.unwrap_or(1)).unwrap_or(usize::MAX));
+    let items: Vec<_> = (0..input.n.unwrap_or(20_000)).map(|at| Item::new(format!("item-{at}"), &name)).collect();
+    match items::declare(&items) {
+        Ok(open) => Output::new(format!("{open} open")).data(json!({ "open": open })),
+        Err(refusal) => Output::new("refused").data(json!({ "code": refusal.code, "message": refusal.message })),
+    }
 }

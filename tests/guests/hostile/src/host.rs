@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use windlass_plugin::items::{Ending, Item};
+use windlass_plugin::{Failure, Output, http, items, progress, sign, state};
 #[cfg(feature = "later")]
-use windlass_plugin::items::{Ending, Item, Status};
-use windlass_plugin::{Failure, Output, http, progress, sign, state};
-#[cfg(feature = "later")]
-use windlass_plugin::{artifacts, items, secrets};
+use windlass_plugin::{artifacts, secrets};
 
 use crate::Input;
 
@@ -82,29 +81,37 @@ pub fn artifact(input: &Input) -> Result<Output, Failure> {
     Ok(Output::new(format!("{} bytes", artifact.finish()?)))
 }
 
-#[cfg(feature = "later")]
 /// The first `fail` items fail, the last `leave` stay undone. A retry finds only what is open.
 pub fn items(input: &Input) -> Result<Output, Failure> {
     let n = input.n.unwrap_or(20);
-    let name = |at: u64| format!("item-{at:04}");
-    let all: Vec<_> = (0..n).map(|at| Item { name: name(at), input: at.to_string() }).collect();
+    let all: Vec<_> = (0..n).map(|at| Item::new(format!("item-{at:04}"), &at)).collect();
     let open = items::declare(&all)?;
+    let mut left = open.saturating_sub(input.leave);
     let mut ended = 0;
-    while ended < open.saturating_sub(input.leave) {
-        let max = u32::try_from(open - input.leave - ended).unwrap_or(u32::MAX).min(5);
-        let next = items::next(max)?;
+    while left > 0 {
+        let next = items::next(u32::try_from(left).unwrap_or(u32::MAX).min(5))?;
         if next.is_empty() {
             break;
         }
-        let endings: Vec<_> = next.into_iter().map(|item| ending(item, input.fail)).collect();
+        left -= next.len() as u64;
+        let endings = next.iter().map(|item| ending(item, input.fail)).collect::<Result<Vec<_>, _>>()?;
         ended += items::finish(&endings)?;
     }
     Ok(Output::new(format!("{ended} of {open} open items ended")))
 }
 
-#[cfg(feature = "later")]
-fn ending(item: Item, fail: u64) -> Ending {
-    let failed = item.input.parse::<u64>().is_ok_and(|at| at < fail);
-    let (status, message) = if failed { (Status::Failed, "as asked") } else { (Status::Done, "") };
-    Ending { name: item.name, status, message: message.to_owned(), output: None }
+fn ending(item: &Item, fail: u64) -> Result<Ending, Failure> {
+    let at: u64 = item.input()?;
+    Ok(if at < fail { item.failed("as asked") } else { item.done("").output(at * 2) })
+}
+
+/// The items of the input's `text`, comma by comma, one after another; that called `name` fails for good.
+pub fn steps(input: &Input) -> Result<Output, Failure> {
+    let names = input.text.as_deref().unwrap_or_default().split(',');
+    items::declare(&names.map(|name| Item::new(name, &name)).collect::<Vec<_>>())?;
+    let tally = items::each(|name, _: String| match input.name.as_deref() {
+        Some(broken) if broken == name => Err(Failure::permanent(format!("{name} is broken"))),
+        _ => Ok(format!("{name} is up")),
+    })?;
+    Ok(Output::new(format!("{} done, {} failed", tally.done, tally.failed)))
 }

@@ -58,8 +58,9 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "state_count" => host::state_count(),
         #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
-        #[cfg(feature = "later")]
         "items" => host::items(&input),
+        "steps" => host::steps(&input),
+        "items_flood" => Ok(flood::items(&input)),
         "files" => Ok(world::files()),
         "socket" => Ok(world::socket(&input)),
         "echo" => Ok(echo(work)),
