@@ -13,6 +13,7 @@ mod parity;
 mod plugin;
 mod pooler;
 mod runner;
+mod statements;
 mod store;
 mod web;
 mod world;
