@@ -182,17 +182,17 @@ fn list(client: &Client, fits: &Fits, limit: u32, after: Option<&str>, json: boo
     let (mut expiring, one) = (0, tenants.len() == 1);
     for tenant in tenants {
         let page: DeadJson = client.get(&format!("tenants/{tenant}/dead?limit={limit}{query}{after}"))?;
-        whole.items.extend(page.runs.items);
-        whole.count.value += page.runs.count.value;
-        whole.count.capped |= page.runs.count.capped;
+        whole.items.extend(page.items);
+        whole.count.value += page.count.value;
+        whole.count.capped |= page.count.capped;
         expiring += page.expiring;
         // A cursor belongs to one tenant.
-        whole.next = page.runs.next.filter(|_| one);
+        whole.next = page.next.filter(|_| one);
     }
     whole.items.sort_by_key(|run| std::cmp::Reverse(run.id));
     whole.items.truncate(limit as usize);
     if json {
-        return say_json(&DeadJson { runs: whole, expiring });
+        return say_json(&DeadJson { items: whole.items, next: whole.next, count: whole.count, expiring });
     }
     table(&whole)?;
     if expiring > 0 { say(format_args!("{expiring} expire in 24 h")) } else { Ok(()) }

@@ -130,6 +130,9 @@ enum Command {
         runs: usize,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// An empty PostgreSQL, instead of a temporary file: `postgres://USER@HOST/DATABASE`
+        #[arg(long, value_name = "URL")]
+        database_url: Option<String>,
     },
 }
 
@@ -192,7 +195,7 @@ impl Cli {
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, seed } => Ok(bench::run(runs, seed, global.json)?),
+            Command::Bench { runs, seed, database_url } => Ok(bench::run(runs, seed, database_url, global.json)?),
         }
     }
 }

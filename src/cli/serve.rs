@@ -189,6 +189,13 @@ async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     if file.exists() || super::variable(KEY_VARIABLE).is_some() || !store.read().await?.has_secrets().await? {
         return Ok(());
     }
+    if store.is_shared() {
+        return Err(Error::Unavailable(format!(
+            "{} is not there, and there are secrets in {}: copy the key of a node that has it, or set {KEY_VARIABLE}",
+            file.display(),
+            store.database().name()
+        )));
+    }
     Err(Error::Unavailable(format!(
         "{} is gone, and with it every secret; put it back, or set {KEY_VARIABLE}. To start with new secrets, make an empty one: \
          head -c 32 /dev/urandom | base64 > {}, and set each again",

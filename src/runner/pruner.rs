@@ -10,6 +10,8 @@ use crate::error::Result;
 use crate::store::prune::{CHUNK, Cut, Expiry};
 
 const EVERY: Duration = Duration::from_secs(60);
+/// How long a node that stopped is remembered: as long as its number rests.
+const STOPPED: Duration = Duration::from_secs(24 * 3600);
 /// Minutes that stay minutes; older ones are summed by the hour.
 const MINUTES: i64 = 180;
 
@@ -36,6 +38,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     // Statistics go with a growing history; without any, SQLite passes over the index of failures.
     if now.minute() % 60 == 0 {
         tx.prune_hours(now).await?;
+        tx.forget_nodes(now.minus(STOPPED)).await?;
         tx.analyze().await?;
     }
     tx.tokens_used(&context.store.take_used_tokens()).await?;

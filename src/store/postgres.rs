@@ -76,6 +76,8 @@ pub async fn look(options: &PgConnectOptions) -> Result<Looked> {
 pub(super) async fn prepare(options: &PgConnectOptions) -> Result<()> {
     look(options).await?;
     let mut conn = connect(options).await?;
+    // That a table is there already is no news.
+    conn.execute(AssertSqlSafe("SET client_min_messages = warning")).await.map_err(|wrong| away(options, &wrong))?;
     let name = options.get_database().unwrap_or_default();
     let seen = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = '_sqlx_migrations'";
     let seen: i64 = sqlx::query_scalar(seen).fetch_one(&mut conn).await.map_err(|wrong| away(options, &wrong))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
@@ -151,7 +152,8 @@ impl Tx {
                 conn.execute(sqlx::query_with(text, sqlite_arguments(args)?)).await.map(|done| done.rows_affected())
             }
             Wire::Postgres(conn) => {
-                conn.execute(sqlx::query_with(text, postgres_arguments(args)?)).await.map(|done| done.rows_affected())
+                let done = conn.execute(sqlx::query_with(text, postgres_arguments(args)?));
+                answered(done).await.map(|done| done.rows_affected())
             }
         };
         done.map_err(|wrong| failed(text, wrong))
@@ -167,7 +169,8 @@ impl Tx {
                 conn.fetch(sqlx::query_with(text, sqlite_arguments(args)?)).map_ok(Row::Sqlite).try_collect().await
             }
             Wire::Postgres(conn) => {
-                conn.fetch(sqlx::query_with(text, postgres_arguments(args)?)).map_ok(Row::Postgres).try_collect().await
+                let rows = conn.fetch(sqlx::query_with(text, postgres_arguments(args)?)).map_ok(Row::Postgres).try_collect();
+                answered(rows).await
             }
         };
         rows.map_err(|wrong| failed(text, wrong))
@@ -210,7 +213,7 @@ impl Tx {
     pub(super) async fn control(&mut self, word: &'static str) -> Result<()> {
         match self.wire()? {
             Wire::Sqlite(conn) => conn.execute(AssertSqlSafe(word)).await.map(drop),
-            Wire::Postgres(conn) => conn.execute(AssertSqlSafe(word)).await.map(drop),
+            Wire::Postgres(conn) => answered(conn.execute(AssertSqlSafe(word))).await.map(drop),
         }
         .map_err(|wrong| failed(word, wrong))
     }
@@ -246,6 +249,15 @@ fn padded(keys: &[Vec<Arg>]) -> impl Iterator<Item = (usize, Vec<Arg>)> {
         let fill = part.last().into_iter().cycle().take(missing);
         (size, part.iter().chain(fill).flatten().cloned().collect())
     })
+}
+
+/// How long PostgreSQL may take for a statement: longer than it waits for locks, and than a reader's statement may take.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A server that went away without a word is known by its silence alone. The connection is given up after that.
+async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within 20 s"));
+    tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|late| Err(silent(late)))
 }
 
 /// Names the statement: the first words suffice to find it.

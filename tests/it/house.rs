@@ -336,7 +336,8 @@ fn scenario_fault(row: &str, tests: &[String]) -> Option<String> {
 fn runs(name: &str, tests: &[String]) -> bool {
     tests.iter().any(|text| {
         if text.contains("pub const ALL: &[(&str, Test)]") && text.contains(&format!("fn {name}(")) {
-            return text.split("];").next().is_some_and(|list| list.contains(name));
+            let list = text.split("pub const ALL").nth(1).and_then(|rest| rest.split("];").next());
+            return list.is_some_and(|list| list.contains(name));
         }
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         lines.iter().enumerate().filter(|(_, line)| line.contains(&format!("fn {name}("))).any(|(at, _)| {

@@ -13,6 +13,7 @@ mod parity;
 pub mod plugin;
 mod pooler;
 pub mod runner;
+mod statements;
 mod store;
 mod web;
 mod world;

@@ -67,7 +67,7 @@ pub async fn list(
     let count = tx.dead_by_job(tenant.id, &query, now).await?.iter().map(|of| of.count).sum();
     let expiring = tx.dead_before(&[(tenant.id, app.expiring_before(&tenant))]).await?.iter().map(|(_, n)| n).sum();
     let items = read::list(&mut tx, &tenant, &found, now).await?;
-    Ok(Json(DeadJson { runs: List { items, next, count: Count::up_to(count, COUNT_CAP) }, expiring }))
+    Ok(Json(DeadJson { items, next, count: Count::up_to(count, COUNT_CAP), expiring }))
 }
 
 /// Groups of one message, the most frequent first.

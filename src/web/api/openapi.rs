@@ -15,9 +15,9 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, BacklogJson, ClaimJson, ItemJson, JobJson, List, LogJson, MemberJson, NewRunJson, NewTokenJson,
-    PluginJson, ProblemJson, Pushed, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started,
-    TakenJson, TenantJson, TokenJson, ToldJson,
+    Applied, ApplyJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PluginJson, PreviewJson, ProblemJson, Pushed, RenewJson,
+    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -36,6 +36,7 @@ fn document() -> OpenApi {
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
     items(&mut routes);
+    dead_runs(&mut routes);
     server(&mut routes);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("wl_…").build());
     let components = ComponentsBuilder::new().schemas_from_iter(routes.schemas).security_scheme("token", bearer).build();
@@ -85,6 +86,22 @@ fn items(api: &mut Routes) {
     api.post(&job("claim"), "a worker outside takes open items for 30 s").takes::<ClaimJson>().list::<TakenJson>();
     api.post(&job("renew"), "it keeps them for another 30 s").takes::<RenewJson>().one::<RenewedJson>(200);
     api.post(&job("finish"), "what became of them; what comes late changes nothing").takes::<ResultsJson>().list::<ToldJson>();
+}
+
+fn dead_runs(api: &mut Routes) {
+    let which = ["job", "cause", "group", "since", "until", "words", "state"].map(|name| (name, Type::String));
+    api.get("tenants/{tenant}/dead", "dead runs that need a person, newest first").asks(&which).paged().one::<DeadJson>(200);
+    api.get("tenants/{tenant}/dead/causes", "the same by cause").asks(&which).list::<CauseJson>();
+    api.post("tenants/{tenant}/runs/{run}/discard", "it needs nobody; 24 h to undo it").one::<RunJson>(200);
+    api.post("tenants/{tenant}/runs/{run}/undo", "a discarded run needs a person again").one::<RunJson>(200);
+    api.get("operations", "operations on many dead runs, newest first").paged().list::<OperationJson>();
+    api.post("operations", "begin one; with `dry_run` 200 and what it would do")
+        .takes::<NewOperationJson>()
+        .one::<OperationJson>(201)
+        .one::<PreviewJson>(200);
+    api.get("operations/{id}", "how far it is").one::<OperationJson>(200);
+    api.post("operations/{id}/cancel", "no further run").one::<OperationJson>(200);
+    api.post("operations/{id}/undo", "a new one that brings back what this one discarded").one::<OperationJson>(201);
 }
 
 fn server(api: &mut Routes) {

@@ -1,8 +1,9 @@
 //! Dead runs and operations on them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{List, RunJson};
+use super::{Count, RunJson};
 use crate::app::operation::Preview;
 use crate::clock::Timestamp;
 use crate::domain::dead::{Standing, Which};
@@ -10,16 +11,17 @@ use crate::domain::run::Reason;
 use crate::error::{Error, Result};
 use crate::id::Id;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeadJson {
-    #[serde(flatten)]
-    pub runs: List<RunJson>,
+    pub items: Vec<RunJson>,
+    pub next: Option<String>,
+    pub count: Count,
     /// Of all of the tenant that need a person: deleted within 24 h. Stops at 10,001.
     pub expiring: u64,
 }
 
 /// Dead runs of one job and one message, with numbers and ids folded.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CauseJson {
     pub tenant: String,
     pub group: String,
@@ -35,7 +37,7 @@ pub struct CauseJson {
 }
 
 /// Which dead runs. `groups` and `runs` are `TENANT/GROUP` and `TENANT/ID`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WhichJson {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,7 @@ pub struct WhichJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub cause: Option<Reason>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -56,6 +59,7 @@ pub struct WhichJson {
     pub words: Option<String>,
     /// `expiring`: only those that are deleted within 24 h.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub state: Option<Standing>,
 }
 
@@ -102,7 +106,7 @@ impl From<Which> for WhichJson {
 }
 
 /// A body of `POST operations`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewOperationJson {
     /// rerun, discard or undo
@@ -124,7 +128,7 @@ pub struct NewOperationJson {
 }
 
 /// What an operation would do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PreviewJson {
     pub total: u64,
     /// There are more than one operation takes.
@@ -134,7 +138,7 @@ pub struct PreviewJson {
     pub oldest: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RunsOfJob {
     pub tenant: String,
     pub job: String,
@@ -148,7 +152,7 @@ impl From<Preview> for PreviewJson {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OperationJson {
     pub id: Id,
     /// Null: of several tenants.
