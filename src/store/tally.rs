@@ -67,7 +67,10 @@ impl Tx {
             Decision::Outside => {}
         }
         tally.done += f.counts.map_or(0, |counts| counts.done);
-        tally.busy_ms += u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        // Handed out one by one it goes on; its end counts from the same start.
+        if f.decision != Decision::Outside || cancelled {
+            tally.busy_ms += u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        }
     }
 
     pub(super) async fn flush_tally(&mut self, now: Timestamp) -> Result<()> {

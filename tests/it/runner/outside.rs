@@ -280,3 +280,35 @@ async fn a_run_outside_survives_the_restart_of_its_server() {
     assert_eq!(world.ended(run, SECOND).await.state.word(), "succeeded");
     runner.drain().await;
 }
+
+#[tokio::test]
+async fn a_run_whose_items_are_handed_out_is_no_dead_nodes() {
+    let world = World::new().await;
+    let (_, run) = outside(&world, "j", 2, json!({})).await;
+    let mut tx = world.store.read().await.unwrap();
+    assert!(tx.orphans().await.unwrap().is_empty() && tx.leases().await.unwrap().is_empty());
+    drop(tx);
+    windlass::runner::reaper::take_back(&world.context()).await.unwrap();
+    assert_eq!(world.run(run).await.state.word(), "running");
+}
+
+#[tokio::test]
+async fn many_runs_that_are_run_again_at_a_time_keep_what_was_done_of_each() {
+    let world = World::new().await;
+    let (job, first) = outside(&world, "j", 3, json!({"max_live": 0})).await;
+    let (_, second) = outside(&world, "other", 3, json!({})).await;
+    end(&world, &job, "w", first, &["item-00"], ItemState::Done).await;
+    for run in [first, second] {
+        let mut tx = world.store.begin().await.unwrap();
+        tx.cancel(job.tenant, run, "ann", world.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(round(&world).await.ended, 2);
+    let mut tx = world.store.begin().await.unwrap();
+    let over = tx.over(&[(job.tenant, first), (job.tenant, second)]).await.unwrap();
+    let again = tx.rerun(&over, None, "ann", world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let new: Vec<Id> = again.into_iter().map(|answer| answer.unwrap().id()).collect();
+    assert_eq!(counts(&world, new[0]).await, ItemCounts { done: 1, pending: 2, ..ItemCounts::default() });
+    assert_eq!(counts(&world, new[1]).await, ItemCounts { pending: 3, ..ItemCounts::default() });
+}
