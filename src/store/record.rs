@@ -340,6 +340,11 @@ fn done_row(f: &Finished, end: Final, message: &str, payload: bool, node: i64, n
         f.print,
         message,
         // The other states say it themselves, and history is long.
-        matches!(end, Final::Dead(_)).then_some(f.outcome)
+        matches!(end, Final::Dead(_)).then_some(last_outcome(f))
     ]
+}
+
+/// A guest that ended well, with more failed than its job allows, has not succeeded.
+fn last_outcome(f: &Finished) -> &'static str {
+    if f.outcome == "succeeded" { "failed" } else { f.outcome }
 }

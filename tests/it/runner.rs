@@ -93,7 +93,7 @@ async fn a_secret_that_is_not_set_yet_is_waited_for_while_the_job_is_new() {
 #[tokio::test]
 async fn more_failed_pieces_than_the_threshold_are_dead_and_fewer_are_not() {
     let world = World::new().await;
-    for (name, failed, state) in [("half", 10, "succeeded"), ("more", 11, "dead")] {
+    for (name, failed, state, outcome) in [("half", 10, "succeeded", "succeeded"), ("more", 11, "dead", "failed")] {
         let job = world.job(name, json!({})).await;
         let counts = Counts { taken: 20, done: 20 - failed, failed, left: Some(0) };
         world.guests.script(name, move |_| std::future::ready(well(Some(counts))));
@@ -101,6 +101,8 @@ async fn more_failed_pieces_than_the_threshold_are_dead_and_fewer_are_not() {
         let run = world.ended(world.enqueue(&job).await, Duration::ZERO).await;
         assert_eq!(run.state.word(), state, "{name}");
         assert_eq!(run.counts, Some(counts));
+        let attempts = world.store.read().await.unwrap().attempts_of(&run).await.unwrap();
+        assert_eq!(attempts[0].outcome, outcome, "what the guest called well is not, when its job says so");
         runner.drain().await;
     }
 }
