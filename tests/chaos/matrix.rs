@@ -1,6 +1,6 @@
 //! Each way to fail, once, on the databases it can happen to.
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ pub const ALL: &[(&str, Test)] = &[
     ("a_restarted_database_loses_nothing", a_restarted_database_loses_nothing),
     ("a_crashed_database_loses_nothing", a_crashed_database_loses_nothing),
     ("killed_backends_lose_nothing", killed_backends_lose_nothing),
+    ("a_server_full_of_strangers_is_waited_for", a_server_full_of_strangers_is_waited_for),
     ("a_stranger_idle_in_a_transaction_holds_nobody_up", a_stranger_holds_nobody_up),
     ("a_node_killed_between_the_guests_end_and_the_record_repeats_the_run", killed_before_the_record),
     ("a_full_disk_is_said_and_survived_on_sqlite", a_full_disk_is_survived),
@@ -92,7 +93,7 @@ fn c9_a_paused_node_records_nothing_late() {
 
 fn a_node_that_is_cut_off_stops_its_guests() {
     let mut proxy = None;
-    let mut scene = Scene::through(Kind::Postgres, &QUICK, |url| {
+    let mut scene = Scene::through(Kind::Postgres, &QUICK, &[], |url| {
         let way = Proxy::before(url);
         proxy = Some(way.clone());
         way.url(url)
@@ -147,6 +148,29 @@ fn killed_backends_lose_nothing() {
     assert!(scene.account().is_clean());
 }
 
+/// The nodes lose their connections, and others take the places.
+fn a_server_full_of_strangers_is_waited_for() {
+    let mut scene = Scene::through(Kind::Postgres, &QUICK, &["max_connections=40"], |url| url.to_owned());
+    scene.enqueue(12);
+    scene.until_under_way(3);
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'windlass'";
+    scene.cluster.as_ref().unwrap().psql("postgres", kill);
+    let stranger = |_| {
+        Command::new("psql")
+            .args(["-X", "-q", "-c", "SELECT pg_sleep(4)", &scene.url])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let strangers: Vec<Child> = (0..60).map(stranger).collect();
+    for mut stranger in strangers {
+        stranger.wait().unwrap();
+    }
+    scene.enqueue(4);
+    assert!(scene.account().is_clean());
+}
+
 /// It holds the rows that claims, ends and enqueues want most.
 fn a_stranger_holds_nobody_up() {
     let mut scene = Scene::new(Kind::Postgres, &QUICK);
@@ -160,7 +184,7 @@ fn a_stranger_holds_nobody_up() {
             "BEGIN; SELECT count(*) FROM lease; SELECT count(*) FROM job; SELECT pg_sleep(6); ROLLBACK",
             &scene.url,
         ])
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let began = Instant::now();

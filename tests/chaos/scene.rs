@@ -60,7 +60,7 @@ impl Account {
 impl Scene {
     /// `env` is for every node, beside the database and the key that they share.
     pub fn new(kind: Kind, env: &[(&str, &str)]) -> Self {
-        Self::through(kind, env, |url| url.to_owned())
+        Self::through(kind, env, &[], |url| url.to_owned())
     }
 
     /// One node whose file lies in this folder.
@@ -80,8 +80,8 @@ impl Scene {
         scene
     }
 
-    /// The same, the second node by another way to the database.
-    pub fn through(kind: Kind, env: &[(&str, &str)], way: impl FnOnce(&str) -> String) -> Self {
+    /// The same on a PostgreSQL with these settings, the second node by another way to the database.
+    pub fn through(kind: Kind, env: &[(&str, &str)], settings: &[&str], way: impl FnOnce(&str) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let witness = Witness::start();
         let key = [("WINDLASS_SECRET_KEY", "d2luZGxhc3Mgd2luZGxhc3Mgd2luZGxhc3Mgd2luZGw=")];
@@ -89,7 +89,7 @@ impl Scene {
         let (cluster, url, nodes) = match kind {
             Kind::Sqlite => (None, String::new(), vec![Server::start_with(&folder.path().join("one"), &env)]),
             Kind::Postgres => {
-                let cluster = Cluster::start(&[]);
+                let cluster = Cluster::start(settings);
                 let url = cluster.database();
                 let node = |name: &str, url: &str| {
                     let env = [&env[..], &[("WINDLASS_DATABASE_URL", url)]].concat();
