@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::wait;
 use crate::proxy::Proxy;
-use crate::scene::{Kind, Scene};
+use crate::scene::{IMAGES, Kind, Scene};
 
 /// Short, so that tests are: what is shown does not depend on how long a lease is.
 const QUICK: [(&str, &str); 2] = [("WINDLASS_LEASE__HEARTBEAT", "300ms"), ("WINDLASS_LEASE__LEASE", "2s")];
@@ -18,6 +18,8 @@ type Test = fn();
 pub const ALL: &[(&str, Test)] = &[
     ("a_killed_node_loses_nothing_on_sqlite", || a_killed_node_loses_nothing(Kind::Sqlite)),
     ("a_killed_node_loses_nothing_on_postgres", || a_killed_node_loses_nothing(Kind::Postgres)),
+    ("items_of_a_killed_node_are_worked_on_again_on_sqlite", || items_of_a_killed_node_are_worked_on_again(Kind::Sqlite)),
+    ("items_of_a_killed_node_are_worked_on_again_on_postgres", || items_of_a_killed_node_are_worked_on_again(Kind::Postgres)),
     ("c1_c2_runs_of_a_killed_node_are_back_in_time", c1_c2_runs_of_a_killed_node_are_back_in_time),
     ("c3_a_stopping_node_hands_over_and_spends_nothing", c3_a_stopping_node_hands_over_and_spends_nothing),
     ("c9_a_paused_node_records_nothing_late", c9_a_paused_node_records_nothing_late),
@@ -43,6 +45,28 @@ fn a_killed_node_loses_nothing(kind: Kind) {
         scene.ended(&hit);
     }
     assert!(scene.account().is_clean());
+}
+
+/// Four guests at a time work on one run's items, on any node; what a dead one had in hand comes again, what was done does not.
+fn items_of_a_killed_node_are_worked_on_again(kind: Kind) {
+    let mut scene = Scene::new(kind, &QUICK);
+    let run = scene.nodes[0].enqueue("chaos", "images", "images").unwrap();
+    scene.until_under_way(3);
+    let node = scene.nodes.len() - 1;
+    scene.nodes[node].kill();
+    scene.nodes[node].restart();
+    let address = format!("tenants/chaos/runs/{run}");
+    let run = wait("the run is over", Duration::from_secs(90), || {
+        let run = scene.nodes[0].api_get(&address);
+        (run["state"] != "waiting" && run["state"] != "running").then_some(run)
+    });
+    assert_eq!((&run["state"], &run["items"]["done"]), (&"succeeded".into(), &IMAGES.into()), "{run:#}");
+    let effects = scene.witness.effects();
+    for n in 1..=IMAGES {
+        let name = format!("{}/item-{n}", run["id"].as_str().unwrap());
+        let ends = effects.iter().filter(|effect| effect.run == name && effect.ends).count();
+        assert!((1..=2).contains(&ends), "{name} was done {ends} times: {effects:#?}");
+    }
 }
 
 /// With the lease as it comes: 10 s, and back within 15 s of the last heartbeat.

@@ -14,6 +14,8 @@ use crate::witness::{Effect, Witness};
 
 /// How long the work of a run takes.
 const WORK_MS: u64 = 300;
+/// Items of a run of the other job.
+pub const IMAGES: usize = 16;
 /// Until every accepted run is over, after the last blow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -115,6 +117,9 @@ impl Scene {
             "tenant = \"chaos\"\nlimits = {{ running = 8 }}\n[ceiling]\nhosts = [\"{witness}\"]\nnetworks = [\"127.0.0.0/8\"]\n\
              [[job]]\nname = \"ledger\"\nplugin = \"ledger@0\"\nmax_live = 100000\nconfig = {{ witness = \"{witness}\", ms = {WORK_MS} }}\n\
              time_limit = \"30s\"\nretry = {{ attempts = 5, base = \"100ms\" }}\n\
+             [job.grant]\nhttp = [{{ host = \"{witness}\", methods = [\"POST\"] }}]\n\
+             [[job]]\nname = \"images\"\nplugin = \"ledger@0\"\nmax_live = 100\nconfig = {{ witness = \"{witness}\", ms = {WORK_MS}, items = {IMAGES} }}\n\
+             time_limit = \"30s\"\nretry = {{ attempts = 5, base = \"100ms\" }}\nitems = {{ parallel = 4, chunk = 2 }}\n\
              [job.grant]\nhttp = [{{ host = \"{witness}\", methods = [\"POST\"] }}]\n"
         );
         let file = folder.join("chaos.toml");
