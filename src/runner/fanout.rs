@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{ItemsCall, Journal, Refusal, Stop, Work};
 use crate::store::log::LogChunk;
-use crate::store::outside::{Chunk, Reported};
+use crate::store::outside::{Chunk, Reported, chunk_worker};
 use crate::store::record::OUTSIDE_NODE;
 
 /// Chunks that one node works on at a time, of all runs: the pool of guests has room for them beside the runs in flight.
@@ -78,7 +78,7 @@ async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
                 continue;
             }
             while chunks.len() < CHUNKS {
-                let worker = format!("node {}, chunk {}", context.store.node(), context.store.new_id());
+                let worker = chunk_worker(context.store.node(), context.store.new_id());
                 let items = claim(context, &run, &made, &worker).await?;
                 if items.is_empty() {
                     break;

@@ -104,7 +104,7 @@ impl Runner {
             tokio::spawn(heartbeat::run(context.clone(), ended.clone()));
             duties.spawn(reaper::run(context.clone(), stop.clone()));
         } else {
-            reaper::take_back(&context).await?;
+            reaper::take_over(&context).await?;
         }
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
         let (definitions, operations) = (context.store.signals().definitions(), context.store.signals().operations());

@@ -44,6 +44,14 @@ pub async fn take_back(context: &Context) -> Result<()> {
     }
 }
 
+/// Of the process that had this file before: what its chunks had in hand is free at once, too.
+pub async fn take_over(context: &Context) -> Result<()> {
+    take_back(context).await?;
+    let mut tx = context.store.begin().await?;
+    tx.lapse_chunks(context.store.node(), context.clock.now()).await?;
+    tx.commit().await
+}
+
 /// The ends of attempts that nobody executes.
 async fn ended(context: &Context, runs: Vec<Run>, outcome: &Outcome) -> Result<Vec<Finished>> {
     let keys: Vec<_> = runs.iter().map(|run| (run.tenant, run.id)).collect();
@@ -102,6 +110,7 @@ impl Watch {
             }
             let mut tx = context.store.begin().await?;
             if tx.declare_dead(node, context.clock.now()).await? {
+                tx.lapse_chunks(node.id, context.clock.now()).await?;
                 tx.commit().await?;
                 tracing::error!(node.id = node.id, node.name = %node.name, "a node is dead: its heart has not beaten for the lease time");
             }

@@ -66,8 +66,16 @@ static LAPSED: Sql = Sql::new(
     "SELECT i.*, l.revision FROM lease l JOIN item i ON i.tenant = l.tenant AND i.run = l.id AND i.state = 1 \
      WHERE l.node = 0 AND i.lease_until <= $1 ORDER BY i.run, i.position LIMIT 512",
 );
+static LAPSE: Sql = Sql::new(
+    "UPDATE item SET lease_until = $1 WHERE state = 1 AND lease_by LIKE $2 AND (tenant, run) IN (SELECT l.tenant, l.id FROM lease l WHERE l.node = 0)",
+);
 static CANCELLED: Sql = Sql::new("SELECT c.by FROM cancel c WHERE c.run = $1 AND c.tenant = $2");
 static ENDED: Sql = Sql::new("SELECT count(*) AS n FROM item WHERE tenant = $1 AND run = $2 AND ended_at >= $3");
+
+/// What a chunk in the hands of a node calls itself as a worker.
+pub fn chunk_worker(node: i64, chunk: impl std::fmt::Display) -> String {
+    format!("node {node}, chunk {chunk}")
+}
 
 impl Tx {
     /// Hands a job's open items to a worker for so long, oldest run first.
@@ -114,6 +122,11 @@ impl Tx {
         let got = self.change_items(items.iter().map(|item| (tenant, item.clone())).collect()).await?;
         items.retain(|item| got.contains(&(item.run, item.name.clone())));
         Ok(items)
+    }
+
+    /// What chunks of a node that died have in hand is nobody's at once: they could not renew it any more.
+    pub async fn lapse_chunks(&mut self, node: i64, now: Timestamp) -> Result<u64> {
+        self.exec(&LAPSE, args![now, chunk_worker(node, "%")]).await
     }
 
     /// Gives back what a worker still has of a run: its delivery was none.
