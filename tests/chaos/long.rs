@@ -31,7 +31,9 @@ pub fn run(kills: u64, seed: u64) -> ExitCode {
             if kind == Kind::Sqlite {
                 scene.nodes[node].restart();
             }
-            recoveries.push(scene.recovered(&under_way, at).as_millis());
+            let recovery = scene.recovered(&under_way, at);
+            // A node that had nothing in hand has nothing to recover.
+            recoveries.extend((!recovery.is_zero()).then_some(recovery.as_millis()));
             scene.ended(&under_way);
             if kind == Kind::Postgres {
                 scene.nodes[node].restart();
