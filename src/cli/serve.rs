@@ -93,7 +93,9 @@ impl Server {
         })?);
         keep_key(&settings, &store).await?;
         let vault = Arc::new(Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?);
-        right_key(&settings, &store, &vault).await?;
+        if store.is_shared() {
+            right_key(&settings, &store, &vault).await?;
+        }
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -204,7 +206,8 @@ async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     )))
 }
 
-/// Secrets are sealed with one key, whichever node seals them: the first start leaves a seal that every later one opens.
+/// Secrets are sealed with one key, whichever node seals them: the first node leaves a seal that every later one opens. A
+/// file has one process, whose owner may begin anew with another key.
 async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<()> {
     const SEAL: &str = "key_seal";
     let mut tx = store.begin().await?;
@@ -214,7 +217,7 @@ async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<
         return vault.unseal(Id(0), SEAL, nonce, sealed).map(drop).map_err(|_| {
             Error::Unavailable(format!(
                 "{} is not the key of the database {}: secrets in it would not open. Copy the key of the node that set them, or set \
-                 {KEY_VARIABLE}",
+                 {KEY_VARIABLE}. If it is lost on all: DELETE FROM setting WHERE key = '{SEAL}', and set each secret again",
                 settings.data_dir.join(KEY_FILE).display(),
                 store.database().name()
             ))

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::harness::wait;
+use crate::harness::{command, wait};
 use crate::proxy::Proxy;
 use crate::scene::{IMAGES, Kind, Scene};
 
@@ -27,6 +27,7 @@ pub const ALL: &[(&str, Test)] = &[
     ("a_restarted_database_loses_nothing", a_restarted_database_loses_nothing),
     ("a_crashed_database_loses_nothing", a_crashed_database_loses_nothing),
     ("killed_backends_lose_nothing", killed_backends_lose_nothing),
+    ("a_node_with_another_key_is_refused", a_node_with_another_key_is_refused),
     ("a_server_full_of_strangers_is_waited_for", a_server_full_of_strangers_is_waited_for),
     ("a_stranger_idle_in_a_transaction_holds_nobody_up", a_stranger_holds_nobody_up),
     ("a_node_killed_between_the_guests_end_and_the_record_repeats_the_run", killed_before_the_record),
@@ -170,6 +171,20 @@ fn killed_backends_lose_nothing() {
         assert_ne!(killed, "0");
     }
     assert!(scene.account().is_clean());
+}
+
+/// Secrets that one node seals must open on all.
+fn a_node_with_another_key_is_refused() {
+    let scene = Scene::new(Kind::Postgres, &QUICK);
+    let folder = tempfile::tempdir().unwrap();
+    let started = command(folder.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("WINDLASS_DATABASE_URL", &scene.url)
+        .env("WINDLASS_SECRET_KEY", "YW5vdGhlciBrZXkgYW5vdGhlciBrZXkgYW5vdGhlci4=")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert!(!started.status.success() && said.contains("is not the key of the database"), "{said}");
 }
 
 /// The nodes lose their connections, and others take the places.
