@@ -41,7 +41,7 @@ async fn a_node_whose_clock_is_far_off_claims_nothing() {
     let runner = Runner::start(near.clone()).await.unwrap();
     assert!(near.pulse.may_claim());
     runner.drain().await;
-    // The world's clock stands at another day than the database's.
+    // The world's clock stands still at a time of its own, the database's is the machine's.
     let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
     let vault = Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap());
     let far = Context::new(world.store.clone(), world.guests.clone(), clock, Arc::new(Settings::default()), vault);
