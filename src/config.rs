@@ -13,9 +13,11 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Problem, Result};
 use crate::span::Span;
 
+mod artifacts;
 pub mod document;
 mod words;
 
+pub use artifacts::Artifacts;
 use document::Document;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
@@ -43,6 +45,7 @@ pub struct Settings {
     pub network: Network,
     pub retention: Retention,
     pub metrics: Metrics,
+    pub artifacts: Artifacts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +111,7 @@ impl Default for Settings {
             network: Network::default(),
             retention: Retention::default(),
             metrics: Metrics::default(),
+            artifacts: Artifacts::default(),
         }
     }
 }
@@ -217,6 +221,9 @@ impl Settings {
                     format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()),
                 );
             }
+        }
+        for (key, wrong) in self.artifacts.contradictions() {
+            refuse(&format!("artifacts.{key}"), wrong);
         }
         let Lease { heartbeat, lease, .. } = self.lease;
         if heartbeat.0 < Duration::from_millis(100) {

@@ -13,6 +13,7 @@ use super::command::Program;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
+use super::scratch::Folders;
 use super::trap::Broken;
 use super::{Answer, Executor, Work, outcome};
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ pub struct Settings {
     pub threads: usize,
     /// Runs in flight at a time (256 by default, design); the pool holds a few more.
     pub runs: u32,
-    /// Compiled code lies in `compiled` below it.
+    /// Compiled code lies in `compiled` below it, scratch folders in `scratch`, which is cleared.
     pub data_dir: PathBuf,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
     pub own: Vec<SocketAddr>,
@@ -82,7 +83,8 @@ impl Sandbox {
     pub fn new(settings: Settings) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
         let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
-        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
+        let scratch = Folders::open(&settings.data_dir)?;
+        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate, scratch });
         let catalog = Catalog::new(Arc::clone(&room), guests.handle.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
     }
@@ -117,6 +119,7 @@ impl Sandbox {
             secrets: work.secrets,
             state: Some(work.state),
             items: work.items,
+            artifacts: work.artifacts,
             item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,

@@ -7,6 +7,7 @@ mod http;
 mod https;
 mod limits;
 mod push;
+mod scratch;
 mod world;
 
 use std::collections::HashMap;
@@ -84,6 +85,7 @@ fn work(digest: &str, input: &Value) -> Work {
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
         items: None,
+        artifacts: None,
     }
 }
 

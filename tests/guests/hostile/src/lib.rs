@@ -3,6 +3,7 @@
 mod flood;
 mod host;
 mod resources;
+mod scratch;
 mod world;
 
 use serde::Deserialize;
@@ -56,8 +57,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "sign" => Ok(host::sign(&input)),
         "http" => host::http(&input),
         "state_count" => host::state_count(),
-        #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
+        "scratch" => Ok(scratch::fill(&input)),
         "items" => host::items(&input),
         "steps" => host::steps(&input),
         "items_flood" => Ok(flood::items(&input)),
