@@ -15,10 +15,12 @@ use crate::span::Span;
 
 mod artifacts;
 pub mod document;
+mod plugins;
 mod words;
 
 pub use artifacts::Artifacts;
 use document::Document;
+pub use plugins::Plugins;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -46,6 +48,7 @@ pub struct Settings {
     pub retention: Retention,
     pub metrics: Metrics,
     pub artifacts: Artifacts,
+    pub plugins: Plugins,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +115,7 @@ impl Default for Settings {
             retention: Retention::default(),
             metrics: Metrics::default(),
             artifacts: Artifacts::default(),
+            plugins: Plugins::default(),
         }
     }
 }
@@ -221,6 +225,9 @@ impl Settings {
                     format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()),
                 );
             }
+        }
+        for (key, wrong) in self.plugins.contradictions() {
+            refuse(&format!("plugins.{key}"), wrong);
         }
         for (key, wrong) in self.artifacts.contradictions() {
             refuse(&format!("artifacts.{key}"), wrong);

@@ -20,6 +20,7 @@ use crate::id::Id;
 use crate::store::Tx;
 
 mod check;
+mod rollout;
 
 /// A job with more unfinished runs is not removed by a file: cancelling them would keep everybody else waiting.
 const REMOVE_LIMIT: u32 = 1_000;
@@ -39,6 +40,8 @@ struct Checked {
     ceiling: Ceiling,
     /// Of the jobs' plugins, job by job.
     digests: Vec<String>,
+    /// Of the versions beside them.
+    canaries: Vec<Option<String>>,
 }
 
 impl App {
@@ -187,6 +190,11 @@ async fn write_job(
         return Ok(result);
     }
     let job = tx.put_job(tenant.id, &spec, digest, &who.name, now).await?;
+    if let Some(standing) = standing {
+        rollout::write(tx, standing, &job, checked.canaries[n].as_deref(), &result, who, now).await?;
+    } else if let Some(canary) = &checked.canaries[n] {
+        rollout::begin(tx, &job, &job.digest, canary, who, now).await?;
+    }
     let mut problems = Vec::new();
     for (m, trigger) in spec.triggers.iter().enumerate() {
         if let Err(wrong) = first_due(trigger, tenant, job.id, now) {

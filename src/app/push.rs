@@ -3,6 +3,7 @@
 use super::{App, Who};
 use crate::domain::member::Role;
 use crate::domain::plugin::{Plugin, PluginRef, Want};
+use crate::domain::signature;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::{Described, EMBEDDED, catalog};
@@ -17,6 +18,8 @@ pub struct Called<'a> {
     pub fallback: Option<&'a str>,
     /// When its `describe` says none; `0.0.0` without.
     pub version: Option<&'a str>,
+    /// What minisign wrote about the bytes.
+    pub signature: Option<&'a str>,
 }
 
 impl App {
@@ -38,6 +41,7 @@ impl App {
                 SERVER
             }
         };
+        self.check_signature(called.signature, &bytes)?;
         let described = self.catalog.add(bytes.clone()).await?;
         let says = |key: &str| described.description.get(key).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         let Some(name) = called.name.or_else(|| says("name")).or(called.fallback).map(ToOwned::to_owned) else {
@@ -47,7 +51,8 @@ impl App {
         let version = says("version").or(called.version);
         let nameless = version.is_none();
         let version = version.unwrap_or(&described.version).to_owned();
-        self.keep(name, version, owner, described, bytes, who).await.map_err(|wrong| match wrong {
+        let signature = called.signature.map(ToOwned::to_owned);
+        self.keep((name, version), owner, described, (bytes, signature), who).await.map_err(|wrong| match wrong {
             Error::Conflict(why) if nameless => {
                 Error::Conflict(format!("{why}; give it a version: --version 0.1.1, or export describe"))
             }
@@ -65,7 +70,8 @@ impl App {
             let described = self.catalog.add(plugin.bytes.to_vec()).await?;
             let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
             let version = format!("{}+{mark}", described.version);
-            self.keep(plugin.name.to_owned(), version, SERVER, described, plugin.bytes.to_vec(), &Who::server()).await?;
+            let name = (plugin.name.to_owned(), version);
+            self.keep(name, SERVER, described, (plugin.bytes.to_vec(), None), &Who::server()).await?;
         }
         Ok(())
     }
@@ -103,13 +109,27 @@ impl App {
         self.catalog.load(digest, bytes).await
     }
 
+    /// A signature that is given must be good, also where none is asked for.
+    fn check_signature(&self, signature: Option<&str>, bytes: &[u8]) -> Result<()> {
+        let rules = &self.settings.plugins;
+        match signature {
+            Some(signature) => {
+                signature::check(bytes, signature, &rules.trusted_keys).map_err(|wrong| Error::invalid("signature", wrong))
+            }
+            None if rules.require_signature => Err(Error::invalid(
+                "signature",
+                "this node takes only plugins that are signed; sign it (minisign -Sm FILE), and push with --signature FILE.minisig",
+            )),
+            None => Ok(()),
+        }
+    }
+
     async fn keep(
         &self,
-        name: String,
-        version: String,
+        (name, version): (String, String),
         owner: Id,
         described: Described,
-        bytes: Vec<u8>,
+        (bytes, signature): (Vec<u8>, Option<String>),
         who: &Who,
     ) -> Result<(Plugin, bool)> {
         match format!("{name}@{version}").parse::<PluginRef>() {
@@ -134,6 +154,7 @@ impl App {
             description: described.description,
             pushed_at: now,
             pushed_by: who.name.clone(),
+            signature,
         };
         let mut tx = self.store.begin().await?;
         let new = tx.put_plugin(&plugin, bytes).await?;

@@ -13,6 +13,7 @@ use super::serve::Access;
 use super::stop::{BAD, Done, NO_SERVER, Stop, WRONG};
 use crate::domain::plugin::is_name;
 use crate::id::Id;
+use crate::web::api::SIGNATURE;
 use crate::web::api::shape::{List, ProblemJson, TenantJson};
 
 /// A request that takes longer is given up.
@@ -63,8 +64,9 @@ impl Client {
         self.send("POST", path, &Sent::Json(serde_json::to_value(body)?), headers)
     }
 
-    pub fn post_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8], media_type: &'static str) -> Done<T> {
-        self.send("POST", path, &Sent::Bytes(body, media_type), &[])
+    pub fn post_plugin<T: DeserializeOwned>(&self, path: &str, body: &[u8], signature: Option<&str>) -> Done<T> {
+        let headers: Vec<_> = signature.map(|signature| (SIGNATURE, signature)).into_iter().collect();
+        self.send("POST", path, &Sent::Bytes(body, "application/wasm"), &headers)
     }
 
     pub fn put_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Done<T> {

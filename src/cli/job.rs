@@ -29,6 +29,16 @@ pub enum Command {
     /// No new run starts until it is resumed
     Pause(Which),
     Resume(Which),
+    /// A new version of its plugin beside the old one: where it stands, or a step with it
+    Rollout {
+        #[command(flatten)]
+        which: Which,
+        #[arg(value_parser = ["pause", "resume", "promote", "rollback"])]
+        step: Option<String>,
+        /// With rollback: runs that began with the new version go on with the old one
+        #[arg(long, requires = "step")]
+        retries: bool,
+    },
     /// What its plugin keeps between runs: all keys, or the value of one
     State {
         #[command(flatten)]
@@ -76,6 +86,7 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::Run(asked) => start(&client, asked, global.json),
         Command::Pause(which) => switch(&client, &which, "pause", global.json),
         Command::Resume(which) => switch(&client, &which, "resume", global.json),
+        Command::Rollout { which, step, retries } => rollout(&client, &which, step.as_deref(), retries, global.json),
         Command::State { which, key, delete } => state(&client, &which, key.as_deref(), delete, global.json),
     }
 }
@@ -85,6 +96,27 @@ impl Which {
         let (tenant, job) = job(&self.job, self.tenant.as_deref())?;
         Ok(format!("tenants/{tenant}/jobs/{job}"))
     }
+}
+
+fn rollout(client: &Client, which: &Which, step: Option<&str>, retries: bool, json: bool) -> Done {
+    let address = which.address()?;
+    let job: JobJson = match step {
+        Some(step) => client.post(&format!("{address}/rollout/{step}{}", if retries { "?retries=old" } else { "" }))?,
+        None => client.get(&address)?,
+    };
+    if json {
+        return say_json(&job.rollout);
+    }
+    let Some(rollout) = job.rollout else { return say("all runs take one version") };
+    let why = rollout.why.map(|why| format!(": {why}")).unwrap_or_default();
+    let share = rollout.share * 100.0;
+    say(format_args!("{} since {} by {}{why}", rollout.stage, when(rollout.changed_at, now()), rollout.changed_by))?;
+    let mut table = Table::new(&["", "version", ">share", ">done", ">failed", "digest"]);
+    for (name, version, share) in [("new", rollout.new, format!("{share} %")), ("old", rollout.old, String::new())] {
+        let (done, failed) = (version.done.to_string(), version.failed.to_string());
+        table.row(vec![name.into(), or_dash(version.version), share, done, failed, short(&version.digest, 20)]);
+    }
+    table.print("")
 }
 
 fn state(client: &Client, which: &Which, key: Option<&str>, delete: bool, json: bool) -> Done {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 
 use super::client::{self, Client};
@@ -33,6 +35,9 @@ pub enum Command {
         /// For everybody, when absent
         #[arg(long)]
         tenant: Option<String>,
+        /// What minisign wrote about the component: FILE.minisig
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
     },
 }
 
@@ -41,11 +46,12 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::Run(asked) => try_plugin::run(asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),
         Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
-        Command::Push { file, name, version, tenant } => {
+        Command::Push { file, name, version, tenant, signature } => {
             let client = Client::open(global)?;
             let bytes = component(&file)?;
             let query = query(&file, name, version, tenant)?;
-            let pushed: Pushed = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm")?;
+            let signature = signature.as_deref().map(encoded).transpose()?;
+            let pushed: Pushed = client.post_plugin(&format!("plugins?{query}"), &bytes, signature.as_deref())?;
             if global.json {
                 return say_json(&pushed);
             }
@@ -54,6 +60,12 @@ pub fn run(command: Command, global: &Global) -> Done {
             say(format_args!("{how}  {} {} ({})", plugin.name, plugin.version, plugin.digest))
         }
     }
+}
+
+/// A signature as a header carries it.
+fn encoded(file: &Path) -> Done<String> {
+    let text = std::fs::read(file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?;
+    Ok(STANDARD.encode(text))
 }
 
 /// The file's bytes; one that the server would refuse for its size is not sent.

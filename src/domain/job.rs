@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::grant::Grant;
 use super::plugin::PluginRef;
 use super::retry::RetrySpec;
+use super::rollout::Canary;
 use super::span::Span;
 use super::trigger::{BacklogSpec, TriggerSpec};
 use crate::clock::Timestamp;
@@ -18,6 +19,9 @@ use crate::id::Id;
 pub struct JobSpec {
     pub name: String,
     pub plugin: PluginRef,
+    /// Another version of it, for a share of the runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     #[serde(default = "default_class")]
     pub class: String,
     #[serde(default)]
@@ -205,6 +209,7 @@ impl JobSpec {
         if let Some((n, _)) = backlogs.next() {
             refuse(&format!("triggers[{n}].backlog"), "a job has one backlog; write a job for each target".into());
         }
+        problems.extend(self.canary.iter().flat_map(|canary| canary.contradictions(&self.plugin, &format!("{field}.canary"))));
         problems.extend(self.items.contradictions(&format!("{field}.items")));
         problems.extend(self.retry.contradictions(&format!("{field}.retry")));
         let triggers = self.triggers.iter().enumerate();

@@ -105,6 +105,9 @@ pub struct Plugin {
     pub description: serde_json::Value,
     pub pushed_at: Timestamp,
     pub pushed_by: String,
+    /// What minisign wrote about its bytes, checked when it was pushed.
+    #[serde(skip)]
+    pub signature: Option<String>,
 }
 
 impl Plugin {

@@ -10,7 +10,7 @@ use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, guest, items, prober, random};
+use super::{Context, guest, items, prober, random, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{ItemCounts, unless_left_open};
@@ -42,7 +42,13 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     if context.live.is_draining() {
         live.ask(Why::Drained, context.clock.now());
     }
-    let made = context.definitions.revision(&context.store, live.run.revision).await;
+    let made = match context.definitions.revision(&context.store, live.run.revision).await {
+        Ok(made) => {
+            version::chosen(context, context.definitions.job(live.run.job).as_deref(), &live.run, live.run.attempt > 1, made)
+                .await
+        }
+        wrong => wrong,
+    };
     let (outcome, made) = match made {
         Ok(made) => (execute(context, &live, &made, input).await, Some(made)),
         // The database was busy, or away: that is no reason to give a run up.
@@ -51,9 +57,15 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     };
     let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
     let outcome = settle(outcome, live.why());
+    let ended = outcome.clone();
     let finished = finish(context, &live, outcome, made.as_ref(), items).await;
     match finished {
-        Some(finished) => record(context, finished).await,
+        Some(finished) => {
+            record(context, finished).await;
+            if let (Some(made), Some(known)) = (&made, context.definitions.job(live.run.job)) {
+                version::ended(context, &known, made, &live.run, &ended).await;
+            }
+        }
         None => {
             tracing::error!(run.id = %live.run.id, "the server stops in the middle of an end; the run is taken back at the next start")
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::job::{Job, JobSpec};
+use crate::domain::rollout::Rollout;
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -17,6 +18,16 @@ pub struct Known {
     /// That holds now, whatever the revision said.
     pub grant: Arc<Grant>,
     pub ceiling: Arc<Ceiling>,
+    /// A new version of its plugin beside the old one.
+    pub rollout: Option<Rollout>,
+}
+
+impl Known {
+    /// Digests that its next run may take.
+    pub fn digests(&self) -> impl Iterator<Item = &str> {
+        let both = self.rollout.iter().flat_map(|rollout| [rollout.old.as_str(), rollout.new.as_str()]);
+        std::iter::once(self.job.digest.as_str()).chain(both)
+    }
 }
 
 /// What a run was made from.
@@ -49,13 +60,15 @@ impl Definitions {
     pub async fn refresh(&self, store: &Store) -> Result<()> {
         let mut tx = store.read().await?;
         let (tenants, jobs, mut grants) = (tx.tenants().await?, tx.jobs().await?, tx.grants().await?);
+        let mut rollouts = tx.rollouts().await?;
         drop(tx);
         let mut known = HashMap::with_capacity(jobs.len());
         let tenants: HashMap<Id, Arc<Tenant>> = tenants.into_iter().map(|tenant| (tenant.id, Arc::new(tenant))).collect();
         for job in jobs {
             let ceiling = tenants.get(&job.tenant).map(|tenant| tenant.ceiling.clone()).unwrap_or_default();
             let grant = grants.remove(&job.id).unwrap_or_default();
-            known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling: Arc::new(ceiling) }));
+            let rollout = rollouts.remove(&job.id);
+            known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling: Arc::new(ceiling), rollout }));
         }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.tenants = tenants;

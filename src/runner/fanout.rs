@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifacts::Uploads;
 use super::definitions::{Known, Made};
-use super::{Context, DRAIN_GRACE, guest, random};
+use super::{Context, DRAIN_GRACE, guest, random, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{Answer, Ask, DELIVERY, Ending, Item, ItemState, NewItem};
@@ -75,6 +75,7 @@ async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
             // The reconciler tells of what cannot be read.
             let Ok(made) = context.definitions.revision(&context.store, run.revision).await else { continue };
             let Some(known) = context.definitions.job(run.job) else { continue };
+            let Ok(made) = version::chosen(context, Some(&known), &run, true, made).await else { continue };
             if made.spec.items.parallel < 2 || !context.executor.has(&made.digest) {
                 continue;
             }

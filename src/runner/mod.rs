@@ -35,6 +35,7 @@ pub mod reconciler;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
+mod version;
 pub mod watchdog;
 pub mod worker;
 

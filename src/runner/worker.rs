@@ -138,5 +138,8 @@ fn rule(context: &Context, tenant: Id) -> Rule {
 
 /// A removed job's last runs still end: only a pause, or a plugin that is not loaded here, keeps runs waiting.
 fn open(context: &Context, job: Id) -> bool {
-    context.definitions.job(job).is_none_or(|known| known.job.paused_at.is_none() && context.executor.has(&known.job.digest))
+    context
+        .definitions
+        .job(job)
+        .is_none_or(|known| known.job.paused_at.is_none() && known.digests().all(|digest| context.executor.has(digest)))
 }

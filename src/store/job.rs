@@ -136,6 +136,7 @@ impl Tx {
         self.exec(&ASK, args![now, by, tenant, job]).await?;
         let removed = self.exec(&REMOVE, args![now, job]).await?;
         self.remove_triggers(job).await?;
+        self.remove_rollout(job).await?;
         self.redefine();
         expect_rows(removed, 1, "remove job")
     }

@@ -10,25 +10,29 @@ use crate::id::Id;
 pub const SERVER: Id = Id(0);
 
 static ALL: Sql = Sql::new(
-    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin ORDER BY name, version",
+    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by, signature FROM plugin ORDER BY name, version",
 );
 static NAMED: Sql = Sql::new(
-    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin WHERE name = $1 AND tenant IN (0, $2)",
+    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by, signature FROM plugin WHERE name = $1 AND tenant IN (0, $2)",
 );
 static BY_DIGEST: Sql = Sql::new(
-    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by FROM plugin WHERE digest = $1 AND tenant IN (0, $2) ORDER BY tenant DESC LIMIT 1",
+    "SELECT digest, tenant, name, version, exports, imports, description, bytes, pushed_at, pushed_by, signature FROM plugin WHERE digest = $1 AND tenant IN (0, $2) ORDER BY tenant DESC LIMIT 1",
 );
 static PUT: Sql = Sql::new(
-    "INSERT INTO plugin (digest, tenant, name, version, exports, imports, description, bytes, state, pushed_at, pushed_by) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ready', $9, $10)",
+    "INSERT INTO plugin (digest, tenant, name, version, exports, imports, description, bytes, state, pushed_at, pushed_by, signature) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ready', $9, $10, $11)",
 );
 static PUT_BYTES: Sql = Sql::new("INSERT INTO plugin_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING");
 static BYTES: Sql = Sql::new("SELECT bytes FROM plugin_bytes WHERE digest = $1");
-static CURRENT: Sql =
-    Sql::new("SELECT DISTINCT r.digest FROM job j JOIN job_revision r ON r.id = j.revision WHERE j.removed_at IS NULL");
+static CURRENT: Sql = Sql::new(
+    "SELECT r.digest FROM job j JOIN job_revision r ON r.id = j.revision WHERE j.removed_at IS NULL \
+     UNION SELECT old_digest FROM rollout UNION SELECT new_digest FROM rollout",
+);
 static USED: Sql = Sql::new(
     "SELECT DISTINCT digest FROM job_revision WHERE id IN (SELECT revision FROM job WHERE removed_at IS NULL UNION SELECT revision FROM ready \
-     UNION SELECT revision FROM later UNION SELECT revision FROM lease)",
+     UNION SELECT revision FROM later UNION SELECT revision FROM lease) UNION SELECT old_digest FROM rollout \
+     UNION SELECT new_digest FROM rollout UNION SELECT p.digest FROM run_plugin p WHERE EXISTS (SELECT 1 FROM later l WHERE l.tenant = p.tenant \
+     AND l.id = p.run) OR EXISTS (SELECT 1 FROM lease s WHERE s.id = p.run)",
 );
 
 impl Tx {
@@ -77,7 +81,8 @@ impl Tx {
             p.description.to_string(),
             p.bytes,
             p.pushed_at,
-            &p.pushed_by
+            &p.pushed_by,
+            p.signature.clone()
         ];
         self.exec(&PUT, args).await?;
         self.redefine();
@@ -88,7 +93,7 @@ impl Tx {
         self.row(&BYTES, args![digest]).await?.map(|row| row.bytes("bytes")).transpose()
     }
 
-    /// Digests that current jobs use.
+    /// Digests that current jobs use, old and new ones.
     pub async fn current_digests(&mut self) -> Result<Vec<String>> {
         self.rows(&CURRENT, args![]).await?.iter().map(|row| row.text("digest")).collect()
     }
@@ -112,5 +117,6 @@ fn plugin(row: &Row) -> Result<Plugin> {
         description: row.json("description")?,
         pushed_at: row.time("pushed_at")?,
         pushed_by: row.text("pushed_by")?,
+        signature: row.opt_text("signature")?,
     })
 }

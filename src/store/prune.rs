@@ -97,6 +97,7 @@ impl Tx {
     pub async fn prune_runs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
         self.prune_artifacts(&keys).await?;
+        self.prune_used_digests(&keys).await?;
         for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
             self.exec_keys(sql, &keys).await?;
         }

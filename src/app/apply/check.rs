@@ -9,6 +9,7 @@ use crate::config::network;
 use crate::domain::grant::{Ceiling, Grant, SecretUse};
 use crate::domain::job::JobSpec;
 use crate::domain::plugin::Plugin;
+use crate::domain::rollout::Canary;
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::TriggerSpec;
 use crate::error::{Error, Problem, Result, did_you_mean};
@@ -31,7 +32,7 @@ impl App {
         found.extend(parsed.file.ceiling.iter().flat_map(|ceiling| self.beyond_server(ceiling)));
         let ceiling =
             parsed.file.ceiling.clone().or_else(|| standing.as_ref().map(|tenant| tenant.ceiling.clone())).unwrap_or_default();
-        let mut plugins = Vec::new();
+        let (mut plugins, mut canaries) = (Vec::new(), Vec::new());
         for (n, job) in parsed.file.jobs.iter().enumerate() {
             let owner = standing.as_ref().map_or(SERVER, |tenant| tenant.id);
             let plugin = tx.find_plugin(owner, &job.plugin).await?;
@@ -39,6 +40,12 @@ impl App {
                 found.push(Problem::new(format!("job[{n}].plugin"), no_plugin(&mut tx, job, owner).await?));
             }
             plugins.push(plugin);
+            let canary = match job.canary.as_ref().and_then(|canary| canary.of(&job.plugin)) {
+                Some(wanted) => tx.find_plugin(owner, &wanted).await?,
+                None => None,
+            };
+            found.extend(job.canary.iter().filter_map(|wanted| no_canary(wanted, canary.as_ref(), plugins[n].as_ref(), n)));
+            canaries.push(canary);
         }
         drop(tx);
         for (n, (job, plugin)) in parsed.file.jobs.iter().zip(&plugins).enumerate() {
@@ -49,11 +56,16 @@ impl App {
                 found.extend(beyond_plugin(job, plugin, &field));
                 found.extend(self.check_config(job, plugin, &field).await?);
             }
+            if let Some(canary) = &canaries[n] {
+                found.extend(beyond_plugin(job, canary, &field));
+                found.extend(self.check_config(job, canary, &field).await?);
+            }
         }
         found.sort_by_cached_key(|problem| parsed.placed(problem.clone()).line);
         problems.extend(found.into_iter().map(|problem| parsed.placed(problem)));
         let digests = plugins.into_iter().map(|plugin| plugin.map(|plugin| plugin.digest).unwrap_or_default()).collect();
-        Ok(Checked { parsed, standing, ceiling, digests })
+        let canaries = canaries.into_iter().map(|plugin| plugin.map(|plugin| plugin.digest)).collect();
+        Ok(Checked { parsed, standing, ceiling, digests, canaries })
     }
 
     /// Networks that windlass.toml does not let a ceiling name.
@@ -81,6 +93,20 @@ impl App {
             .map(|problem| Problem::new(path(problem.field), problem.message))
             .collect())
     }
+}
+
+/// Why a canary cannot be: it is not there, or it is what all runs take already.
+fn no_canary(wanted: &Canary, found: Option<&Plugin>, plugin: Option<&Plugin>, n: usize) -> Option<Problem> {
+    let message = match (found, plugin) {
+        (Some(found), Some(plugin)) if found.digest == plugin.digest => {
+            format!("{} is what the job has already; leave canary out, or name another version", wanted.version)
+        }
+        (Some(_), _) => return None,
+        (None, _) => {
+            format!("there is no version {} of this plugin here; push it first: windlass plugin push FILE", wanted.version)
+        }
+    };
+    Some(Problem::new(format!("job[{n}].canary.version"), message))
 }
 
 /// What a tenant's own admin may not change: what the server gives to the tenant.

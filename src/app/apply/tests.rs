@@ -90,7 +90,7 @@ impl Place {
         place
     }
 
-    async fn plugin(&self, name: &str, version: &str, wants: &[&str], exports: &[&str]) {
+    pub(in crate::app) async fn plugin(&self, name: &str, version: &str, wants: &[&str], exports: &[&str]) {
         let plugin = Plugin {
             name: name.into(),
             version: version.into(),
@@ -102,6 +102,7 @@ impl Place {
             description: json!({ "wants": wants }),
             pushed_at: self.app.now(),
             pushed_by: "test".into(),
+            signature: None,
         };
         let mut tx = self.app.store.begin().await.unwrap();
         assert!(tx.put_plugin(&plugin, vec![0]).await.unwrap());

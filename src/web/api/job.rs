@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::read;
 use super::shape::{JobJson, List, NewRunJson, PluginOfJob, TriggerOfJob};
+use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
@@ -47,13 +47,16 @@ pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, job))
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 
-async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result<JobJson> {
+pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result<JobJson> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, who, tenant).await?;
     let job = tx.need_job(tenant.id, job).await?;
     let health = tx.healths().await?.remove(&job.id);
     let mut json = shape(&mut tx, &tenant, &job, health.as_ref(), 5, app.now()).await?;
     json.spec = Some(serde_json::to_value(&job.spec)?);
+    if let Some(found) = tx.rollout(job.id).await? {
+        json.rollout = Some(rollout::shape(&mut tx, tenant.id, found).await?);
+    }
     Ok(json)
 }
 
@@ -89,6 +92,7 @@ async fn shape(
         revision: job.revision,
         created_at: job.created_at,
         updated_at: job.updated_at,
+        rollout: None,
         spec: None,
     })
 }

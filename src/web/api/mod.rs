@@ -14,6 +14,8 @@ mod backlog;
 mod dead;
 mod extract;
 pub use extract::Caller;
+pub use plugin::SIGNATURE;
+pub use rollout::parse as parse_step;
 mod item;
 mod job;
 mod member;
@@ -21,6 +23,7 @@ mod openapi;
 mod operation;
 mod plugin;
 mod read;
+mod rollout;
 mod run;
 mod secret;
 pub mod shape;
@@ -52,6 +55,7 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/jobs/{job}/rollout/{step}", post(rollout::step))
         .route("/tenants/{tenant}/jobs/{job}/state", get(state::list))
         .route("/tenants/{tenant}/jobs/{job}/state/{key}", get(state::show).delete(state::delete))
         .route("/tenants/{tenant}/jobs/{job}/items/claim", post(item::claim))

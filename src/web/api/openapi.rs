@@ -57,6 +57,9 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.post("tenants/{tenant}/jobs/{job}/runs", "start a run").takes::<NewRunJson>().started(true);
     api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed").one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/rollout/{step}", "a new version: `pause`, `resume`, `promote` or `rollback`")
+        .asks(&[("retries", Type::String)])
+        .one::<JobJson>(200);
     api.get("tenants/{tenant}/jobs/{job}/state", "what its plugin keeps between runs: keys, sizes, versions").list::<StateJson>();
     api.get("tenants/{tenant}/jobs/{job}/state/{key}", "one of them with its value").one::<StateValueJson>(200);
     api.delete("tenants/{tenant}/jobs/{job}/state/{key}", "the next run finds it missing").nothing(204);
@@ -120,6 +123,7 @@ fn server(api: &mut Routes) {
     api.get("plugins", "plugins that the token's tenant may use").list::<PluginJson>();
     api.post("plugins", "the body is the component; 200: the same bytes were there")
         .asks(&called)
+        .head("X-Windlass-Signature")
         .takes_bytes()
         .one::<Pushed>(201)
         .one::<Pushed>(200);
@@ -185,6 +189,10 @@ impl Route<'_> {
         let ask =
             |op: OperationBuilder, (name, kind): &(&str, Type)| op.parameter(parameter(name, ParameterIn::Query, kind.clone()));
         self.change(|op, _| names.iter().fold(op, ask))
+    }
+
+    fn head(self, name: &str) -> Self {
+        self.change(|op, _| op.parameter(parameter(name, ParameterIn::Header, Type::String)))
     }
 
     fn paged(self) -> Self {

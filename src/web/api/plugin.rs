@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::extract::{Asked, Caller, Raw};
@@ -13,7 +15,7 @@ use super::shape::{List, PluginJson, Pushed};
 use crate::app::App;
 use crate::app::push::Called;
 use crate::domain::plugin::Plugin;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// The server's, and those of the tenants that the caller may see.
@@ -45,15 +47,30 @@ pub async fn push(
     State(app): State<App>,
     Caller(who): Caller,
     Asked(to): Asked<For>,
+    headers: HeaderMap,
     Raw(bytes): Raw,
 ) -> Result<(StatusCode, Json<Pushed>)> {
     if let Some(tenant) = &to.tenant {
         read::within(&app, &who, tenant).await?;
     }
-    let called = Called { name: to.name.as_deref(), fallback: to.fallback.as_deref(), version: to.version.as_deref() };
+    let signature = headers.get(SIGNATURE).map(signature).transpose()?;
+    let called = Called {
+        name: to.name.as_deref(),
+        fallback: to.fallback.as_deref(),
+        version: to.version.as_deref(),
+        signature: signature.as_deref(),
+    };
     let (plugin, new) = app.push(called, bytes.into(), to.tenant.as_deref(), &who).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Pushed { plugin: shape(plugin, to.tenant), new })))
+}
+
+/// Carries what minisign wrote, in base 64: its lines do not fit a header.
+pub const SIGNATURE: &str = "x-windlass-signature";
+
+fn signature(value: &HeaderValue) -> Result<String> {
+    let text = STANDARD.decode(value.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| Error::invalid("signature", "X-Windlass-Signature is the text of a .minisig file in base 64"))
 }
 
 fn shape(plugin: Plugin, tenant: Option<String>) -> PluginJson {
@@ -68,5 +85,6 @@ fn shape(plugin: Plugin, tenant: Option<String>) -> PluginJson {
         description: plugin.description,
         pushed_at: plugin.pushed_at,
         pushed_by: plugin.pushed_by,
+        signed: plugin.signature.is_some(),
     }
 }

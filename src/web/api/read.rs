@@ -85,6 +85,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, no
     // What never began has reported nothing.
     let begun: Vec<Id> = found.iter().filter(|run| run.attempt > 0).map(|run| run.id).collect();
     let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &begun).await?.into_iter().collect();
+    let used = tx.used_digests_of(tenant.id, &begun).await?;
     // Its items it has from the run that it runs again.
     let may_have_items = found.iter().filter(|run| run.attempt > 0 || run.cause == Cause::Rerun);
     let items = tx.item_counts(&may_have_items.map(|run| (tenant.id, run.id)).collect::<Vec<_>>()).await?;
@@ -98,7 +99,7 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, no
         };
         let facts = Facts {
             tenant: &tenant.name,
-            plugin: plugin(tx, run.tenant, &revision).await?,
+            plugin: plugin(tx, run.tenant, used.get(&run.id).unwrap_or(&revision.digest), &revision).await?,
             progress: progress.remove(&run.id),
             items: items.get(&run.id).copied().unwrap_or_default(),
             workers: workers(tx, run, &revision, now).await?,
@@ -230,8 +231,8 @@ async fn paused_by(tx: &mut Tx, run: &Run, revision: &Revision) -> Result<Option
     }
 }
 
-async fn plugin(tx: &mut Tx, tenant: Id, revision: &Revision) -> Result<PluginOfRun> {
-    let digest = revision.digest.clone();
+async fn plugin(tx: &mut Tx, tenant: Id, digest: &str, revision: &Revision) -> Result<PluginOfRun> {
+    let digest = digest.to_owned();
     let version = tx.known_version(tenant, &digest).await?.map(|version| version.to_string());
     Ok(PluginOfRun { name: revision.spec.plugin.name.clone(), version, digest })
 }

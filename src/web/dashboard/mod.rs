@@ -31,6 +31,7 @@ pub fn routes() -> Router<Web> {
         .route("/t/{tenant}", get(tenant::show))
         .route("/t/{tenant}/jobs/{job}", get(job::show))
         .route("/t/{tenant}/jobs/{job}/runs", post(job::run_now))
+        .route("/t/{tenant}/jobs/{job}/rollout/{step}", post(job::rollout::step))
         .route("/t/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/t/{tenant}/jobs/{job}/resume", post(job::resume))
         .route("/runs", get(run::index::everywhere))
@@ -51,6 +52,7 @@ pub fn routes() -> Router<Web> {
         .route("/operations/{id}/cancel", post(operation::cancel))
         .route("/operations/{id}/undo", post(operation::undo))
         .route("/plugins", get(plugin::index))
+        .route("/plugins/{name}", get(plugin::show::show))
         .route("/find", get(find::find))
         .route("/logout", post(gate::log_out))
 }

@@ -18,6 +18,8 @@ use crate::web::session::Session;
 use crate::web::show::number::{bytes, commas, plural};
 use crate::web::show::words::short_digest;
 
+pub mod show;
+
 #[derive(Template)]
 #[template(path = "plugin/index.html")]
 struct Plugins {

@@ -80,9 +80,36 @@ pub struct JobJson {
     pub revision: Id,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// A new version of its plugin beside the old one; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutJson>,
     /// As applied; not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Value>,
+}
+
+/// Two versions of a job's plugin. Attempts are counted since it began.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RolloutJson {
+    pub old: VersionJson,
+    pub new: VersionJson,
+    /// Of the new runs, 0 to 1, while it is running.
+    pub share: f64,
+    /// running, paused, rolled_back, promoted
+    pub stage: String,
+    /// Why Windlass moved it.
+    pub why: Option<String>,
+    pub began_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub changed_by: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VersionJson {
+    pub version: Option<String>,
+    pub digest: String,
+    pub done: u64,
+    pub failed: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -204,6 +231,9 @@ pub struct PluginJson {
     pub description: Value,
     pub pushed_at: Timestamp,
     pub pushed_by: String,
+    /// Whether a trusted key has signed it.
+    #[serde(default)]
+    pub signed: bool,
 }
 
 /// A body of `POST tokens`.

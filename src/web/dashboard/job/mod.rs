@@ -30,8 +30,11 @@ use crate::web::show::pill::Pill;
 use crate::web::show::words;
 
 mod policy;
+pub use policy::grant as grant_lines;
+pub mod rollout;
 mod view;
 
+use rollout::RolloutPart;
 use view::{Backlog, JobPage, Occurrence, StateRow};
 
 /// Runs, times and occurrences that the page lists.
@@ -65,6 +68,7 @@ pub async fn show(
         why: line.why.clone(),
         last_success: tx.last_ends(&[job.id]).await?.remove(&job.id).and_then(|ends| ends.last_success_at),
         paused: job.paused_at.is_some(),
+        plugin_name: job.spec.plugin.name.clone(),
         plugin: plugin.map_or_else(|| job.spec.plugin.to_string(), |plugin| format!("{} {}", plugin.name, plugin.version)),
         backlog: backlog(&mut tx, line, shell.lens).await?,
         rows: rows_of(&mut tx, runs, &tenant, |_| name.clone()).await?,
@@ -76,6 +80,7 @@ pub async fn show(
             .map(|(due_at, result, run, note)| Occurrence { due_at, pill: Pill::occurrence(&result), run, note })
             .collect(),
         patterns: tx.item_patterns(owner.id, job.id).await?,
+        rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
         state: state(&mut tx, job.id).await?,
         policy: policy::lines(&job.spec, &owner),
         grant: policy::grant(&tx.grant_of(job.id).await?),

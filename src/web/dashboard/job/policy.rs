@@ -60,6 +60,7 @@ fn percent(share: f64) -> String {
 /// A job that says nothing: what differs from it was said by the job.
 fn plain(plugin: &PluginRef, name: &str) -> JobSpec {
     JobSpec {
+        canary: None,
         name: name.to_owned(),
         plugin: plugin.clone(),
         class: "default".into(),

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::rollout::RolloutPart;
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::id::Id;
@@ -29,6 +30,7 @@ pub struct JobPage {
     pub health: Health,
     pub why: String,
     pub plugin: String,
+    pub plugin_name: String,
     pub last_success: Option<Timestamp>,
     pub paused: bool,
     pub backlog: Option<Backlog>,
@@ -40,6 +42,7 @@ pub struct JobPage {
     pub occurrences: Vec<Occurrence>,
     /// What its failed items have in common.
     pub patterns: Vec<Pattern>,
+    pub rollout: Option<RolloutPart>,
     /// What its plugin keeps between runs.
     pub state: Vec<StateRow>,
     pub policy: Vec<PolicyLine>,

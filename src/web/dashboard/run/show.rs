@@ -103,7 +103,8 @@ pub async fn show(
         Some(revision) => revision.spec.name.clone(),
         None => run.job.to_string(),
     };
-    let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
+    let made_from = || revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
+    let digest = tx.used_digest(owner.id, id).await?.unwrap_or_else(made_from);
     let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
         ("Overview", "/".to_owned()),
