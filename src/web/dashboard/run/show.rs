@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::dead::Settled;
+use crate::store::job::Revision;
 use crate::store::record::OUTSIDE_NODE;
 use crate::web::Web;
 use crate::web::dashboard::shell::{Link, Place, Shell};
@@ -103,8 +104,7 @@ pub async fn show(
         Some(revision) => revision.spec.name.clone(),
         None => run.job.to_string(),
     };
-    let made_from = || revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
-    let digest = tx.used_digest(owner.id, id).await?.unwrap_or_else(made_from);
+    let digest = digest_of(&mut tx, &run, revision.as_ref()).await?;
     let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
         ("Overview", "/".to_owned()),
@@ -157,6 +157,12 @@ pub async fn show(
         job,
     };
     fragment::answer(&page, &headers)
+}
+
+/// What it used, which need not be its revision's while there are two versions.
+async fn digest_of(tx: &mut Tx, run: &Run, revision: Option<&Revision>) -> Result<String> {
+    let used = tx.used_digest(run.tenant, run.id).await?;
+    Ok(used.or_else(|| revision.map(|revision| revision.digest.clone())).unwrap_or_default())
 }
 
 fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, String)> {
