@@ -9,7 +9,7 @@ use windlass_plugin::{Output, progress};
 
 use crate::Input;
 
-const CHUNK: [u8; 64 * 1024] = [b's'; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [b's'; 64 * 1024];
 
 /// The way is the input's `text`. Reports how many steps went well, then sleeps for `ms`, so that somebody can look at what
 /// is there.
@@ -46,7 +46,7 @@ fn step(way: &str, n: u64) -> io::Result<()> {
         "deep" => fs::create_dir(format!("/scratch{}", "/d".repeat(usize::try_from(n).unwrap_or(0) + 1))),
         "links" if n == 0 => fs::write("/scratch/one", "x"),
         "links" => fs::hard_link("/scratch/one", format!("/scratch/{n}")),
-        "removed" => fs::write("/scratch/one", CHUNK).and_then(|()| fs::remove_file("/scratch/one")),
+        "removed" => fs::write("/scratch/one", &CHUNK[..]).and_then(|()| fs::remove_file("/scratch/one")),
         "escape" => fs::write("/scratch/../../escaped", "x"),
         other => Err(io::Error::other(format!("no way is called {other}"))),
     }
