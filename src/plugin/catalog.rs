@@ -19,6 +19,7 @@ use super::loaded::Loaded;
 use super::{Journal, Stop, inspect};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::limits::Limits;
 use crate::error::{Error, Result};
 
 /// Bytes of a component. A Python program with its interpreter has 18 MB.
@@ -231,6 +232,7 @@ impl Catalog {
             stop: Arc::new(Stop::default()),
             grant: Arc::new(Grant::default()),
             ceiling: Arc::new(Ceiling::default()),
+            limits: Limits::default(),
             secrets: Arc::default(),
             state: None,
             items: None,

@@ -19,6 +19,8 @@ use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
 use crate::domain::item::ItemCounts;
+use crate::domain::limits::Limits;
+use crate::domain::span::Size;
 use crate::error::{Problem, Result};
 
 /// Guests beyond the runs in flight: probes and checks of configurations run beside them.
@@ -108,10 +110,12 @@ impl Sandbox {
             return Box::pin(std::future::ready(Err(Broken::Host { message })));
         };
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
+        let limits = limits(&work);
         let context = move |deadline| Context {
             clock,
             journal: work.journal,
             stop: work.stop,
+            limits,
             grant: work.grant,
             ceiling: work.ceiling,
             secrets: work.secrets,
@@ -130,6 +134,7 @@ impl Sandbox {
 
 impl Executor for Sandbox {
     fn execute(&self, work: Work) -> Answer<Outcome> {
+        let most = limits(&work).output_bytes;
         let ask = match self.catalog.get(&work.digest) {
             Some(plugin) if plugin.command.is_some() => match Program::new(&work) {
                 Ok(program) => Ask::Program(program),
@@ -137,13 +142,13 @@ impl Executor for Sandbox {
             },
             _ => Ask::Run(job_work(&work)),
         };
-        Box::pin(came_to(self.ask(work, ask)))
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
         let totals = finish::Totals { done: totals.done, failed: totals.failed, skipped: totals.skipped };
-        let ask = Ask::Finish(job_work(&work), totals);
-        Box::pin(came_to(self.ask(work, ask)))
+        let (ask, most) = (Ask::Finish(job_work(&work), totals), limits(&work).output_bytes);
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finishes(&self, digest: &str) -> bool {
@@ -200,9 +205,10 @@ impl Executor for Sandbox {
     }
 }
 
-async fn came_to(called: Answer<Result<Told, Broken>>) -> Outcome {
+/// `most`: of the output's data.
+async fn came_to(most: Size, called: Answer<Result<Told, Broken>>) -> Outcome {
     match called.await {
-        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output),
+        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output, most),
         Ok(Told::Ran(Err(failure))) => outcome::failed(failure),
         Ok(Told::Exited { code, stdout, stderr }) => outcome::exited(code, stdout, &stderr),
         Ok(_) => outcome::broken(Broken::Host { message: "the plugin answered another question".into() }),
@@ -233,6 +239,11 @@ pub async fn on_guests(
             Err(Broken::Host { message: "the host broke while it ran the guest; the server's log says where".into() })
         }
     }
+}
+
+/// What holds for the attempt.
+fn limits(work: &Work) -> Limits {
+    Limits::of(&work.grant.limits, &work.ceiling.limits)
 }
 
 fn job_work(work: &Work) -> job::Work {

@@ -9,7 +9,7 @@ use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant};
 use windlass::domain::span::Size;
 use windlass::plugin::Executor;
-use windlass::plugin::journal::{LINES_LIMIT, LOG_LIMIT, Level};
+use windlass::plugin::journal::Level;
 
 use super::{attack, attack_with, data, house, work};
 
