@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::{command, wait};
+use crate::network;
 use crate::proxy::Proxy;
 use crate::scene::{IMAGES, Kind, Scene};
 
@@ -24,6 +25,7 @@ pub const ALL: &[(&str, Test)] = &[
     ("c3_a_stopping_node_hands_over_and_spends_nothing", c3_a_stopping_node_hands_over_and_spends_nothing),
     ("c9_a_paused_node_records_nothing_late", c9_a_paused_node_records_nothing_late),
     ("a_node_that_is_cut_off_stops_its_guests", a_node_that_is_cut_off_stops_its_guests),
+    ("a_node_whose_packets_vanish_stops_its_guests", a_node_whose_packets_vanish_stops_its_guests),
     ("a_restarted_database_loses_nothing", a_restarted_database_loses_nothing),
     ("a_crashed_database_loses_nothing", a_crashed_database_loses_nothing),
     ("killed_backends_lose_nothing", killed_backends_lose_nothing),
@@ -116,21 +118,37 @@ fn c9_a_paused_node_records_nothing_late() {
     assert!(scene.account().is_clean());
 }
 
+/// The way to the database swallows what is sent: everybody can see this one.
 fn a_node_that_is_cut_off_stops_its_guests() {
     let mut proxy = None;
-    let mut scene = Scene::through(Kind::Postgres, &QUICK, &[], |url| {
+    let scene = Scene::through(Kind::Postgres, &QUICK, &[], |url| {
         let way = Proxy::before(url);
         proxy = Some(way.clone());
         way.url(url)
     });
     let proxy = proxy.unwrap();
+    cut_off(scene, |cut| proxy.cut(cut));
+}
+
+/// The kernel drops its packets: also those of new connections, of keep-alives and of retransmissions.
+fn a_node_whose_packets_vanish_stops_its_guests() {
+    if !network::is_own() {
+        return network::enter("a_node_whose_packets_vanish_stops_its_guests");
+    }
+    let settings = [format!("listen_addresses=127.0.0.1,{}", network::FAR)];
+    let scene = Scene::through(Kind::Postgres, &QUICK, &[&settings[0]], |url| url.replacen("127.0.0.1", network::FAR, 1));
+    cut_off(scene, network::cut);
+}
+
+/// The second node is cut off from the database; its way to the witness stays.
+fn cut_off(mut scene: Scene, cut: impl Fn(bool)) {
     scene.enqueue(32);
     scene.until_under_way(6);
-    let (under_way, cut) = (scene.witness.under_way(), Instant::now());
-    proxy.cut(true);
-    scene.recovered(&under_way, cut);
+    let (under_way, since) = (scene.witness.under_way(), Instant::now());
+    cut(true);
+    scene.recovered(&under_way, since);
     sleep(OVER);
-    proxy.cut(false);
+    cut(false);
     assert!(scene.account().is_clean());
 }
 
