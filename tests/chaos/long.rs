@@ -50,6 +50,7 @@ pub fn run(kills: u64, seed: u64, lease_ms: Option<u64>) -> ExitCode {
         println!("round {round}, {kind:?}, {done} of {kills} kills: {account:?}");
         total.runs += account.runs;
         total.executions += account.executions;
+        total.never_begun += account.never_begun;
         total.lost += account.lost;
         total.recorded_twice += account.recorded_twice;
         total.unexplained += account.unexplained;
@@ -58,7 +59,7 @@ pub fn run(kills: u64, seed: u64, lease_ms: Option<u64>) -> ExitCode {
     println!(
         "{}",
         json!({
-            "seed": seed, "kills": kills, "runs": total.runs, "executions": total.executions, "lost": total.lost,
+            "seed": seed, "kills": kills, "runs": total.runs, "executions": total.executions, "never_begun": total.never_begun, "lost": total.lost,
             "recorded_twice": total.recorded_twice, "unexplained": total.unexplained,
             "recovery_ms_median": recoveries.get(recoveries.len() / 2), "recovery_ms_max": recoveries.last(),
         })

@@ -1,5 +1,6 @@
 //! Each way to fail, once, on the databases it can happen to.
 
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub const ALL: &[(&str, Test)] = &[
     ("items_of_a_killed_node_are_worked_on_again_on_sqlite", || items_of_a_killed_node_are_worked_on_again(Kind::Sqlite)),
     ("items_of_a_killed_node_are_worked_on_again_on_postgres", || items_of_a_killed_node_are_worked_on_again(Kind::Postgres)),
     ("c1_c2_runs_of_a_killed_node_are_back_in_time", c1_c2_runs_of_a_killed_node_are_back_in_time),
+    ("c2_a_run_claimed_and_not_begun_is_back_in_time", c2_a_run_claimed_and_not_begun_is_back_in_time),
     ("c3_a_stopping_node_hands_over_and_spends_nothing", c3_a_stopping_node_hands_over_and_spends_nothing),
     ("c9_a_paused_node_records_nothing_late", c9_a_paused_node_records_nothing_late),
     ("a_node_that_is_cut_off_stops_its_guests", a_node_that_is_cut_off_stops_its_guests),
@@ -83,6 +85,34 @@ fn c1_c2_runs_of_a_killed_node_are_back_in_time() {
     println!("runs of a killed node went on after {} ms", took.as_millis());
     assert!(took <= Duration::from_secs(15), "{took:?}");
     assert!(scene.account().is_clean());
+}
+
+/// A node that has claimed a run reads its secrets next: while somebody holds their table, it cannot begin.
+fn c2_a_run_claimed_and_not_begun_is_back_in_time() {
+    let mut scene = Scene::new(Kind::Postgres, &[]);
+    scene.guard();
+    let mut psql = Command::new("psql").args(["-X", "-q", &scene.url]).stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; LOCK TABLE secret IN ACCESS EXCLUSIVE MODE;").unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'secret'::regclass AND granted";
+    let database = scene.url.rsplit('/').next().unwrap().to_owned();
+    let cluster = scene.cluster.as_ref().unwrap();
+    wait("the table is held", OVER, || (cluster.psql(&database, held) == "1").then_some(()));
+    let id = scene.nodes[0].enqueue("guarded", "ledger", "guarded").unwrap();
+    let node: usize = wait("the run is claimed", OVER, || cluster.psql(&database, "SELECT node - 1 FROM lease").parse().ok());
+    let killed = Instant::now();
+    scene.nodes[node].kill();
+    // The lock goes with its connection.
+    psql.kill().unwrap();
+    psql.wait().unwrap();
+    let run = wait("the run has ended", Duration::from_secs(60), || {
+        let run = scene.nodes[1 - node].api_get(&format!("tenants/guarded/runs/{id}"));
+        (run["state"] != "waiting" && run["state"] != "running").then_some(run)
+    });
+    let effects = scene.witness.effects();
+    let begun = effects.iter().find(|effect| effect.run == id && !effect.ends).unwrap();
+    assert_eq!((&run["state"], &run["attempt"], begun.attempt), (&"succeeded".into(), &2.into(), 2), "{run:#}\n{effects:#?}");
+    let took = begun.at.saturating_duration_since(killed);
+    assert!(took <= Duration::from_secs(15), "{took:?}");
 }
 
 fn c3_a_stopping_node_hands_over_and_spends_nothing() {
