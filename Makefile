@@ -30,9 +30,9 @@ test-mediawiki: setup ## the proofs against real wikis alone
 test-postgres: setup ## the suite on a throw-away PostgreSQL
 	@tests/run postgres
 
-chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=1; prints one JSON object at the end
+chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=1 LEASE_MS=10000; prints one JSON object at the end
 	@tests/packages chaos
-	@cargo test --quiet --locked --test chaos -- --kills $(or $(N),100) --seed $(or $(SEED),1)
+	@cargo test --quiet --locked --test chaos -- --kills $(or $(N),100) --seed $(or $(SEED),1) $(addprefix --lease-ms ,$(LEASE_MS))
 
 test-browser: setup ## the pages in a real Chromium alone
 	@tests/run browser

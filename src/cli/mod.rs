@@ -128,6 +128,9 @@ enum Command {
         /// No-op runs to drain
         #[arg(long, default_value_t = 50_000)]
         runs: usize,
+        /// Runs that wait, and that live one after the other, where it is about many
+        #[arg(long, default_value_t = 1_000_000)]
+        many: usize,
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// An empty PostgreSQL, instead of a temporary file: `postgres://USER@HOST/DATABASE`
@@ -195,7 +198,9 @@ impl Cli {
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, seed, database_url } => Ok(bench::run(runs, seed, database_url, global.json)?),
+            Command::Bench { runs, many, seed, database_url } => {
+                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)
+            }
         }
     }
 }

@@ -27,6 +27,9 @@ const MESSAGE: usize = 4_096;
 /// keeps the run ours, and nobody else has it.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
 
+/// So often the database refuses an end before it is recorded without the guest's words.
+const REFUSED: u32 = 5;
+
 /// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
 /// `secret set` are two commands, and the first poll comes between them.
 const SETTING_UP: Duration = Duration::from_secs(600);
@@ -265,11 +268,11 @@ fn pairs(details: &[(String, String)]) -> String {
 }
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
-pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
+pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
     tell(context, &finished);
-    let mut pause = Duration::from_millis(200);
+    let (mut pause, mut refused) = (Duration::from_millis(200), 0);
     loop {
         match context.store.record(vec![finished.clone()]).await {
             Ok(recorded) if recorded.first() == Some(&Recorded::Late) => {
@@ -289,6 +292,11 @@ pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
             }
             Err(wrong) => {
                 tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet; it is tried again");
+                // The database is there and says no: it may be the guest's words that it cannot take.
+                refused += u32::from(matches!(wrong, Error::Internal(_)));
+                if refused == REFUSED {
+                    finished = finished.bare();
+                }
                 context.clock.sleep(pause).await;
                 pause = (pause * 2).min(RECORD_PAUSE);
             }

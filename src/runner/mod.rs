@@ -112,6 +112,7 @@ impl Runner {
         start("scheduler", Some(definitions), for_all(scheduler::tick));
         start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
         start("pruner", None, for_all(pruner::tick));
+        start("tokens", None, tick(pruner::note_tokens));
         start("scribe", None, tick(scribe::tick));
         start("reconciler", None, for_all(reconciler::tick));
         start("canceller", None, tick(reaper::stop_cancelled));

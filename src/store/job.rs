@@ -12,15 +12,15 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 static OF_TENANT: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.removed_at IS NULL ORDER BY j.name",
 );
 static ALL: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.removed_at IS NULL AND t.removed_at IS NULL ORDER BY t.name, j.name",
 );
 static ONE: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.name = $2 AND j.removed_at IS NULL",
 );
 static REVISION: Sql = Sql::new("SELECT job, spec, digest FROM job_revision WHERE id = $1");
@@ -63,12 +63,12 @@ pub struct Revision {
 
 impl Tx {
     pub async fn jobs_of(&mut self, tenant: Id) -> Result<Vec<Job>> {
-        self.rows(&OF_TENANT, args![tenant]).await?.iter().map(job).collect()
+        Ok(readable(&self.rows(&OF_TENANT, args![tenant]).await?))
     }
 
     /// All jobs of all tenants, by names.
     pub async fn jobs(&mut self) -> Result<Vec<Job>> {
-        self.rows(&ALL, args![]).await?.iter().map(job).collect()
+        Ok(readable(&self.rows(&ALL, args![]).await?))
     }
 
     pub async fn job(&mut self, tenant: Id, name: &str) -> Result<Option<Job>> {
@@ -97,7 +97,8 @@ impl Tx {
 
     /// Makes the job, or gives the one of that name its next revision; answers it as stored.
     pub async fn put_job(&mut self, tenant: Id, spec: &JobSpec, digest: &str, by: &str, now: Timestamp) -> Result<Job> {
-        let id = self.job(tenant, &spec.name).await?.map_or_else(|| self.new_id(), |job| job.id);
+        // Its id alone: what cannot be read of it is what the new revision mends.
+        let id = self.row(&ONE, args![tenant, &spec.name]).await?.map_or_else(|| Ok(self.new_id()), |row| row.id("id"))?;
         let revision = self.new_id();
         let args = args![id, tenant, &spec.name, revision, &spec.class, spec.priority, spec.max_live, now, now];
         self.exec(&PUT, args).await?;
@@ -116,7 +117,9 @@ impl Tx {
 
     /// The grants that hold now, by job.
     pub async fn grants(&mut self) -> Result<HashMap<Id, Grant>> {
-        self.rows(&GRANTS, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.json("spec")?))).collect()
+        let rows = self.rows(&GRANTS, args![]).await?;
+        // A grant that cannot be read grants nothing; its job says so when it runs.
+        rows.iter().map(|row| Ok((row.id("job")?, row.json("spec").unwrap_or_default()))).collect()
     }
 
     /// Runs of the job that are not over.
@@ -147,6 +150,19 @@ impl Tx {
         self.redefine();
         expect_rows(changed, 1, "pause job")
     }
+}
+
+/// Without those whose definition cannot be read (a damaged row, or one of a later version): the others' work goes on.
+fn readable(rows: &[Row]) -> Vec<Job> {
+    let read = |row| match job(row) {
+        Ok(job) => Some(job),
+        Err(wrong) => {
+            let (tenant, name) = (row.text("tenant_name").unwrap_or_default(), row.text("name").unwrap_or_default());
+            tracing::error!(tenant.name = tenant, job.name = name, error = %wrong, "a job's definition cannot be read and it stands still; apply its file again");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 fn job(row: &Row) -> Result<Job> {

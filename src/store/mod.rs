@@ -136,6 +136,17 @@ impl Store {
         Ok(entered)
     }
 
+    /// Bytes that the database takes on disk; on SQLite with its write-ahead log.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database does not answer.
+    pub async fn bytes(&self) -> Result<u64> {
+        match (&self.cluster, &*self.database) {
+            (Some(cluster), _) => cluster.bytes().await,
+            (None, database) => Ok(database.file_bytes()),
+        }
+    }
+
     /// Whether other nodes may share this database.
     pub fn is_shared(&self) -> bool {
         self.cluster.is_some()

@@ -49,6 +49,17 @@ pub enum OpenItems {
 }
 
 impl Finished {
+    /// The end alone, without what the guest said: what is left to record when the database takes none of that.
+    pub fn bare(self) -> Self {
+        let said = format!("{}: what it said could not be stored; the server's log says why", self.outcome);
+        Self {
+            counts: self.counts,
+            print: self.print,
+            items: self.items,
+            ..Self::new(self.run, self.decision, self.outcome, said)
+        }
+    }
+
     /// An end that leaves nothing but a message.
     pub fn new(run: Run, decision: Decision, outcome: &'static str, message: impl Into<String>) -> Self {
         Self {

@@ -9,6 +9,7 @@ use windlass::app::Who;
 use windlass::app::enqueue::Request;
 use windlass::clock::Clock;
 use windlass::domain::attempt::{Attempt, Class, Outcome};
+use windlass::domain::job::Job;
 use windlass::domain::retry::{Budget, Decision};
 use windlass::domain::run::{NewRun, Reason, Run, State};
 use windlass::domain::span::Size;
@@ -17,6 +18,7 @@ use windlass::id::Id;
 use windlass::store::record::{Finished, Recorded};
 
 use crate::api::world::Served;
+use crate::database::Beside;
 use crate::world::{World, new_run, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -226,6 +228,26 @@ async fn c11_what_cannot_be_read_ends_its_own_run_alone() {
     }
     assert_eq!(world.ended(world.enqueue(&good).await, Duration::ZERO).await.state.word(), "succeeded");
     runner.drain().await;
+}
+
+/// A row that was damaged, or one that a later version wrote.
+#[tokio::test]
+async fn c11_a_job_that_cannot_be_read_stands_still_alone() {
+    let world = World::new().await;
+    let (bad, good) = (world.job("bad", json!({})).await, world.job("good", json!({})).await);
+    let mut beside = Beside::open(world.store.database()).await;
+    beside.exec(format!("UPDATE job_revision SET spec = '{{\"name\": 1}}' WHERE id = {}", bad.revision.0)).await;
+    let id = world.enqueue(&bad).await;
+    let runner = world.start().await;
+    assert_eq!(dead(&world.ended(id, Duration::ZERO).await), Some(Reason::Undecodable));
+    assert_eq!(world.ended(world.enqueue(&good).await, Duration::ZERO).await.state.word(), "succeeded");
+    runner.drain().await;
+    let mut tx = world.store.begin().await.unwrap();
+    let names = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.spec.name).collect::<Vec<_>>();
+    assert_eq!(names(tx.jobs().await.unwrap()), ["good"]);
+    let mended = tx.put_job(bad.tenant, &bad.spec, &bad.digest, "a person", world.clock.now()).await.unwrap();
+    assert_eq!(mended.id, bad.id, "applying its file again mends it, and its history is its own");
+    assert_eq!(names(tx.jobs().await.unwrap()), ["bad", "good"]);
 }
 
 /// What is logged on this thread.
