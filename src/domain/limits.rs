@@ -2,6 +2,7 @@
 //! below is all there is; docs/limits.md shows it, and a test holds the two together.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::span::Size;
 use crate::error::Problem;
@@ -52,8 +53,8 @@ macro_rules! limits {
                 let usual = Self::default();
                 vec![$(Known {
                     key: stringify!($key),
-                    default: usual.$key.to_string(),
-                    most: <$kind>::from($most).to_string(),
+                    default: written(&usual.$key),
+                    most: written(&<$kind>::from($most)),
                 },)*]
             }
         }
@@ -61,6 +62,13 @@ macro_rules! limits {
         impl LimitsSpec {
             pub fn is_usual(&self) -> bool {
                 *self == Self::default()
+            }
+
+            /// What is written, by key.
+            pub fn written(&self) -> Vec<(&'static str, String)> {
+                let mut all = Vec::new();
+                $(all.extend(self.$key.map(|amount| (stringify!($key), written(&amount))));)*
+                all
             }
 
             /// What asks for more than a ceiling gives. `field` is the path of these limits in their file.
@@ -121,8 +129,17 @@ limits! {
     handles: u64 = 256, at most 4_096_u64;
 }
 
-fn too_much(field: &str, key: &str, asked: &impl ToString, most: &impl ToString, whose: &str) -> Problem {
-    let (asked, most) = (asked.to_string(), most.to_string());
+/// As it stands in a tenant file, without its quotes.
+fn written(amount: &impl Serialize) -> String {
+    match serde_json::to_value(amount) {
+        Ok(Value::String(text)) => text,
+        Ok(number) => number.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+fn too_much(field: &str, key: &str, asked: &impl Serialize, most: &impl Serialize, whose: &str) -> Problem {
+    let (asked, most) = (written(asked), written(most));
     let way = if whose == "the tenant's ceiling" { "; a server admin may raise it: [ceiling] limits" } else { "; write less" };
     Problem::new(format!("{field}.{key}"), format!("{asked} is above {whose}, {most}{way}"))
 }
@@ -150,7 +167,17 @@ mod tests {
         assert!(told[1].starts_with("job[0].grant.limits.items: 10001 is above the tenant's ceiling, 10000"), "{told:?}");
         assert_eq!(Limits::of(&asked, &ceiling).log_bytes, Size::mib(3));
         let wrong = spec("log_bytes = \"65 MiB\"").contradictions("ceiling.limits");
-        assert_eq!(wrong[0].to_string(), "ceiling.limits.log_bytes: 65.0 MiB is above what is possible, 64.0 MiB; write less");
+        assert_eq!(wrong[0].to_string(), "ceiling.limits.log_bytes: 65 MiB is above what is possible, 64 MiB; write less");
         assert!(toml::from_str::<LimitsSpec>("output = 1").is_err());
+        assert_eq!(ceiling.written(), [("log_bytes", "4 MiB".to_owned()), ("requests", "50".to_owned())]);
+    }
+
+    #[test]
+    fn the_document_has_every_limit_with_its_numbers() {
+        let document = include_str!("../../docs/limits.md");
+        for Known { key, default, most } in Limits::known() {
+            let row = format!("| `{key}` | {default} | {most} |");
+            assert!(document.contains(&row), "docs/limits.md lacks: {row}");
+        }
     }
 }
