@@ -88,13 +88,7 @@ pub struct Grant {
 
 impl Default for Grant {
     fn default() -> Self {
-        Self {
-            http: Vec::new(),
-            memory: Size::mib(64),
-            scratch: Size(0),
-            limits: LimitsSpec::default(),
-            secrets: Vec::new(),
-        }
+        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), limits: LimitsSpec::default(), secrets: Vec::new() }
     }
 }
 

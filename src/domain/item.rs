@@ -257,7 +257,9 @@ impl ItemCounts {
 
 /// Why a run gets no more items.
 pub fn too_many(items: u64, most: u64) -> String {
-    format!("{items} items; a run has at most {most}: make an item of several pieces, or raise it: grant.limits = {{ items = … }}")
+    format!(
+        "{items} items; a run has at most {most}: make an item of several pieces, or raise it: grant.limits = {{ items = … }}"
+    )
 }
 
 fn of_items(n: u64) -> String {

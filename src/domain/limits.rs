@@ -163,7 +163,10 @@ mod tests {
         let asked = spec("requests = 51\nlog_bytes = \"3 MiB\"\nitems = 10001");
         let told: Vec<String> = asked.beyond(&ceiling, "job[0].grant.limits").iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("job[0].grant.limits.requests: 51 is above the tenant's ceiling, 50; a server admin"), "{told:?}");
+        assert!(
+            told[0].starts_with("job[0].grant.limits.requests: 51 is above the tenant's ceiling, 50; a server admin"),
+            "{told:?}"
+        );
         assert!(told[1].starts_with("job[0].grant.limits.items: 10001 is above the tenant's ceiling, 10000"), "{told:?}");
         assert_eq!(Limits::of(&asked, &ceiling).log_bytes, Size::mib(3));
         let wrong = spec("log_bytes = \"65 MiB\"").contradictions("ceiling.limits");

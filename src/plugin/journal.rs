@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::limits::Limits;
+pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
 
 /// Bytes of one line; the rest of it is cut.

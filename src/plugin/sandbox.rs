@@ -10,6 +10,7 @@ use super::bindings::exports::windlass::plugin::{backlog, finish, job};
 use super::call::{Ask, Room, Told};
 use super::catalog::Catalog;
 use super::command::Program;
+use super::compiler::Compiler;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
@@ -34,6 +35,7 @@ pub struct Settings {
     pub runs: u32,
     /// Compiled code lies in `compiled` below it.
     pub data_dir: PathBuf,
+    pub compiler: Compiler,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
     pub own: Vec<SocketAddr>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
@@ -85,7 +87,13 @@ impl Sandbox {
         let guests = Threads::new(settings.threads)?;
         let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
         let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
-        let catalog = Catalog::new(Arc::clone(&room), guests.handle.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
+        let catalog = Catalog::new(
+            Arc::clone(&room),
+            guests.handle.clone(),
+            Arc::clone(&settings.clock),
+            settings.compiler,
+            &settings.data_dir,
+        )?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
     }
 

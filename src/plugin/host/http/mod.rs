@@ -72,7 +72,9 @@ impl WasiHttpHooks for Outgoing {
         Box::new(async move {
             let options = options.unwrap_or_default();
             match exchange(request, options, before, &context, &gate).await {
-                Ok(answered) => Ok((answered.into_response(entry, context.limits.response_bytes.0), Box::new(async { Ok(()) }) as Box<_>)),
+                Ok(answered) => {
+                    Ok((answered.into_response(entry, context.limits.response_bytes.0), Box::new(async { Ok(()) }) as Box<_>))
+                }
                 Err(refused) => Err(report(refused, &entry, &context)),
             }
         })
