@@ -21,6 +21,7 @@ pub mod job;
 pub mod member;
 pub mod operation;
 pub mod push;
+pub mod pushes;
 pub mod secret;
 pub mod tenant_file;
 

@@ -241,6 +241,7 @@ async fn finish(
     let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
     lines.into_iter().for_each(|line| live.journal.log(line));
     (finished.log, finished.progress) = live.take();
+    finished.used = live.journal.used();
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),

@@ -12,6 +12,7 @@ use crate::world::{TEN, transient};
 mod items;
 mod metrics;
 mod openapi;
+mod pushes;
 pub mod world;
 use world::Served;
 

@@ -7,13 +7,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::attempts::{self, AttemptRow};
+use super::attempts::{self, AttemptRow, Taken};
 use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
 use crate::domain::health::words as in_words;
+use crate::domain::limits::Limits;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -118,6 +119,15 @@ pub async fn show(
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
+    let grant = tx.grant_of(run.job).await?;
+    let taken = Taken {
+        limits: Limits::of(&grant.limits, &owner.ceiling.limits),
+        memory: grant.memory.min(owner.ceiling.memory),
+        time: revision.as_ref().map_or(owner.ceiling.time_limit, |revision| revision.spec.time_limit),
+        lines: &lines,
+        output: payload.output.as_ref().map(|output| output.len() as u64),
+    };
+    let attempts = attempts::rows(&run, attempts, calls, &taken, shell.lens.now);
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
@@ -133,7 +143,7 @@ pub async fn show(
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
         spent: attempts::spent(&run, most),
         items,
-        attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
+        attempts,
         lines: lines.into_iter().skip(log_cut).map(LineRow::from).collect(),
         log_cut,
         dropped,
