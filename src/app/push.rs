@@ -193,7 +193,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_plugin_is_refused_with_the_reason() {
         let place = Place::new().await;
-        for (bytes, says) in [(b"MZ".to_vec(), "plugin: this is no WebAssembly file")] {
+        for (bytes, says) in [(b"MZ".to_vec(), "plugin: this is no WebAssembly file"), (Vec::new(), "plugin: the file is empty")]
+        {
             let wrong = place.app.push(named("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
             assert!(wrong.contains(says), "{wrong}");
         }

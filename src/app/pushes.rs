@@ -18,6 +18,12 @@ pub struct Names {
     pub version: Option<String>,
 }
 
+impl Names {
+    fn called(&self) -> Called<'_> {
+        Called { name: self.name.as_deref(), fallback: self.fallback.as_deref(), version: self.version.as_deref() }
+    }
+}
+
 impl App {
     /// Takes a module in and answers at once; it is compiled, checked and added while its push can be looked at.
     ///
@@ -49,7 +55,7 @@ impl App {
         let (app, begun, who) = (self.clone(), push.clone(), who.clone());
         tokio::spawn(async move {
             let _place = place;
-            app.carry_out(begun, &names, bytes, &who).await;
+            app.carry_out(begun, names, bytes, &who).await;
         });
         Ok(push)
     }
@@ -72,16 +78,15 @@ impl App {
     }
 
     /// Says a word whenever there is a new step, and every [`Push::WORD`].
-    async fn carry_out(&self, mut push: Push, names: &Names, bytes: Vec<u8>, who: &Who) {
+    async fn carry_out(&self, mut push: Push, names: Names, bytes: Vec<u8>, who: &Who) {
         let (step, mut steps) = watch::channel(Step::Waiting);
-        let called =
-            Called { name: names.name.as_deref(), fallback: names.fallback.as_deref(), version: names.version.as_deref() };
-        let mut adding = std::pin::pin!(self.push_in_steps(called, bytes, push.tenant, who, &step));
+        let (app, who, owner) = (self.clone(), who.clone(), push.tenant);
+        // A task of its own: it may hold the writer, for which the words below wait.
+        let mut adding = tokio::spawn(async move { app.push_in_steps(names.called(), bytes, owner, &who, &step).await });
         let added = loop {
             tokio::select! {
-                added = &mut adding => break added,
-                // The sender lives as long as this.
-                _ = steps.changed() => {
+                added = &mut adding => break added.unwrap_or_else(|broken| Err(Error::Internal(broken.into()))),
+                Ok(()) = steps.changed() => {
                     push.state = match *steps.borrow_and_update() {
                         Step::Waiting => PushState::Waiting,
                         Step::Compiling => PushState::Compiling,

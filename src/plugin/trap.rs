@@ -87,6 +87,11 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
             Some(line) => format!("the guest gave up (unreachable): {line}"),
             None => "the guest reached a place that it holds for unreachable".to_owned(),
         }),
+        Trap::IntegerDivisionByZero => "division by zero".to_owned(),
+        Trap::IntegerOverflow => "a division whose result is too large for its integer".to_owned(),
+        Trap::BadConversionToInteger => "a number that fits no integer".to_owned(),
+        Trap::IndirectCallToNull | Trap::TableOutOfBounds => "called a function that is not there".to_owned(),
+        Trap::BadSignature => "called a function by another type than its own".to_owned(),
         other => format!("the guest trapped: {other}"),
     };
     Broken::Trapped { message: message + &place(frames) }

@@ -10,6 +10,7 @@ use windlass::clock::{ManualClock, Timestamp};
 use windlass::id::Id;
 
 mod items;
+mod limits;
 mod world;
 
 use world::{CODE, World};

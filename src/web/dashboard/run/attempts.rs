@@ -1,14 +1,17 @@
 //! Attempts as the page of a run lists them: newest first, each with its message and its HTTP calls.
 
-use crate::clock::Timestamp;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::health::words;
 use crate::domain::limits::Limits;
 use crate::domain::log::Call;
 use crate::domain::run::{Run, State};
+use crate::domain::tenant::Tenant;
+use crate::error::Result;
 use crate::span::{Size, Span};
+use crate::store::Tx;
 use crate::store::log::Numbered;
 use crate::web::show::moment::span;
 use crate::web::show::number::{bytes, commas};
@@ -29,30 +32,36 @@ pub struct AttemptRow {
     pub used: Vec<String>,
 }
 
-/// What attempts of a run may take, and what is known of the log and the output beside their rows.
-pub struct Taken<'a> {
-    pub limits: Limits,
-    pub memory: Size,
-    pub time: Span,
-    /// The attempt of each line of the log.
+/// What a page knows of a run beside its attempts.
+pub struct Known<'a> {
+    pub owner: &'a Tenant,
+    /// The time limit.
+    pub time: Option<Span>,
     pub lines: &'a [Numbered],
-    /// Bytes of the last attempt's output.
-    pub output: Option<u64>,
+    /// Of the last attempt.
+    pub output: Option<&'a str>,
 }
 
-impl Taken<'_> {
-    fn words(&self, attempt: &Attempt, took: Duration, is_last: bool) -> Vec<String> {
+/// What an attempt may take.
+struct Most {
+    limits: Limits,
+    memory: Size,
+    time: Span,
+}
+
+impl Known<'_> {
+    fn words(&self, attempt: &Attempt, took: Duration, most: &Most, is_last: bool) -> Vec<String> {
         let Some(used) = attempt.used else { return Vec::new() };
         let lines = self.lines.iter().filter(|line| line.attempt == attempt.attempt).count() as u64;
-        let mut words = vec![
-            format!("{} of {}", span(took), words(self.time.0)),
-            format!("{} of {} of memory", bytes(used.peak_memory), bytes(self.memory.0)),
-            format!("{} of {} requests", commas(used.requests), commas(self.limits.requests)),
-            format!("{} of {} lines of log", commas(lines), commas(self.limits.log_lines)),
+        let mut said = vec![
+            format!("{} of {}", span(took), words(most.time.0)),
+            format!("{} of {} of memory", bytes(used.peak_memory), bytes(most.memory.0)),
+            format!("{} of {} requests", commas(used.requests), commas(most.limits.requests)),
+            format!("{} of {} lines of log", commas(lines), commas(most.limits.log_lines)),
         ];
-        let output = self.output.filter(|_| is_last);
-        words.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(self.limits.output_bytes.0))));
-        words
+        let output = self.output.filter(|_| is_last).map(|output| output.len() as u64);
+        said.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(most.limits.output_bytes.0))));
+        said
     }
 }
 
@@ -67,7 +76,16 @@ pub struct CallRow {
     pub received: String,
 }
 
-pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, taken: &Taken<'_>, now: Timestamp) -> Vec<AttemptRow> {
+/// Of a run, newest first.
+pub async fn read(tx: &mut Tx, run: &Run, known: Known<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
+    let (grant, ceiling) = (tx.grant_of(run.job).await?, &known.owner.ceiling);
+    let most = Most {
+        limits: Limits::of(&grant.limits, &ceiling.limits),
+        memory: grant.memory.min(ceiling.memory),
+        time: known.time.unwrap_or(ceiling.time_limit).min(ceiling.time_limit),
+    };
+    let attempts = tx.attempts_of(run).await?;
+    let calls = tx.calls_of(run.tenant, run.id).await?;
     let last = attempts.first().map(|attempt| attempt.attempt);
     let row = |attempt: Attempt| {
         let is_last = Some(attempt.attempt) == last;
@@ -79,16 +97,16 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, taken: &
             first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
             started_at: attempt.started_at,
             took: span(took),
-            used: taken.words(&attempt, took, is_last),
+            used: known.words(&attempt, took, &most, is_last),
             message: attempt.message.filter(|message| !message.is_empty()),
             next: attempt
                 .delay_ms
                 .filter(|ms| *ms > 0)
-                .map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
+                .map(|ms| format!("Then a pause of {}.", span(Duration::from_millis(ms.unsigned_abs())))),
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };
-    attempts.into_iter().map(row).collect()
+    Ok(attempts.into_iter().map(row).collect())
 }
 
 fn call_row(call: &Call) -> CallRow {
@@ -100,7 +118,7 @@ fn call_row(call: &Call) -> CallRow {
         host: host.to_owned(),
         path: path.to_owned(),
         error: call.error.clone(),
-        took: span(std::time::Duration::from_millis(call.duration_ms)),
+        took: span(Duration::from_millis(call.duration_ms)),
         sent: bytes(call.sent_bytes),
         received: bytes(call.received_bytes),
     }

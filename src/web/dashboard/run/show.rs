@@ -7,14 +7,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::attempts::{self, AttemptRow, Taken};
+use super::attempts::{self, AttemptRow, Known};
 use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
 use crate::domain::health::words as in_words;
-use crate::domain::limits::Limits;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -114,20 +113,12 @@ pub async fn show(
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
-    let attempts = tx.attempts_of(&run).await?;
-    let calls = tx.calls_of(owner.id, id).await?;
+    let time = revision.as_ref().map(|revision| revision.spec.time_limit);
+    let known = Known { owner: &owner, time, lines: &lines, output: payload.output.as_deref() };
+    let attempts = attempts::read(&mut tx, &run, known, shell.lens.now).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
-    let grant = tx.grant_of(run.job).await?;
-    let taken = Taken {
-        limits: Limits::of(&grant.limits, &owner.ceiling.limits),
-        memory: grant.memory.min(owner.ceiling.memory),
-        time: revision.as_ref().map_or(owner.ceiling.time_limit, |revision| revision.spec.time_limit),
-        lines: &lines,
-        output: payload.output.as_ref().map(|output| output.len() as u64),
-    };
-    let attempts = attempts::rows(&run, attempts, calls, &taken, shell.lens.now);
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
