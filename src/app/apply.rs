@@ -12,7 +12,6 @@ use crate::clock::Timestamp;
 use crate::domain::grant::Ceiling;
 use crate::domain::job::{Job, JobSpec};
 use crate::domain::member::Role;
-use crate::domain::schedule::Schedule;
 use crate::domain::tenant::{Tenant, TenantFile};
 use crate::domain::trigger::TriggerSpec;
 use crate::error::{Error, Problem, Result};
@@ -204,7 +203,7 @@ async fn write_job(
 /// When a schedule is due first. A `~` in the line is resolved by the job, which the file's check could not know.
 fn first_due(trigger: &TriggerSpec, tenant: &Tenant, job: Id, now: Timestamp) -> Result<Option<Timestamp>, String> {
     let TriggerSpec::Schedule(spec) = trigger else { return Ok(None) };
-    Ok(Schedule::parse(&spec.schedule, spec.zone.unwrap_or(tenant.zone), job)?.after(now))
+    Ok(spec.of(job, tenant.zone)?.after(now))
 }
 
 /// The job as it is kept: schedules with their zone, so that another zone of the tenant is seen as their change; and gone

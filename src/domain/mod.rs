@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod backlog;
+pub mod days;
 pub mod dead;
 pub mod grant;
 pub mod health;

@@ -14,6 +14,7 @@ mod parity;
 pub mod plugin;
 mod pooler;
 pub mod runner;
+mod schedule;
 mod statements;
 mod store;
 mod web;

@@ -15,7 +15,6 @@ use crate::app::{App, Who};
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::domain::job::Job;
-use crate::domain::schedule::Schedule;
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
@@ -100,12 +99,10 @@ pub fn health_of(job: &Job, health: Option<&JobHealth>) -> Health {
 
 fn trigger(spec: &TriggerSpec, tenant: &Tenant, job: &Job, times: usize, now: Timestamp) -> Result<TriggerOfJob> {
     let (next, words) = match spec {
-        TriggerSpec::Schedule(schedule) => {
-            match Schedule::parse(&schedule.schedule, schedule.zone.unwrap_or(tenant.zone), job.id) {
-                Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
-                Err(wrong) => (Vec::new(), Some(wrong)),
-            }
-        }
+        TriggerSpec::Schedule(schedule) => match schedule.of(job.id, tenant.zone) {
+            Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
+            Err(wrong) => (Vec::new(), Some(wrong)),
+        },
         TriggerSpec::Backlog { .. } => (Vec::new(), None),
     };
     let fields = serde_json::to_value(spec)?;

@@ -10,7 +10,6 @@ use super::shell::Place;
 use super::tenant::{Asked, need};
 use crate::app::enqueue::Request;
 use crate::domain::run::Enqueued;
-use crate::domain::schedule::Schedule;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
 use crate::store::Tx;
@@ -111,7 +110,7 @@ fn next_times(line: &JobLine, lens: Lens) -> Vec<crate::clock::Timestamp> {
         return Vec::new();
     }
     let schedules = line.job.spec.triggers.iter().filter_map(|spec| match spec {
-        TriggerSpec::Schedule(spec) => Schedule::parse(&spec.schedule, spec.zone.unwrap_or(lens.zone), line.job.id).ok(),
+        TriggerSpec::Schedule(spec) => spec.of(line.job.id, lens.zone).ok(),
         TriggerSpec::Backlog { .. } => None,
     });
     let mut times: Vec<_> = schedules.flat_map(|schedule| schedule.next(lens.now, NEXT)).collect();
