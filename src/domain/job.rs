@@ -270,6 +270,8 @@ pub struct Job {
     pub digest: String,
     pub paused_at: Option<Timestamp>,
     pub paused_by: Option<String>,
+    /// Then it is resumed by itself.
+    pub paused_until: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

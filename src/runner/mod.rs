@@ -30,6 +30,7 @@ pub mod promoter;
 pub mod pruner;
 pub mod reaper;
 pub mod reconciler;
+mod resumer;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
@@ -109,7 +110,8 @@ impl Runner {
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
         let (definitions, operations) = (context.store.signals().definitions(), context.store.signals().operations());
         let seen = Arc::default();
-        start("scheduler", Some(definitions), for_all(scheduler::tick));
+        start("scheduler", Some(definitions.clone()), for_all(scheduler::tick));
+        start("resumer", Some(definitions), for_all(resumer::tick));
         start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
         start("pruner", None, for_all(pruner::tick));
         start("tokens", None, tick(pruner::note_tokens));

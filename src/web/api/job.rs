@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
 use super::read;
-use super::shape::{JobJson, List, NewRunJson, PluginOfJob, TriggerOfJob};
+use super::shape::{JobJson, List, NewRunJson, PauseJson, PluginOfJob, TriggerOfJob};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
@@ -80,6 +80,7 @@ async fn shape(
         max_live: job.spec.max_live,
         paused_at: job.paused_at,
         paused_by: job.paused_by.clone(),
+        paused_until: job.paused_until,
         health: health_of(job, health).word().to_owned(),
         why: health.map(|health| health.why.clone()).unwrap_or_default(),
         since: health.map(|health| health.since),
@@ -139,9 +140,10 @@ pub async fn pause(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
+    Body(asked): Body<PauseJson>,
 ) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
-    app.pause(&tenant, &job, &who).await?;
+    app.pause(&tenant, &job, asked.until, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 

@@ -16,8 +16,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
     Applied, ApplyJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PluginJson, PreviewJson, ProblemJson, Pushed, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, TakenJson, TenantJson, TokenJson, ToldJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, TakenJson, TenantJson, TokenJson,
+    ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -54,7 +55,9 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.get("tenants/{tenant}/jobs", "jobs with health, plugin, triggers and next times").paged().list::<JobJson>();
     api.get("tenants/{tenant}/jobs/{job}", "one, with its spec as applied").one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/runs", "start a run").takes::<NewRunJson>().started(true);
-    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed")
+        .takes::<PauseJson>()
+        .one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
     api.get("tenants/{tenant}/backlogs", "what waits at the tenant's targets").paged().list::<BacklogJson>();
     api.get("backlogs", "what waits at the targets of all tenants that the token may see").paged().list::<BacklogJson>();

@@ -147,6 +147,7 @@ pub fn short_digest(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::days::Days;
     use crate::domain::span::Span;
 
     #[test]
@@ -172,9 +173,10 @@ mod tests {
             catch_up: CatchUp::Last,
             start_deadline: None,
             input: None,
+            except: vec![Days::Yearly(12, 25)],
         });
         let said = trigger(&spec, Id(1), Tz::Europe__Berlin);
-        assert!(said.words.starts_with("at 02:30, Europe/Berlin; skipped while"), "{}", said.words);
+        assert!(said.words.starts_with("at 02:30, Europe/Berlin, except 12-25; skipped while"), "{}", said.words);
     }
 
     #[test]

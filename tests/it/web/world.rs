@@ -157,7 +157,7 @@ impl World {
             health(&epsilon, Health::Stuck, "5 jobs, none runnable: the last 3 runs could take none of them; next try in 4 min"),
         ];
         tx.put_healths(&said).await.unwrap();
-        tx.pause_job(zeta.tenant, zeta.id, Some(now.minus(hour(2))), "ann", now).await.unwrap();
+        tx.pause_job(zeta.tenant, zeta.id, "ann", None, now.minus(hour(2))).await.unwrap();
         tx.commit().await.unwrap();
         app.set_first_password("ann", "correct horse battery").await.unwrap();
         Self { app, router, alpha, dead, running: working.run.id, _folder: folder }

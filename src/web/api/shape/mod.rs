@@ -71,6 +71,8 @@ pub struct JobJson {
     pub max_live: u32,
     pub paused_at: Option<Timestamp>,
     pub paused_by: Option<String>,
+    /// Then it is resumed by itself.
+    pub paused_until: Option<Timestamp>,
     pub health: String,
     pub why: String,
     /// Of the health.
@@ -83,6 +85,15 @@ pub struct JobJson {
     /// As applied; not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Value>,
+}
+
+/// How long a job is to rest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseJson {
+    /// Absent: until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -1,8 +1,9 @@
 //! `/t/{tenant}/jobs/{job}`: how it does, what starts it, what it may.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::run::row::rows_of;
 use super::see_other;
@@ -61,6 +62,7 @@ pub async fn show(
         why: line.why.clone(),
         last_success: tx.last_ends(&[job.id]).await?.remove(&job.id).and_then(|ends| ends.last_success_at),
         paused: job.paused_at.is_some(),
+        paused_until: job.paused_until,
         plugin: plugin.map_or_else(|| job.spec.plugin.to_string(), |plugin| format!("{} {}", plugin.name, plugin.version)),
         backlog: backlog(&mut tx, line, shell.lens).await?,
         rows: rows_of(&mut tx, runs, &tenant, |_| name.clone()).await?,
@@ -127,8 +129,22 @@ pub async fn run_now(State(web): State<Web>, session: Session, Path((tenant, job
     Ok(see_other(Address::new(format!("/t/{tenant}/jobs/{job}")).some("done", Some(&format!("{word}.{tenant}.{run}")))))
 }
 
-pub async fn pause(State(web): State<Web>, session: Session, Path((tenant, job)): Path<(String, String)>) -> Result<Response> {
-    web.app.pause(&tenant, &job, &session.who).await?;
+/// Empty: until somebody resumes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pause {
+    r#for: String,
+}
+
+pub async fn pause(
+    State(web): State<Web>,
+    session: Session,
+    Path((tenant, job)): Path<(String, String)>,
+    Form(asked): Form<Pause>,
+) -> Result<Response> {
+    let span = Some(asked.r#for).filter(|text| !text.is_empty()).map(|text| humantime::parse_duration(&text)).transpose();
+    let span = span.map_err(|wrong| Error::invalid("for", format!("{wrong}; write a duration such as \"8h\"")))?;
+    web.app.pause(&tenant, &job, span.map(|span| web.app.now().plus(span)), &session.who).await?;
     Ok(see_other(format!("/t/{tenant}/jobs/{job}?done=paused")))
 }
 

@@ -30,6 +30,7 @@ pub struct JobPage {
     pub plugin: String,
     pub last_success: Option<Timestamp>,
     pub paused: bool,
+    pub paused_until: Option<Timestamp>,
     pub backlog: Option<Backlog>,
     pub rows: Vec<RunRow>,
     /// JSON.
