@@ -14,7 +14,7 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 /// The plugins to embed; each is a member of the workspace in `plugins/`.
-const PLUGINS: &[&str] = &["mediawiki-jobs", "noop"];
+const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
