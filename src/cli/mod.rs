@@ -18,6 +18,7 @@ mod backlog;
 mod backup;
 pub mod bench;
 mod client;
+mod compile;
 mod cron;
 mod dead;
 pub mod demo;
@@ -121,6 +122,9 @@ enum Command {
     Cron(cron::Command),
     /// Copy a SQLite file into an empty PostgreSQL
     Move(moving::Command),
+    /// Started by a server for each plugin that it compiles
+    #[command(hide = true)]
+    CompilePlugin,
     /// Check data folder, database, clock, engine and free space
     Doctor,
     /// Measure this machine
@@ -197,6 +201,7 @@ impl Cli {
             Command::Restore(command) => backup::restore(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
+            Command::CompilePlugin => compile::run(),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
             Command::Bench { runs, many, seed, database_url } => {
                 Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)
