@@ -32,6 +32,8 @@ pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
         data_dir,
         own: Vec::new(),
         extra_roots: settings.extra_roots()?,
+        target: settings.network.target.clone(),
+        resolve: plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     })
 }

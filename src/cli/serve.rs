@@ -89,6 +89,8 @@ impl Server {
             data_dir: settings.data_dir.clone(),
             own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
+            target: settings.network.target.clone(),
+            resolve: plugin::system_resolver(),
             clock: clock.clone(),
         })?);
         keep_key(&settings, &store).await?;

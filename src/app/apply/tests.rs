@@ -64,6 +64,8 @@ impl Place {
             data_dir: dir.path().to_owned(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: crate::config::Target::default(),
+            resolve: crate::plugin::system_resolver(),
             clock: shared.clone(),
         })
         .unwrap();

@@ -49,6 +49,8 @@ impl Served {
             data_dir: world.dir.path().to_owned(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let app = App {

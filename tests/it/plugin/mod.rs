@@ -57,6 +57,8 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         data_dir: data_dir.to_owned(),
         own: Vec::new(),
         extra_roots: extra_roots.to_vec(),
+        target: windlass::config::Target::default(),
+        resolve: windlass::plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     }
 }

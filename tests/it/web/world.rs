@@ -78,6 +78,8 @@ impl World {
             data_dir: folder.path().to_owned(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let catalog = sandbox.unwrap().catalog().clone();
