@@ -99,14 +99,12 @@ impl SecretGrant {
                     );
                 }
             }
-            SecretUse::Header if !self.header.as_deref().is_some_and(is_token) => refuse(
-                "header",
-                "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into(),
-            ),
-            SecretUse::Query if !self.parameter.as_deref().is_some_and(is_token) => refuse(
-                "parameter",
-                "is missing or no parameter's name, and use = \"query\" needs it, as in \"api_key\"".into(),
-            ),
+            SecretUse::Header if !self.header.as_deref().is_some_and(is_token) => {
+                refuse("header", "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into())
+            }
+            SecretUse::Query if !self.parameter.as_deref().is_some_and(is_token) => {
+                refuse("parameter", "is missing or no parameter's name, and use = \"query\" needs it, as in \"api_key\"".into())
+            }
             _ => {}
         }
         if self.usage != SecretUse::Sign && self.hosts.is_empty() {
@@ -125,7 +123,9 @@ impl SecretGrant {
             let message = match Origin::parse(host) {
                 Err(wrong) => wrong,
                 Ok(origin) if granted.iter().any(|granted| granted.covers(&origin)) => return None,
-                Ok(_) => format!("{host} is not among the hosts that the job may ask; add it there: http = [{{ host = {host:?} }}]"),
+                Ok(_) => {
+                    format!("{host} is not among the hosts that the job may ask; add it there: http = [{{ host = {host:?} }}]")
+                }
             };
             Some(Problem::new(format!("{field}.hosts[{n}]"), message))
         });
@@ -149,10 +149,10 @@ fn is_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::domain::grant::Grant;
 
     fn problems(toml: &str) -> Vec<String> {
-        let grant: super::super::grant::Grant = toml::from_str(toml).unwrap();
+        let grant: Grant = toml::from_str(toml).unwrap();
         grant.contradictions("grant").into_iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect()
     }
 

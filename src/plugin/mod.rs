@@ -34,8 +34,8 @@ mod trap;
 
 pub use catalog::{Catalog, Described};
 pub use embedded::{EMBEDDED, Embedded};
-pub use journal::Journal;
 pub use host::http::{Resolve, system as system_resolver};
+pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -165,12 +165,10 @@ fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)
         "sign" if !grant.secrets.iter().any(|secret| signs(secret)) => {
             Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
         }
-        "secrets" if grant.secrets.iter().all(|secret| signs(secret)) => {
-            Some((
-                "secrets",
-                "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\", hosts = [\"https://api.example.org\"] }]",
-            ))
-        }
+        "secrets" if grant.secrets.iter().all(|secret| signs(secret)) => Some((
+            "secrets",
+            "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\", hosts = [\"https://api.example.org\"] }]",
+        )),
         "filesystem" if grant.scratch.0 == 0 => Some(("scratch", "scratch = \"16 MiB\"")),
         _ => None,
     }

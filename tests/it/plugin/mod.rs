@@ -7,6 +7,8 @@ mod http;
 mod https;
 mod limits;
 mod push;
+mod reach;
+mod secrets;
 mod world;
 
 use std::collections::HashMap;

@@ -300,6 +300,9 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         received_bytes: 18_204,
         duration_ms: 5010,
         error: None,
+        waited_ms: 40,
+        reused: true,
+        secrets: vec!["wiki-key".into()],
     };
     let chunk =
         LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };

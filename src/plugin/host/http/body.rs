@@ -115,7 +115,7 @@ impl Drop for Drain {
 pub struct Held {
     pub connection: Connection,
     pub pool: Arc<Pool>,
-    pub pass: Pass,
+    pub _pass: Pass,
 }
 
 /// What an answer is held to.
@@ -246,8 +246,7 @@ pub fn scrub_headers(headers: &mut HeaderMap, scrubber: &Scrubber) {
     if scrubber.is_empty() {
         return;
     }
-    let telling: Vec<_> =
-        headers.keys().filter(|name| scrubber.scrub(&mut name.as_str().as_bytes().to_vec())).cloned().collect();
+    let telling: Vec<_> = headers.keys().filter(|name| scrubber.scrub(&mut name.as_str().as_bytes().to_vec())).cloned().collect();
     telling.iter().for_each(|name| drop(headers.remove(name)));
     for value in headers.values_mut() {
         let mut bytes = value.as_bytes().to_vec();
@@ -325,7 +324,8 @@ mod tests {
     #[tokio::test]
     async fn a_value_is_taken_out_of_a_body_and_its_trailers_in_whatever_pieces_it_comes() {
         let trailers = HeaderMap::from_iter([("x-echo".parse().unwrap(), "hunter2!".parse().unwrap())]);
-        let mut frames = ["you said hun", "ter2!", " and h"].map(|piece| Frame::data(Bytes::from(piece))).into_iter().collect::<Vec<_>>();
+        let mut frames =
+            ["you said hun", "ter2!", " and h"].map(|piece| Frame::data(Bytes::from(piece))).into_iter().collect::<Vec<_>>();
         frames.push(Frame::trailers(trailers));
         let frames = frames.into_iter().map(Ok::<_, Infallible>);
         let calls = Calls::new(Arc::default(), Arc::new(ManualClock::default()));

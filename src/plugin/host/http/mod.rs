@@ -192,7 +192,7 @@ impl Exchange {
         let (response, connection) = sent?;
         let between = self.cap(self.options.between_bytes_timeout, BETWEEN_BYTES);
         let scrubber = Arc::clone(self.secrets.scrubber(context));
-        Ok(Answered { response, between, held: Held { connection, pool: Arc::clone(&gate.pool), pass }, scrubber })
+        Ok(Answered { response, between, held: Held { connection, pool: Arc::clone(&gate.pool), _pass: pass }, scrubber })
     }
 
     /// Over a connection that is there, or a new one. One that turns out to be broken is no reason to fail, as long as the

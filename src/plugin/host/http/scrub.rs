@@ -56,9 +56,10 @@ impl Scrubber {
             }
             let rest = &bytes[at..];
             // A longer one that may still come goes before a shorter one that is here.
-            let here = self.patterns.iter().find(|pattern| {
-                rest.starts_with(pattern) || !is_end && rest.len() < pattern.len() && pattern.starts_with(rest)
-            });
+            let here = self
+                .patterns
+                .iter()
+                .find(|pattern| rest.starts_with(pattern) || !is_end && rest.len() < pattern.len() && pattern.starts_with(rest));
             match here {
                 None => at += 1,
                 Some(pattern) if pattern.len() > rest.len() => return (at, found),

@@ -132,11 +132,16 @@ impl Targets {
     }
 
     fn door(&self, origin: &Origin) -> Arc<Door> {
-        remembered(&mut lock(&self.doors), origin, |door| door.circuit.is_idle(), || Door {
-            slots: Arc::new(Semaphore::new(self.limits.concurrency as usize)),
-            next: Mutex::default(),
-            circuit: Arc::default(),
-        })
+        remembered(
+            &mut lock(&self.doors),
+            origin,
+            |door| door.circuit.is_idle(),
+            || Door {
+                slots: Arc::new(Semaphore::new(self.limits.concurrency as usize)),
+                next: Mutex::default(),
+                circuit: Arc::default(),
+            },
+        )
     }
 
     fn own(&self, tenant: &Arc<str>, origin: &Origin) -> Arc<Circuit> {

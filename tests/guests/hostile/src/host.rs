@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use windlass_plugin::items::{Ending, Item};
 #[cfg(feature = "later")]
 use windlass_plugin::artifacts;
+use windlass_plugin::items::{Ending, Item};
 use windlass_plugin::{Failure, Output, http, items, progress, sign, state};
 
 use crate::Input;
