@@ -83,6 +83,20 @@ pub struct Network {
     pub allow: Option<Vec<IpNet>>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's.
     pub extra_ca: Vec<PathBuf>,
+    pub target: Target,
+}
+
+/// What this node's guests together may do to one target (scheme, host and port).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// Requests under way at a time.
+    pub concurrency: u32,
+    pub starts_per_second: u32,
+    /// After so many failures in a row nothing goes there any more,
+    pub failures: u32,
+    /// but one request every so often, until one is answered.
+    pub probe_every: Span,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +145,12 @@ impl Default for Worker {
 impl Default for Lease {
     fn default() -> Self {
         Self { heartbeat: Span::secs(2), lease: Span::secs(10), skew: Span::secs(5) }
+    }
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self { concurrency: 64, starts_per_second: 200, failures: 3, probe_every: Span::secs(30) }
     }
 }
 
@@ -228,6 +248,8 @@ impl Settings {
                 );
             }
         }
+        problems.extend(self.network.target.contradictions());
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
         let Lease { heartbeat, lease, .. } = self.lease;
         if heartbeat.0 < Duration::from_millis(100) {
             refuse("lease.heartbeat", format!("{heartbeat} is not possible; write at least \"100ms\", as in \"2s\""));
@@ -246,6 +268,28 @@ impl Settings {
             if span < Span::secs(60) {
                 refuse(&format!("retention.{key}"), format!("{span} is not possible; write at least \"1m\", as in \"7d\""));
             }
+        }
+        problems
+    }
+}
+
+impl Target {
+    fn contradictions(&self) -> Vec<Problem> {
+        let numbers = [
+            ("concurrency", self.concurrency, 100_000),
+            ("starts_per_second", self.starts_per_second, 1_000_000),
+            ("failures", self.failures, 1_000_000),
+        ];
+        let mut problems: Vec<Problem> = numbers
+            .into_iter()
+            .filter(|(_, number, most)| !(1..=*most).contains(number))
+            .map(|(key, number, most)| {
+                Problem::new(format!("network.target.{key}"), format!("{number} is not possible; write 1 to {most}"))
+            })
+            .collect();
+        if !(Span::secs(1)..=Span::secs(3_600)).contains(&self.probe_every) {
+            let message = format!("{} is not possible; write \"1s\" to \"1h\", as in \"30s\"", self.probe_every);
+            problems.push(Problem::new("network.target.probe_every", message));
         }
         problems
     }

@@ -33,6 +33,8 @@ pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
         compiler: Compiler::Process(settings.binary.clone()),
         own: Vec::new(),
         extra_roots: settings.extra_roots()?,
+        target: settings.network.target.clone(),
+        resolve: plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     })
 }

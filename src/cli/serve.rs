@@ -90,6 +90,8 @@ impl Server {
             compiler: Compiler::Process(settings.binary.clone()),
             own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
+            target: settings.network.target.clone(),
+            resolve: plugin::system_resolver(),
             clock: clock.clone(),
         })?);
         keep_key(&settings, &store).await?;

@@ -16,6 +16,7 @@ pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod tenant;
 pub mod trigger;
 pub mod zone;

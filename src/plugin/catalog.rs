@@ -258,6 +258,7 @@ impl Catalog {
     pub(super) async fn aside(&self, plugin: &Arc<Loaded>, ask: Ask) -> Result<Told, super::trap::Broken> {
         let (room, plugin, clock) = (Arc::clone(&self.room), Arc::clone(plugin), Arc::clone(&self.clock));
         let context = move |deadline| Context {
+            tenant: Arc::default(),
             clock,
             journal: Arc::new(Journal::default()),
             stop: Arc::new(Stop::default()),

@@ -25,6 +25,8 @@ const HEADERS: usize = 64 * 1024;
 
 /// What a guest may see and do, for one call of one export.
 pub struct Context {
+    /// Whose connections it may use again; empty outside a run.
+    pub tenant: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub journal: Arc<Journal>,
     pub stop: Arc<Stop>,

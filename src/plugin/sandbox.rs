@@ -15,7 +15,7 @@ use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
 use super::trap::Broken;
-use super::{Answer, Executor, Work, outcome};
+use super::{Answer, Executor, Resolve, Work, outcome};
 use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
@@ -40,6 +40,10 @@ pub struct Settings {
     pub own: Vec<SocketAddr>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
     pub extra_roots: Vec<u8>,
+    /// What guests together may do to one target.
+    pub target: crate::config::Target,
+    /// How names become addresses: [`super::system_resolver`].
+    pub resolve: Resolve,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -85,7 +89,13 @@ impl Sandbox {
     /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
     pub fn new(settings: Settings) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
-        let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
+        let gate = Arc::new(Gate::new(
+            &settings.extra_roots,
+            settings.own,
+            settings.target,
+            settings.resolve,
+            Arc::clone(&settings.clock),
+        )?);
         let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
         let catalog = Catalog::new(
             Arc::clone(&room),
@@ -120,6 +130,7 @@ impl Sandbox {
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
         let limits = limits(&work);
         let context = move |deadline| Context {
+            tenant: work.tenant.into(),
             clock,
             journal: work.journal,
             stop: work.stop,

@@ -9,6 +9,7 @@ mod dead;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
+mod leak;
 mod nodes;
 mod parity;
 pub mod plugin;

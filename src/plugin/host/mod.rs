@@ -7,6 +7,7 @@ mod items;
 mod log;
 mod port;
 mod progress;
+mod secrets;
 mod sign;
 mod state;
 

@@ -11,10 +11,13 @@ use crate::plugin::journal::{Level, Line};
 
 impl Host for Guest {
     fn sign(&mut self, secret: String, algorithm: String, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-        sign(&self.context, &secret, &algorithm, &bytes).inspect_err(|refusal| {
-            let message = format!("signing refused: {}", refusal.message);
-            self.context.journal.log(Line { at: self.context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
-        })
+        let signed = sign(&self.context, &secret, &algorithm, &bytes);
+        let (level, message) = match &signed {
+            Ok(_) => (Level::Debug, format!("signed {} bytes with the secret {secret:?} ({algorithm})", bytes.len())),
+            Err(refusal) => (Level::Warn, format!("signing refused: {}", refusal.message)),
+        };
+        self.context.journal.log(Line { at: self.context.clock.now(), level, message, fields: Vec::new() });
+        signed
     }
 }
 
@@ -127,6 +130,8 @@ mod tests {
             algorithm: Some("hmac-sha1".into()),
             begins_with: Some("async=0&".into()),
             header: None,
+            parameter: None,
+            hosts: Vec::new(),
         };
         assert!(allowed(&grant, "hmac-sha1", b"async=0&x").is_ok());
         assert_eq!(allowed(&grant, "hmac-sha256", b"async=0&x").unwrap_err().0, "wrong-algorithm");

@@ -71,6 +71,7 @@ pub fn router(app: App) -> Router {
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/tenants/{tenant}/secrets/{name}/rotate", post(secret::rotate))
         .route("/members", get(member::list))
         .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))

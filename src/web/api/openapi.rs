@@ -64,6 +64,7 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.get("tenants/{tenant}/secrets", "names, versions, times; never values").list::<SecretJson>();
     api.get("tenants/{tenant}/secrets/{name}", "name, version, times").one::<SecretJson>(200);
     api.put("tenants/{tenant}/secrets/{name}", "set it: the body is the value").takes_bytes().one::<SecretJson>(200);
+    api.post("tenants/{tenant}/secrets/{name}/rotate", "the same for one that is there").takes_bytes().one::<SecretJson>(200);
 }
 
 fn runs(api: &mut Routes) {

@@ -50,6 +50,8 @@ impl Served {
             compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let app = App {

@@ -9,6 +9,8 @@ mod https;
 mod limits;
 pub mod modules;
 mod push;
+mod reach;
+mod secrets;
 mod world;
 
 use std::collections::HashMap;
@@ -60,6 +62,8 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         compiler: crate::compiler(),
         own: Vec::new(),
         extra_roots: extra_roots.to_vec(),
+        target: windlass::config::Target::default(),
+        resolve: windlass::plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     }
 }

@@ -79,6 +79,8 @@ impl World {
             compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let catalog = sandbox.unwrap().catalog().clone();
@@ -299,6 +301,9 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         received_bytes: 18_204,
         duration_ms: 5010,
         error: None,
+        waited_ms: 40,
+        reused: true,
+        secrets: vec!["wiki-key".into()],
     };
     let chunk =
         LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };

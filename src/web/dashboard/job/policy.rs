@@ -86,13 +86,16 @@ pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
         lines.push(("HTTP", "nothing".into()));
     }
     for secret in &grant.secrets {
+        let hosts = secret.hosts.join(", ");
         let how = match secret.usage {
             SecretUse::Sign => {
                 let begins =
                     secret.begins_with.as_deref().map(|text| format!(" of texts that begin with “{text}”")).unwrap_or_default();
                 format!("signs by {}{begins}", secret.algorithm.as_deref().unwrap_or("hmac-sha256"))
             }
-            SecretUse::Header => format!("in the header {}", secret.header.as_deref().unwrap_or("authorization")),
+            SecretUse::Header => format!("in the header {} to {hosts}", secret.header.as_deref().unwrap_or_default()),
+            SecretUse::Query => format!("as the parameter {} to {hosts}", secret.parameter.as_deref().unwrap_or_default()),
+            SecretUse::Body => format!("in the body to {hosts}"),
         };
         lines.push(("Secret", format!("{}: {how}; the plugin never sees it", secret.name)));
     }

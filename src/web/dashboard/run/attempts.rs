@@ -27,6 +27,8 @@ pub struct CallRow {
     pub host: String,
     pub path: String,
     pub error: Option<String>,
+    /// What else is worth a word: its secrets, its wait, its connection.
+    pub note: Option<String>,
     pub took: String,
     pub sent: String,
     pub received: String,
@@ -63,10 +65,26 @@ fn call_row(call: &Call) -> CallRow {
         host: host.to_owned(),
         path: path.to_owned(),
         error: call.error.clone(),
+        note: note(call),
         took: span(std::time::Duration::from_millis(call.duration_ms)),
         sent: bytes(call.sent_bytes),
         received: bytes(call.received_bytes),
     }
+}
+
+/// "with secret wiki-key, waited 1.2 s for its turn, connection reused"
+fn note(call: &Call) -> Option<String> {
+    let mut words = Vec::new();
+    if !call.secrets.is_empty() {
+        words.push(format!("with secret {}", call.secrets.join(", ")));
+    }
+    if call.waited_ms > 0 {
+        words.push(format!("waited {} for its turn", span(std::time::Duration::from_millis(call.waited_ms))));
+    }
+    if call.reused {
+        words.push("connection reused".into());
+    }
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// "2 of 5 spent, newest first"

@@ -3,6 +3,7 @@
 mod flood;
 mod host;
 mod resources;
+mod thief;
 mod world;
 
 use serde::Deserialize;
@@ -28,6 +29,7 @@ pub struct Input {
     secret: Option<String>,
     algorithm: Option<String>,
     text: Option<String>,
+    reversed: Option<String>,
 }
 
 fn run(work: &Work) -> Result<Output, Failure> {
@@ -55,6 +57,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "progress" => Ok(host::progress(&input)),
         "sign" => Ok(host::sign(&input)),
         "http" => host::http(&input),
+        "get" => host::get(&input),
+        "steal" => Ok(thief::steal(&input)),
         "state_count" => host::state_count(),
         #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
