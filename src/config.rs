@@ -13,9 +13,11 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Problem, Result};
 use crate::span::Span;
 
+mod artifacts;
 pub mod document;
 mod words;
 
+pub use artifacts::Artifacts;
 use document::Document;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
@@ -43,6 +45,7 @@ pub struct Settings {
     pub network: Network,
     pub retention: Retention,
     pub metrics: Metrics,
+    pub artifacts: Artifacts,
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
@@ -131,6 +134,7 @@ impl Default for Settings {
             network: Network::default(),
             retention: Retention::default(),
             metrics: Metrics::default(),
+            artifacts: Artifacts::default(),
             binary: own_binary(),
         }
     }
@@ -250,6 +254,9 @@ impl Settings {
         }
         problems.extend(self.network.target.contradictions());
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
+        for (key, wrong) in self.artifacts.contradictions() {
+            refuse(&format!("artifacts.{key}"), wrong);
+        }
         let Lease { heartbeat, lease, .. } = self.lease;
         if heartbeat.0 < Duration::from_millis(100) {
             refuse("lease.heartbeat", format!("{heartbeat} is not possible; write at least \"100ms\", as in \"2s\""));

@@ -1,5 +1,6 @@
 //! The server, as the command line sees it: an HTTP API and a token.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,6 +85,22 @@ impl Client {
             whole.next = page.next;
         }
         Ok(whole)
+    }
+
+    /// Copies the bytes of an answer, however many; answers how many they were.
+    pub fn download(&self, path: &str, to: &mut impl Write) -> Done<u64> {
+        let url = format!("{}/api/v1/{path}", self.server);
+        // As long as it takes: what is large takes long.
+        let asked = self.agent.get(&url).config().timeout_global(None).timeout_recv_response(Some(PATIENCE)).build();
+        let asked = asked.header("authorization", format!("Bearer {}", self.token));
+        let mut answer = asked.call().map_err(|wrong| self.unreachable(&wrong))?;
+        let status = answer.status().as_u16();
+        if !(200..300).contains(&status) {
+            let text = answer.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+            return Err(refused(status, &text.map_err(|wrong| self.unreachable(&wrong))?));
+        }
+        let broken = |wrong: std::io::Error| Stop::new(BAD, format!("it was cut off: {wrong}"));
+        std::io::copy(&mut answer.into_body().into_reader(), to).map_err(broken)
     }
 
     /// The tenant that was named, or all that the token may see.

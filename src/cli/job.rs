@@ -13,7 +13,9 @@ use super::run::{final_word, wait};
 use super::show::{Table, now, or_dash, say, say_json, short, when, when_some};
 use super::stop::{BAD, Done, Stop, WRONG};
 use crate::clock::Timestamp;
-use crate::web::api::shape::{JobJson, List, NewRunJson, PauseJson, RunJson, Started};
+use crate::span::Size;
+use crate::web::address::encoded;
+use crate::web::api::shape::{JobJson, List, NewRunJson, PauseJson, RunJson, Started, StateJson, StateValueJson};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -29,6 +31,15 @@ pub enum Command {
     /// No new run starts until it is resumed
     Pause(Pause),
     Resume(Which),
+    /// What its plugin keeps between runs: all keys, or the value of one
+    State {
+        #[command(flatten)]
+        which: Which,
+        key: Option<String>,
+        /// Delete the key: the next run finds it missing
+        #[arg(long, requires = "key")]
+        delete: bool,
+    },
 }
 
 #[derive(Args)]
@@ -82,6 +93,7 @@ pub fn run(command: Command, global: &Global) -> Done {
             switch(&client.post_json(&format!("{}/pause", which.address()?), &PauseJson { until }, &[])?, global.json)
         }
         Command::Resume(which) => switch(&client.post(&format!("{}/resume", which.address()?))?, global.json),
+        Command::State { which, key, delete } => state(&client, &which, key.as_deref(), delete, global.json),
     }
 }
 
@@ -89,6 +101,34 @@ impl Which {
     fn address(&self) -> Done<String> {
         let (tenant, job) = job(&self.job, self.tenant.as_deref())?;
         Ok(format!("tenants/{tenant}/jobs/{job}"))
+    }
+}
+
+fn state(client: &Client, which: &Which, key: Option<&str>, delete: bool, json: bool) -> Done {
+    let address = format!("{}/state", which.address()?);
+    let Some(key) = key else {
+        let all: List<StateJson> = client.get(&address)?;
+        if json {
+            return say_json(&all);
+        }
+        let (mut table, now) = (Table::new(&["key", ">size", ">version", "changed"]), now());
+        for one in all.items {
+            table.row(vec![one.key, Size(one.bytes).to_string(), one.version.to_string(), when(one.updated_at, now)]);
+        }
+        return table.print("it keeps nothing");
+    };
+    let address = format!("{address}/{}", encoded(key));
+    if delete {
+        client.delete(&address)?;
+        return if json { say_json(&serde_json::json!({ "deleted": key })) } else { say(format_args!("{key} is deleted")) };
+    }
+    let value: StateValueJson = client.get(&address)?;
+    if json {
+        return say_json(&value);
+    }
+    match value.text {
+        Some(text) => say(text),
+        None => Err(Stop::new(BAD, format!("{key} has {} bytes that are no text; --json gives them in base 64", value.bytes))),
     }
 }
 

@@ -60,6 +60,7 @@ pub fn work(job: &str, digest: String, time_limit: Duration, state: StatePort) -
         stop: Arc::default(),
         state,
         items: None,
+        artifacts: None,
     }
 }
 

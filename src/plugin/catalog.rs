@@ -268,6 +268,7 @@ impl Catalog {
             secrets: Arc::default(),
             state: None,
             items: None,
+            artifacts: None,
             item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,

@@ -9,6 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::bindings::Room;
+use super::host::files;
 use super::instance::Guest;
 use crate::error::{Error, Result};
 
@@ -119,6 +120,7 @@ fn linker(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Room::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    files::count(&mut linker)?;
     Ok(linker)
 }
 

@@ -12,7 +12,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Engine;
 use super::host::http::Outgoing;
-use super::{ItemsPort, Journal, Secret, StatePort, Stop};
+use super::scratch::Budget;
+use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::limits::Limits;
@@ -39,6 +40,8 @@ pub struct Context {
     pub state: Option<StatePort>,
     /// The same.
     pub items: Option<ItemsPort>,
+    /// The same.
+    pub artifacts: Option<ArtifactsPort>,
     /// Bytes in items so far.
     pub item_bytes: AtomicU64,
     pub time_limit: Duration,
@@ -79,6 +82,8 @@ pub enum Halt {
 pub struct Guest {
     pub context: Arc<Context>,
     pub outgoing: Outgoing,
+    /// `None`: it has no folder to write into.
+    pub scratch: Option<Arc<Budget>>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -89,6 +94,15 @@ impl Guest {
     /// Bytes of its memories and tables.
     pub fn memory_used(&self) -> u64 {
         self.memory.used as u64
+    }
+
+    /// Takes so many bytes of its scratch folder's; false when they are not left.
+    pub fn may_write(&self, bytes: u64) -> bool {
+        self.scratch.as_ref().is_some_and(|budget| budget.take(bytes))
+    }
+
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
@@ -138,14 +152,20 @@ impl ResourceLimiter for Memory {
 }
 
 /// A fresh store: nothing in it was there before, nothing of it stays.
-pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: WasiCtx) -> Store<Guest> {
+pub fn store(
+    engine: &Engine,
+    context: &Arc<Context>,
+    outgoing: Outgoing,
+    scratch: Option<Arc<Budget>>,
+    wasi: WasiCtx,
+) -> Store<Guest> {
     // Apply has checked the one against the other; the ceiling may have been lowered since.
     let memory = context.grant.memory.min(context.ceiling.memory);
     let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
     let (mut table, mut http) = (ResourceTable::new(), WasiHttpCtx::new());
     table.set_max_capacity(usize::try_from(context.limits.handles).unwrap_or(usize::MAX));
     http.set_field_size_limit(HEADERS);
-    let guest = Guest { context: Arc::clone(context), outgoing, wasi, http, table, memory: Memory { used: 0, limit } };
+    let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory: Memory { used: 0, limit } };
     let mut store = Store::new(&engine.wasm, guest);
     store.limiter(|guest| &mut guest.memory);
     store.set_epoch_deadline(1);

@@ -31,6 +31,7 @@ mod instance;
 mod loaded;
 mod outcome;
 mod sandbox;
+mod scratch;
 mod stdio;
 mod trap;
 
@@ -90,6 +91,8 @@ pub struct Work {
     pub state: StatePort,
     /// `None` outside a run: a probe has no items.
     pub items: Option<ItemsPort>,
+    /// The same: a probe leaves nothing behind.
+    pub artifacts: Option<ArtifactsPort>,
 }
 
 /// Tells a running guest to end, from outside.
@@ -140,6 +143,8 @@ pub type StatePort = Port<StateAsk, StateAnswer>;
 pub type StateCall = Call<StateAsk, StateAnswer>;
 pub type ItemsPort = Port<item::Ask, item::Answer>;
 pub type ItemsCall = Call<item::Ask, item::Answer>;
+pub type ArtifactsPort = Port<ArtifactAsk, u64>;
+pub type ArtifactsCall = Call<ArtifactAsk, u64>;
 
 /// A call, and where its answer goes.
 #[derive(Debug)]
@@ -172,6 +177,27 @@ pub enum StateAnswer {
     Version(u64),
     Done,
     Keys(Vec<String>),
+}
+
+/// About a file that the run leaves behind. The answer to `Create` is its handle for the other three, that to `Finish` its
+/// size in bytes; that to the others has no meaning.
+#[derive(Debug, Clone)]
+pub enum ArtifactAsk {
+    Create {
+        name: String,
+        media_type: String,
+    },
+    Write {
+        handle: u64,
+        bytes: Vec<u8>,
+    },
+    Finish {
+        handle: u64,
+    },
+    /// Dropped before it was finished.
+    Discard {
+        handle: u64,
+    },
 }
 
 /// `code` is one of the contract's: `conflict`, `quota`, `not-declared`, `denied`, …

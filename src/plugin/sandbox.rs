@@ -14,6 +14,7 @@ use super::compiler::Compiler;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
+use super::scratch::Folders;
 use super::trap::Broken;
 use super::{Answer, Executor, Resolve, Work, outcome};
 use crate::clock::Clock;
@@ -33,7 +34,7 @@ pub struct Settings {
     pub threads: usize,
     /// Runs in flight at a time (256 by default, design); the pool holds a few more.
     pub runs: u32,
-    /// Compiled code lies in `compiled` below it.
+    /// Compiled code lies in `compiled` below it, scratch folders in `scratch`, which is cleared.
     pub data_dir: PathBuf,
     pub compiler: Compiler,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
@@ -96,7 +97,8 @@ impl Sandbox {
             settings.resolve,
             Arc::clone(&settings.clock),
         )?);
-        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
+        let scratch = Folders::open(&settings.data_dir)?;
+        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate, scratch });
         let catalog = Catalog::new(
             Arc::clone(&room),
             guests.handle.clone(),
@@ -140,6 +142,7 @@ impl Sandbox {
             secrets: work.secrets,
             state: Some(work.state),
             items: work.items,
+            artifacts: work.artifacts,
             item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,

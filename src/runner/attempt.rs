@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
@@ -163,7 +164,9 @@ impl Guest<'_> {
     async fn call(&self, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
         let Self { context, live, made, known, .. } = self;
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
+        let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
+        let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
@@ -186,12 +189,16 @@ impl Guest<'_> {
             stop: live.stop.clone(),
             state,
             items: Some(items),
+            artifacts: Some(artifacts),
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = call(work) => outcome,
             never = guest::serve_state(context, known, state_calls) => match never {},
             never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
-        }
+            never = uploads.serve(artifact_calls) => match never {},
+        };
+        uploads.end().await;
+        outcome
     }
 }
 

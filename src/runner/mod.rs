@@ -12,10 +12,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::Result;
+use crate::objects::Objects;
 use crate::plugin::Executor;
 use crate::store::Store;
 use crate::vault::Vault;
 
+mod artifacts;
 pub mod attempt;
 mod conclude;
 pub mod definitions;
@@ -48,6 +50,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
     pub vault: Arc<Vault>,
+    pub objects: Objects,
     pub definitions: Definitions,
     pub live: LiveRuns,
     pub pulse: Pulse,
@@ -61,6 +64,7 @@ impl Context {
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
         vault: Arc<Vault>,
+        objects: Objects,
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
         Arc::new(Self {
@@ -69,6 +73,7 @@ impl Context {
             clock,
             settings,
             vault,
+            objects,
             definitions: Definitions::default(),
             live: LiveRuns::default(),
             pulse: Pulse::default(),

@@ -96,6 +96,7 @@ impl Tx {
     /// Cuts runs that are over, with all that hangs on them.
     pub async fn prune_runs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
+        self.prune_artifacts(&keys).await?;
         for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
             self.exec_keys(sql, &keys).await?;
         }

@@ -1,5 +1,6 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
+pub mod artifacts;
 mod fanout;
 pub mod items;
 mod outside;

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use windlass::clock::{ManualClock, Timestamp};
 use windlass::id::Id;
 
+mod artifacts;
 mod items;
 mod world;
 

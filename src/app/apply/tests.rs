@@ -10,6 +10,7 @@ use crate::domain::backlog::Measurement;
 use crate::domain::plugin::Plugin;
 use crate::domain::run::NewRun;
 use crate::domain::trigger::Cause;
+use crate::objects::Objects;
 use crate::plugin::{Answer, Executor, Sandbox, Work};
 use crate::store::plugin::SERVER;
 use crate::store::{Database, Store};
@@ -77,6 +78,7 @@ impl Place {
             clock: shared,
             settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&dir.path().join("key"), None).unwrap()),
+            objects: Objects::in_folder(dir.path().join("artifacts")).unwrap(),
         };
         let place = Self { app, clock, _sandbox: sandbox, _dir: dir };
         place

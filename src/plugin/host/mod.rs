@@ -1,5 +1,7 @@
 //! What the host offers to guests, one capability a file.
 
+pub mod artifacts;
+pub mod files;
 pub mod http;
 
 mod control;

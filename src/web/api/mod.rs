@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::web::metrics;
 
 mod apply;
+mod artifact;
 mod backlog;
 mod dead;
 mod extract;
@@ -23,6 +24,7 @@ mod read;
 mod run;
 mod secret;
 pub mod shape;
+mod state;
 mod tenant;
 mod token;
 
@@ -50,6 +52,8 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/jobs/{job}/state", get(state::list))
+        .route("/tenants/{tenant}/jobs/{job}/state/{key}", get(state::show).delete(state::delete))
         .route("/tenants/{tenant}/jobs/{job}/items/claim", post(item::claim))
         .route("/tenants/{tenant}/jobs/{job}/items/renew", post(item::renew))
         .route("/tenants/{tenant}/jobs/{job}/items/finish", post(item::finish))
@@ -61,6 +65,8 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/undo", post(dead::undo))
         .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
         .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
+        .route("/tenants/{tenant}/runs/{run}/artifacts", get(artifact::list))
+        .route("/tenants/{tenant}/runs/{run}/artifacts/{name}", get(artifact::download))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))
         .route("/operations", get(operation::list).post(operation::begin))

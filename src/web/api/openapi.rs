@@ -15,10 +15,10 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed,
-    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, TakenJson, TenantJson, TokenJson,
-    ToldJson,
+    Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed, RenewJson,
+    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson, TenantJson,
+    TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -59,6 +59,9 @@ fn tenants_and_jobs(api: &mut Routes) {
         .takes::<PauseJson>()
         .one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
+    api.get("tenants/{tenant}/jobs/{job}/state", "what its plugin keeps between runs: keys, sizes, versions").list::<StateJson>();
+    api.get("tenants/{tenant}/jobs/{job}/state/{key}", "one of them with its value").one::<StateValueJson>(200);
+    api.delete("tenants/{tenant}/jobs/{job}/state/{key}", "the next run finds it missing").nothing(204);
     api.get("tenants/{tenant}/backlogs", "what waits at the tenant's targets").paged().list::<BacklogJson>();
     api.get("backlogs", "what waits at the targets of all tenants that the token may see").paged().list::<BacklogJson>();
     api.get("tenants/{tenant}/secrets", "names, versions, times; never values").list::<SecretJson>();
@@ -79,6 +82,8 @@ fn runs(api: &mut Routes) {
         .asks(&[("attempt", Type::Integer)])
         .paged()
         .one::<LogJson>(200);
+    api.get("tenants/{tenant}/runs/{run}/artifacts", "files that the run left behind, by name").list::<ArtifactJson>();
+    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "its bytes, as an attachment").bytes(200);
 }
 
 fn items(api: &mut Routes) {
@@ -237,6 +242,11 @@ impl Route<'_> {
             let schema = api.schema::<T>(name);
             op.response(status.to_string(), content("application/json", schema, about))
         })
+    }
+
+    fn bytes(self, status: u16) -> Self {
+        let answer = ResponseBuilder::new().description("the bytes").content("*/*", ContentBuilder::new().build()).build();
+        self.change(|op, _| op.response(status.to_string(), answer))
     }
 
     fn nothing(self, status: u16) -> Self {

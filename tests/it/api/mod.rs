@@ -9,6 +9,7 @@ use windlass::store::log::LogChunk;
 
 use crate::world::{TEN, transient};
 
+mod artifacts;
 mod items;
 mod metrics;
 mod openapi;

@@ -11,6 +11,7 @@ pub mod modules;
 mod push;
 mod reach;
 mod secrets;
+mod scratch;
 mod world;
 
 use std::collections::HashMap;
@@ -91,6 +92,7 @@ fn work(digest: &str, input: &Value) -> Work {
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
         items: None,
+        artifacts: None,
     }
 }
 

@@ -21,6 +21,7 @@ use windlass::domain::tenant::{Tenant, TenantLimits};
 use windlass::domain::trigger::{Cause, TriggerSpec};
 use windlass::error::Problem;
 use windlass::id::Id;
+use windlass::objects::Objects;
 use windlass::plugin::{Answer, Executor, Sandbox, Work};
 use windlass::store::Store;
 use windlass::store::backlog::Sample;
@@ -84,7 +85,9 @@ impl World {
             clock: clock.clone(),
         });
         let catalog = sandbox.unwrap().catalog().clone();
-        let app = App { store, executor: Arc::new(NoGuests), catalog, clock, settings: Arc::new(Settings::default()), vault };
+        let objects = Objects::in_folder(folder.path().join("artifacts")).unwrap();
+        let settings = Arc::new(Settings::default());
+        let app = App { store, executor: Arc::new(NoGuests), catalog, clock, settings, vault, objects };
         let options = Options { setup_code: Some(CODE.into()), ..Options::default() };
         (app.clone(), web::router(app, options), folder)
     }

@@ -288,3 +288,26 @@ pub struct ProblemJson {
     /// The server's log knows it, too.
     pub request: String,
 }
+
+/// A key of a job's state.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StateJson {
+    pub key: String,
+    /// Of its value.
+    pub bytes: u64,
+    /// One more with every write.
+    pub version: u64,
+    pub updated_at: Timestamp,
+}
+
+/// The same with its value.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StateValueJson {
+    pub key: String,
+    pub bytes: u64,
+    pub version: u64,
+    /// The value, when it is text.
+    pub text: Option<String>,
+    /// The value.
+    pub base64: String,
+}

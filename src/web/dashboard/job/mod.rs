@@ -13,7 +13,10 @@ use crate::app::enqueue::Request;
 use crate::domain::run::Enqueued;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::span::Size;
 use crate::store::Tx;
+use crate::store::job_state::Kept;
 use crate::store::run::RunQuery;
 use crate::web::Web;
 use crate::web::address::Address;
@@ -29,7 +32,7 @@ use crate::web::show::words;
 mod policy;
 mod view;
 
-use view::{Backlog, JobPage, Occurrence};
+use view::{Backlog, JobPage, Occurrence, StateRow};
 
 /// Runs, times and occurrences that the page lists.
 const RUNS: u32 = 10;
@@ -74,6 +77,7 @@ pub async fn show(
             .map(|(due_at, result, run, note)| Occurrence { due_at, pill: Pill::occurrence(&result), run, note })
             .collect(),
         patterns: tx.item_patterns(owner.id, job.id).await?,
+        state: state(&mut tx, job.id).await?,
         policy: policy::lines(&job.spec, &owner),
         grant: policy::grant(&tx.grant_of(job.id).await?),
         shell,
@@ -81,6 +85,11 @@ pub async fn show(
         job: name,
     };
     fragment::answer(&page, &headers)
+}
+
+async fn state(tx: &mut Tx, job: Id) -> Result<Vec<StateRow>> {
+    let row = |kept: Kept| StateRow { key: kept.key, size: Size(kept.bytes), version: kept.version, updated_at: kept.updated_at };
+    Ok(tx.state_list(job).await?.into_iter().map(row).collect())
 }
 
 async fn backlog(tx: &mut Tx, line: &JobLine, lens: Lens) -> Result<Option<Backlog>> {

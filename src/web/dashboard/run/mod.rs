@@ -13,6 +13,7 @@ use crate::id::Id;
 use crate::web::Web;
 use crate::web::session::Session;
 
+pub mod artifacts;
 pub mod attempts;
 pub mod filter;
 pub mod index;

@@ -3,6 +3,7 @@
 mod flood;
 mod host;
 mod resources;
+mod scratch;
 mod thief;
 mod world;
 
@@ -60,8 +61,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "get" => host::get(&input),
         "steal" => Ok(thief::steal(&input)),
         "state_count" => host::state_count(),
-        #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
+        "scratch" => Ok(scratch::fill(&input)),
         "items" => host::items(&input),
         "steps" => host::steps(&input),
         "items_flood" => Ok(flood::items(&input)),
