@@ -1,4 +1,4 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin run|inspect` work by
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin run|inspect|check|test` and `run replay FILE` work by
 //! themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
@@ -27,6 +27,9 @@ mod local;
 mod moving;
 mod password;
 mod plugin;
+mod plugin_check;
+mod plugin_test;
+mod replay;
 mod run;
 mod secret;
 pub mod serve;

@@ -234,6 +234,7 @@ impl Catalog {
             secrets: Arc::default(),
             state: None,
             items: None,
+            tape: Arc::default(),
             item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,

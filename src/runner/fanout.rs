@@ -145,6 +145,8 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
         stop: stop.clone(),
         state,
         items: Some(port),
+        // A chunk is no attempt: nothing of it is recorded.
+        tape: Arc::default(),
     };
     tokio::select! {
         outcome = context.executor.execute(work) => Ok(outcome),

@@ -30,6 +30,7 @@ pub mod promoter;
 pub mod pruner;
 pub mod reaper;
 pub mod reconciler;
+pub mod recorder;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
@@ -51,6 +52,7 @@ pub struct Context {
     pub live: LiveRuns,
     pub pulse: Pulse,
     pub items: items::Desk,
+    pub shelf: recorder::Shelf,
 }
 
 impl Context {
@@ -72,6 +74,7 @@ impl Context {
             live: LiveRuns::default(),
             pulse: Pulse::default(),
             items,
+            shelf: recorder::Shelf::default(),
         })
     }
 }
@@ -113,6 +116,7 @@ impl Runner {
         start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
         start("pruner", None, for_all(pruner::tick));
         start("scribe", None, tick(scribe::tick));
+        start("recorder", None, tick(recorder::tick));
         start("reconciler", None, for_all(reconciler::tick));
         start("canceller", None, tick(reaper::stop_cancelled));
         start("operations", Some(operations), for_all(operation::tick));
@@ -136,6 +140,10 @@ impl Runner {
                 self.context.live.stop_now();
                 ended.await;
             }
+        }
+        // Of the last attempts.
+        if let Err(wrong) = recorder::tick(self.context.clone()).await {
+            tracing::warn!(error = %wrong, "the last recordings could not be stored");
         }
         drop(self.ended);
     }

@@ -14,8 +14,8 @@ const BYTES_LIMIT: u64 = 32 * 1024 * 1024;
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_items(&self, ask: Result<Ask, Refusal>) -> impl Future<Output = Result<Answer, Refusal>> + Send + use<> {
-        let port = self.context.items.clone();
-        async move { port::asked(port, ask?).await.map_err(|wrong| refusal(wrong.code, &wrong.message)) }
+        let (tape, port) = (self.context.tape.clone(), self.context.items.clone());
+        async move { port::asked(tape, port, ask?).await.map_err(|wrong| refusal(&wrong.code, &wrong.message)) }
     }
 }
 

@@ -8,13 +8,20 @@ use crate::domain::grant::{SIGN_ALGORITHMS, SecretGrant, SecretUse};
 use crate::plugin::bindings::windlass::plugin::sign::{Host, Refusal};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape::Refused;
 
 impl Host for Guest {
     fn sign(&mut self, secret: String, algorithm: String, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-        sign(&self.context, &secret, &algorithm, &bytes).inspect_err(|refusal| {
-            let message = format!("signing refused: {}", refusal.message);
-            self.context.journal.log(Line { at: self.context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
-        })
+        let context = &self.context;
+        let live = || {
+            sign(context, &secret, &algorithm, &bytes).map_err(|refusal| {
+                let message = format!("signing refused: {}", refusal.message);
+                context.journal.log(Line { at: context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
+                Refused { code: refusal.code, message: refusal.message }
+            })
+        };
+        let signed = context.tape.called("sign", &[secret.as_bytes(), algorithm.as_bytes(), &bytes], live);
+        signed.map_err(|Refused { code, message }| Refusal { code, message })
     }
 }
 

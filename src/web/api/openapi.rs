@@ -35,6 +35,7 @@ fn document() -> OpenApi {
     let mut routes = Routes::default();
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
+    recordings(&mut routes);
     items(&mut routes);
     dead_runs(&mut routes);
     server(&mut routes);
@@ -75,6 +76,13 @@ fn runs(api: &mut Routes) {
         .asks(&[("attempt", Type::Integer)])
         .paged()
         .one::<LogJson>(200);
+}
+
+fn recordings(api: &mut Routes) {
+    api.get("tenants/{tenant}/runs/{run}/recording", "what the guest learned, of the newest attempt that has one unless asked")
+        .asks(&[("attempt", Type::Integer)])
+        .bytes("application/gzip", "JSON lines, for windlass run replay");
+    api.get("plugins/{digest}/component", "the component itself").bytes("application/wasm", "as it was pushed");
 }
 
 fn items(api: &mut Routes) {
@@ -196,6 +204,11 @@ impl Route<'_> {
     fn takes_bytes(self) -> Self {
         let body = RequestBodyBuilder::new().content("application/octet-stream", ContentBuilder::new().build());
         self.change(|op, _| op.request_body(Some(body.required(Some(Required::True)).build())))
+    }
+
+    fn bytes(self, media_type: &str, about: &str) -> Self {
+        let body = ContentBuilder::new().schema(Some(text("bytes"))).build();
+        self.change(|op, _| op.response("200", ResponseBuilder::new().description(about).content(media_type, body).build()))
     }
 
     fn one<T: ToSchema>(self, status: u16) -> Self {

@@ -84,6 +84,7 @@ fn work(digest: &str, input: &Value) -> Work {
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
         items: None,
+        tape: Arc::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod address;
 mod body;
-mod calls;
+pub mod calls;
 mod gate;
 
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use self::gate::Refused;
 use crate::domain::grant::Origin;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape;
 
 /// Bytes of an answer's body, and of a request's.
 pub const BODY_LIMIT: u64 = 16 * 1024 * 1024;
@@ -35,8 +36,6 @@ pub const OPEN_LIMIT: usize = 16;
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_BYTE: Duration = Duration::from_secs(60);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
-
-type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -66,7 +65,58 @@ impl WasiHttpHooks for Outgoing {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
+    ) -> tape::Sending {
+        let (tape, calls) = (Arc::clone(&self.context.tape), Arc::clone(&self.calls));
+        tape::exchange(&tape, &calls, request, plainly, |request| self.send(request, options))
+    }
+
+    fn p2_error_from_hyper(&mut self, wrong: &hyper::Error) -> ErrorCode {
+        of_hyper(wrong)
+    }
+
+    fn p2_error_from_connect(&mut self, wrong: &std::io::Error) -> ErrorCode {
+        of_connect(wrong)
+    }
+
+    fn p2_error_from_tls(&mut self, wrong: &std::io::Error) -> ErrorCode {
+        of_tls(wrong)
+    }
+}
+
+/// What the guest will see of an error that has no case of the contract; `None` for one that has.
+fn plainly(error: &Error) -> Option<Error> {
+    match error {
+        Error::Hyper(wrong) => Some(of_hyper(wrong).into()),
+        Error::Connect(wrong) => Some(of_connect(wrong).into()),
+        Error::Tls(wrong) => Some(of_tls(wrong).into()),
+        _ => None,
+    }
+}
+
+fn of_hyper(wrong: &hyper::Error) -> ErrorCode {
+    if wrong.is_timeout() {
+        ErrorCode::ConnectionReadTimeout
+    } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
+        ErrorCode::ConnectionTerminated
+    } else {
+        ErrorCode::HttpProtocolError
+    }
+}
+
+fn of_connect(wrong: &std::io::Error) -> ErrorCode {
+    match wrong.kind() {
+        std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+        std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+        _ => ErrorCode::DestinationUnavailable,
+    }
+}
+
+fn of_tls(wrong: &std::io::Error) -> ErrorCode {
+    if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
+}
+
+impl Outgoing {
+    fn send(&self, request: Request<WasiBody>, options: Option<RequestOptions>) -> tape::Sending {
         let sent = Arc::new(AtomicU64::new(0));
         let under_way = self.calls.under_way();
         let entry = self.calls.begin(request.method().as_str(), &request.uri().to_string(), Arc::clone(&sent));
@@ -80,28 +130,6 @@ impl WasiHttpHooks for Outgoing {
                 Err(refused) => Err(report(refused, &entry, &context)),
             }
         })
-    }
-
-    fn p2_error_from_hyper(&mut self, wrong: &hyper::Error) -> ErrorCode {
-        if wrong.is_timeout() {
-            ErrorCode::ConnectionReadTimeout
-        } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
-            ErrorCode::ConnectionTerminated
-        } else {
-            ErrorCode::HttpProtocolError
-        }
-    }
-
-    fn p2_error_from_connect(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        match wrong.kind() {
-            std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
-            std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
-            _ => ErrorCode::DestinationUnavailable,
-        }
-    }
-
-    fn p2_error_from_tls(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
     }
 }
 
