@@ -161,13 +161,13 @@ async fn one(sandbox: &Sandbox, digest: &str, recording: Recording, journal: &Ar
     let now = if divergence.is_some() {
         // It ran to its end and left something out, or it was stopped where it left the recording.
         (outcome != Outcome::Cancelled).then(|| Came::from(&outcome))
-    } else if tape.waited_to_the_end() {
+    } else if tape.waited_to_the_end() || then.was_stopped() && digest == header.digest {
+        // As far as the recording goes it did the same; where it was stopped then is chance.
         Some(then.clone())
     } else {
         Some(Came::from(&outcome))
     };
-    // Where a loop was when its time was over is chance.
-    let alike = |now: &Came| now.outcome == then.outcome && (now == &then || now.outcome == "timed_out");
+    let alike = |now: &Came| now.outcome == then.outcome && (now == &then || then.was_stopped());
     let same = divergence.is_none() && now.as_ref().is_some_and(alike);
     let (run, attempt, plugin) = (header.run, header.attempt, digest.to_owned());
     Replayed { run, attempt, plugin, same, divergence, then, now, log: Vec::new(), ms: 0 }

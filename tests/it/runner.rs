@@ -3,6 +3,7 @@
 mod fanout;
 pub mod items;
 mod outside;
+mod recording;
 mod steps;
 
 use std::sync::Arc;

@@ -195,6 +195,12 @@ impl Player {
             return None;
         }
         let Some(place) = played.acts.front().copied() else {
+            if self.recording.end.outcome.was_stopped() && !self.recording.end.cut {
+                // It may have had an answer and no time to go on from there.
+                self.waited.store(true, Ordering::Release);
+                self.stop.now.store(true, Ordering::Release);
+                return None;
+            }
             let recorded = if self.recording.end.cut { self.cut_words() } else { "nothing: it ended".into() };
             self.diverge(&mut played, recorded, now.words());
             return None;

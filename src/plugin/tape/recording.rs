@@ -90,6 +90,13 @@ pub struct Came {
     pub output: Option<String>,
 }
 
+impl Came {
+    /// It was ended from outside, at an instant that is chance.
+    pub fn was_stopped(&self) -> bool {
+        matches!(self.outcome.as_str(), "timed_out" | "cancelled" | "drained")
+    }
+}
+
 impl From<&Outcome> for Came {
     fn from(outcome: &Outcome) -> Self {
         let output = match outcome {

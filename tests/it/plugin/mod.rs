@@ -7,6 +7,7 @@ mod http;
 mod https;
 mod limits;
 mod push;
+mod replay;
 mod world;
 
 use std::collections::HashMap;
