@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Settings;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::error::Result;
@@ -26,7 +26,21 @@ pub async fn in_a_folder<T, F: Future<Output = Result<T>>>(name: &str, call: imp
 
 /// As a server with these settings would have it.
 pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
-    Sandbox::new(plugin::Settings {
+    Sandbox::new(made(settings, data_dir, Arc::new(SystemClock))?)
+}
+
+/// The same; what the host notes has the times of this clock.
+pub fn sandbox_at(settings: &Settings, data_dir: PathBuf, clock: ManualClock) -> Result<Sandbox> {
+    Sandbox::new(made(settings, data_dir, Arc::new(clock))?)
+}
+
+/// The same, and it counts what guests execute, which takes more time.
+pub fn counting(settings: &Settings, data_dir: PathBuf, clock: ManualClock) -> Result<Sandbox> {
+    Sandbox::counting(made(settings, data_dir, Arc::new(clock))?)
+}
+
+fn made(settings: &Settings, data_dir: PathBuf, clock: Arc<dyn Clock>) -> Result<plugin::Settings> {
+    Ok(plugin::Settings {
         threads: settings.worker.guest_threads,
         runs: settings.worker.runs_in_flight,
         data_dir,
@@ -35,7 +49,7 @@ pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
         extra_roots: settings.extra_roots()?,
         target: settings.network.target.clone(),
         resolve: plugin::system_resolver(),
-        clock: Arc::new(SystemClock),
+        clock,
     })
 }
 
@@ -61,21 +75,29 @@ pub fn work(job: &str, digest: String, time_limit: Duration, state: StatePort) -
         state,
         items: None,
         artifacts: None,
+        tape: Arc::default(),
     }
 }
 
+/// A job's state: values with their versions.
+pub type Kept = HashMap<String, (Vec<u8>, u64)>;
+
 /// A job's state that lasts as long as the call.
-pub async fn keep_state(mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
-    let mut kept: HashMap<String, (Vec<u8>, u64)> = HashMap::new();
+pub async fn keep_state(calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
+    keep_state_in(&mut Kept::new(), calls).await
+}
+
+/// The same, for who looks at it afterwards.
+pub async fn keep_state_in(kept: &mut Kept, mut calls: mpsc::Receiver<StateCall>) -> std::convert::Infallible {
     while let Some(StateCall { ask, answer }) = calls.recv().await {
         // A guest that was stopped meanwhile does not mind.
-        let _ = answer.send(answered(&mut kept, ask));
+        let _ = answer.send(answered(kept, ask));
     }
     std::future::pending().await
 }
 
-fn answered(kept: &mut HashMap<String, (Vec<u8>, u64)>, ask: StateAsk) -> Result<StateAnswer, Refusal> {
-    let stands = |kept: &HashMap<String, (Vec<u8>, u64)>, key: &str, expected: Option<u64>| {
+fn answered(kept: &mut Kept, ask: StateAsk) -> Result<StateAnswer, Refusal> {
+    let stands = |kept: &Kept, key: &str, expected: Option<u64>| {
         let version = kept.get(key).map_or(0, |(_, version)| *version);
         match expected {
             Some(expected) if expected != version => {

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::client::{self, Client};
 use super::show::{Table, now, say, say_json, short, when};
 use super::stop::{Done, Stop, WRONG};
-use super::{Global, try_plugin};
+use super::{Global, plugin_check, plugin_test, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
 use crate::web::api::LARGE_LIMIT;
@@ -18,6 +18,10 @@ pub enum Command {
     List,
     /// One attempt on this machine, without a server; prints what it came to
     Run(try_plugin::Run),
+    /// What stands against a component, and what it will ask for: one line each, without a server
+    Check(plugin_check::Check),
+    /// Run a component against written cases, without a server
+    Test(plugin_test::Test),
     /// What a component is, asks for and offers, without a server
     Inspect(try_plugin::Inspect),
     /// Add a component; it is checked and compiled first
@@ -39,6 +43,8 @@ pub enum Command {
 pub fn run(command: Command, global: &Global) -> Done {
     match command {
         Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Check(asked) => plugin_check::run(&asked, global),
+        Command::Test(asked) => plugin_test::run(&asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),
         Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
         Command::Push { file, name, version, tenant } => {

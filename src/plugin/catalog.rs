@@ -269,6 +269,7 @@ impl Catalog {
             state: None,
             items: None,
             artifacts: None,
+            tape: Arc::default(),
             item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,

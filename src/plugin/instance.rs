@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::engine::Engine;
 use super::host::http::Outgoing;
 use super::scratch::Budget;
-use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop};
+use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop, Tape};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::limits::Limits;
@@ -42,6 +42,7 @@ pub struct Context {
     pub items: Option<ItemsPort>,
     /// The same.
     pub artifacts: Option<ArtifactsPort>,
+    pub tape: Arc<Tape>,
     /// Bytes in items so far.
     pub item_bytes: AtomicU64,
     pub time_limit: Duration,
@@ -168,6 +169,8 @@ pub fn store(
     let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory: Memory { used: 0, limit } };
     let mut store = Store::new(&engine.wasm, guest);
     store.limiter(|guest| &mut guest.memory);
+    // As much as there is: it is counted, not limited. Fails where the engine does not count.
+    let _ = store.set_fuel(u64::MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         let context = &store.data().context;

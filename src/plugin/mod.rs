@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::{Ceiling, Grant};
@@ -17,6 +19,7 @@ use crate::id::Id;
 pub mod catalog;
 pub mod embedded;
 pub mod journal;
+pub mod tape;
 
 mod bindings;
 mod call;
@@ -41,6 +44,7 @@ pub use embedded::{EMBEDDED, Embedded};
 pub use host::http::{Resolve, system as system_resolver};
 pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
+pub use tape::Tape;
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -93,6 +97,8 @@ pub struct Work {
     pub items: Option<ItemsPort>,
     /// The same: a probe leaves nothing behind.
     pub artifacts: Option<ArtifactsPort>,
+    /// Where what the guest learns comes from.
+    pub tape: Arc<Tape>,
 }
 
 /// Tells a running guest to end, from outside.
@@ -153,12 +159,14 @@ pub struct Call<A, T> {
     pub answer: tokio::sync::oneshot::Sender<Result<T, Refusal>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAsk {
     Get(String),
     /// `expected`: the version that must stand there; 0 for none.
     Set {
         key: String,
+        #[serde(with = "tape::bytes")]
         value: Vec<u8>,
         expected: Option<u64>,
     },
@@ -171,8 +179,10 @@ pub enum StateAsk {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAnswer {
+    #[serde(with = "tape::versioned")]
     Entry(Option<(Vec<u8>, u64)>),
     Version(u64),
     Done,

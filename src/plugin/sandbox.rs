@@ -89,6 +89,16 @@ impl Sandbox {
     /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, when a root is no certificate
     /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
     pub fn new(settings: Settings) -> Result<Self> {
+        Self::made(settings, false)
+    }
+
+    /// One that counts what its guests execute ([`super::Journal::fuel`]): the same for the same calls, at the price of time.
+    /// Fails as [`Sandbox::new`] does.
+    pub fn counting(settings: Settings) -> Result<Self> {
+        Self::made(settings, true)
+    }
+
+    fn made(settings: Settings, fuel: bool) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
         let gate = Arc::new(Gate::new(
             &settings.extra_roots,
@@ -98,12 +108,12 @@ impl Sandbox {
             Arc::clone(&settings.clock),
         )?);
         let scratch = Folders::open(&settings.data_dir)?;
-        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate, scratch });
+        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE), fuel)?, gate, scratch });
         let catalog = Catalog::new(
             Arc::clone(&room),
             guests.handle.clone(),
             Arc::clone(&settings.clock),
-            settings.compiler,
+            if fuel { settings.compiler.counting() } else { settings.compiler },
             &settings.data_dir,
         )?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
@@ -131,6 +141,7 @@ impl Sandbox {
         };
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
         let limits = limits(&work);
+        let tape = Arc::clone(&work.tape);
         let context = move |deadline| Context {
             tenant: work.tenant.into(),
             clock,
@@ -143,14 +154,15 @@ impl Sandbox {
             state: Some(work.state),
             items: work.items,
             artifacts: work.artifacts,
+            tape: work.tape,
             item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,
             stall_limit: work.stall_limit,
             deadline,
         };
-        let guests = self.guests.handle.clone();
-        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, limit).await }).await })
+        let (guests, patience) = (self.guests.handle.clone(), tape.patience(limit));
+        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, patience).await }).await })
     }
 }
 

@@ -32,6 +32,7 @@ pub mod promoter;
 pub mod pruner;
 pub mod reaper;
 pub mod reconciler;
+pub mod recorder;
 mod resumer;
 pub mod ring;
 pub mod scheduler;
@@ -55,6 +56,7 @@ pub struct Context {
     pub live: LiveRuns,
     pub pulse: Pulse,
     pub items: items::Desk,
+    pub shelf: recorder::Shelf,
 }
 
 impl Context {
@@ -78,6 +80,7 @@ impl Context {
             live: LiveRuns::default(),
             pulse: Pulse::default(),
             items,
+            shelf: recorder::Shelf::default(),
         })
     }
 }
@@ -121,6 +124,7 @@ impl Runner {
         start("pruner", None, for_all(pruner::tick));
         start("tokens", None, tick(pruner::note_tokens));
         start("scribe", None, tick(scribe::tick));
+        start("recorder", None, tick(recorder::tick));
         start("reconciler", None, for_all(reconciler::tick));
         start("canceller", None, tick(reaper::stop_cancelled));
         start("operations", Some(operations), for_all(operation::tick));
@@ -144,6 +148,10 @@ impl Runner {
                 self.context.live.stop_now();
                 ended.await;
             }
+        }
+        // Of the last attempts.
+        if let Err(wrong) = recorder::tick(self.context.clone()).await {
+            tracing::warn!(error = %wrong, "the last recordings could not be stored");
         }
         drop(self.ended);
     }

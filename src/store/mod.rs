@@ -39,6 +39,7 @@ mod postgres;
 pub mod prune;
 pub mod reap;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod schedule;
 pub mod secret;

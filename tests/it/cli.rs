@@ -14,6 +14,8 @@ use crate::world::{transient, well};
 
 mod machine;
 mod plugin;
+mod plugin_test;
+mod replay;
 
 struct Ended {
     code: i32,

@@ -4,6 +4,7 @@ pub mod artifacts;
 mod fanout;
 pub mod items;
 mod outside;
+mod recording;
 mod request;
 mod steps;
 

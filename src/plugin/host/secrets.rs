@@ -5,19 +5,25 @@ use crate::domain::grant::SecretUse;
 use crate::plugin::bindings::windlass::plugin::secrets::{Host, Refusal};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape::Refused;
 
 /// Bytes of the name of a secret: it stands in messages.
 const NAME: usize = 128;
 
 impl Host for Guest {
     fn stand_in(&mut self, secret: String) -> Result<String, Refusal> {
-        match allowed(&self.context, &secret) {
-            Ok(()) => Ok(self.outgoing.secrets.stand_in(&secret)),
-            Err(refusal) => {
-                let message = format!("stand-in refused: {}", refusal.message);
-                self.context.journal.log(Line { at: self.context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
-                Err(refusal)
+        let (context, secrets) = (&self.context, &self.outgoing.secrets);
+        let live = || match allowed(context, &secret) {
+            Ok(()) => Ok(secrets.stand_in(&secret).into_bytes()),
+            Err(Refusal { code, message }) => {
+                let said = format!("stand-in refused: {message}");
+                context.journal.log(Line { at: context.clock.now(), level: Level::Warn, message: said, fields: Vec::new() });
+                Err(Refused { code, message })
             }
+        };
+        match context.tape.called("secrets.stand-in", &[secret.as_bytes()], live) {
+            Ok(stand_in) => Ok(String::from_utf8_lossy(&stand_in).into_owned()),
+            Err(Refused { code, message }) => Err(Refusal { code, message }),
         }
     }
 }

@@ -21,6 +21,7 @@ mod openapi;
 mod operation;
 mod plugin;
 mod read;
+mod recording;
 mod run;
 mod secret;
 pub mod shape;
@@ -67,6 +68,8 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
         .route("/tenants/{tenant}/runs/{run}/artifacts", get(artifact::list))
         .route("/tenants/{tenant}/runs/{run}/artifacts/{name}", get(artifact::download))
+        .route("/tenants/{tenant}/runs/{run}/recording", get(recording::of_run))
+        .route("/plugins/{digest}/component", get(recording::component))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))
         .route("/operations", get(operation::list).post(operation::begin))

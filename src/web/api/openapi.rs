@@ -16,9 +16,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
     Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson, TenantJson,
-    TokenJson, ToldJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
+    TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -36,6 +36,7 @@ fn document() -> OpenApi {
     let mut routes = Routes::default();
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
+    recordings(&mut routes);
     items(&mut routes);
     dead_runs(&mut routes);
     server(&mut routes);
@@ -83,7 +84,14 @@ fn runs(api: &mut Routes) {
         .paged()
         .one::<LogJson>(200);
     api.get("tenants/{tenant}/runs/{run}/artifacts", "files that the run left behind, by name").list::<ArtifactJson>();
-    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "its bytes, as an attachment").bytes(200);
+    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "one file").bytes("*/*", "its bytes, as an attachment");
+}
+
+fn recordings(api: &mut Routes) {
+    api.get("tenants/{tenant}/runs/{run}/recording", "what the guest learned, of the newest attempt that has one unless asked")
+        .asks(&[("attempt", Type::Integer)])
+        .bytes("application/gzip", "JSON lines, for windlass run replay");
+    api.get("plugins/{digest}/component", "the component itself").bytes("application/wasm", "as it was pushed");
 }
 
 fn items(api: &mut Routes) {
@@ -207,6 +215,11 @@ impl Route<'_> {
         self.change(|op, _| op.request_body(Some(body.required(Some(Required::True)).build())))
     }
 
+    fn bytes(self, media_type: &str, about: &str) -> Self {
+        let body = ContentBuilder::new().schema(Some(text("bytes"))).build();
+        self.change(|op, _| op.response("200", ResponseBuilder::new().description(about).content(media_type, body).build()))
+    }
+
     fn one<T: ToSchema>(self, status: u16) -> Self {
         self.named::<T>(&T::name(), status, "done")
     }
@@ -242,11 +255,6 @@ impl Route<'_> {
             let schema = api.schema::<T>(name);
             op.response(status.to_string(), content("application/json", schema, about))
         })
-    }
-
-    fn bytes(self, status: u16) -> Self {
-        let answer = ResponseBuilder::new().description("the bytes").content("*/*", ContentBuilder::new().build()).build();
-        self.change(|op, _| op.response(status.to_string(), answer))
     }
 
     fn nothing(self, status: u16) -> Self {

@@ -17,7 +17,7 @@ use windlass::plugin::journal::{Call, Taken};
 use super::{attack_with, data, house};
 
 /// A server on this machine that counts who came.
-async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(super) async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
     let came = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&came);
     let app = Router::new()

@@ -10,8 +10,9 @@ mod limits;
 pub mod modules;
 mod push;
 mod reach;
-mod secrets;
+mod replay;
 mod scratch;
+mod secrets;
 mod world;
 
 use std::collections::HashMap;
@@ -93,6 +94,7 @@ fn work(digest: &str, input: &Value) -> Work {
         state: nobody.clone(),
         items: None,
         artifacts: None,
+        tape: Arc::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod address;
 mod body;
-mod calls;
+pub mod calls;
 mod gate;
 mod pool;
 mod resolve;
@@ -38,6 +38,7 @@ use self::target::Seen;
 use crate::domain::grant::Origin;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape;
 
 /// Unless the guest asks for less; all are capped by what the run has left.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -45,8 +46,6 @@ const FIRST_BYTE: Duration = Duration::from_secs(60);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
 /// Who does not answer within less than this has not failed: the guest was in a hurry.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -77,7 +76,58 @@ impl WasiHttpHooks for Outgoing {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
+    ) -> tape::Sending {
+        let (tape, calls) = (Arc::clone(&self.context.tape), Arc::clone(&self.calls));
+        tape::exchange(&tape, &calls, request, plainly, |request| self.send(request, options))
+    }
+
+    fn p2_error_from_hyper(&mut self, wrong: &hyper::Error) -> ErrorCode {
+        of_hyper(wrong)
+    }
+
+    fn p2_error_from_connect(&mut self, wrong: &std::io::Error) -> ErrorCode {
+        of_connect(wrong)
+    }
+
+    fn p2_error_from_tls(&mut self, wrong: &std::io::Error) -> ErrorCode {
+        of_tls(wrong)
+    }
+}
+
+/// What the guest will see of an error that has no case of the contract; `None` for one that has.
+fn plainly(error: &Error) -> Option<Error> {
+    match error {
+        Error::Hyper(wrong) => Some(of_hyper(wrong).into()),
+        Error::Connect(wrong) => Some(of_connect(wrong).into()),
+        Error::Tls(wrong) => Some(of_tls(wrong).into()),
+        _ => None,
+    }
+}
+
+fn of_hyper(wrong: &hyper::Error) -> ErrorCode {
+    if wrong.is_timeout() {
+        ErrorCode::ConnectionReadTimeout
+    } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
+        ErrorCode::ConnectionTerminated
+    } else {
+        ErrorCode::HttpProtocolError
+    }
+}
+
+fn of_connect(wrong: &std::io::Error) -> ErrorCode {
+    match wrong.kind() {
+        std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+        std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+        _ => ErrorCode::DestinationUnavailable,
+    }
+}
+
+fn of_tls(wrong: &std::io::Error) -> ErrorCode {
+    if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
+}
+
+impl Outgoing {
+    fn send(&self, request: Request<WasiBody>, options: Option<RequestOptions>) -> tape::Sending {
         let sent = Arc::new(AtomicU64::new(0));
         let before = self.calls.so_far();
         // A guest never has a secret's value; but a job's configuration may hold the same.
@@ -89,32 +139,13 @@ impl WasiHttpHooks for Outgoing {
         Box::new(async move {
             let exchange = Exchange { options: options.unwrap_or_default(), context, gate, secrets };
             match exchange.made(request, before, &entry).await {
-                Ok(answered) => Ok((answered.into_response(entry, exchange.context.limits.response_bytes.0), Box::new(async { Ok(()) }) as Box<_>)),
+                Ok(answered) => Ok((
+                    answered.into_response(entry, exchange.context.limits.response_bytes.0),
+                    Box::new(async { Ok(()) }) as Box<_>,
+                )),
                 Err(refused) => Err(report(refused, &entry, &exchange.context)),
             }
         })
-    }
-
-    fn p2_error_from_hyper(&mut self, wrong: &hyper::Error) -> ErrorCode {
-        if wrong.is_timeout() {
-            ErrorCode::ConnectionReadTimeout
-        } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
-            ErrorCode::ConnectionTerminated
-        } else {
-            ErrorCode::HttpProtocolError
-        }
-    }
-
-    fn p2_error_from_connect(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        match wrong.kind() {
-            std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
-            std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
-            _ => ErrorCode::DestinationUnavailable,
-        }
-    }
-
-    fn p2_error_from_tls(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
     }
 }
 

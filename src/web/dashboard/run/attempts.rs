@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::log::Call;
 use crate::domain::run::{Run, State};
+use crate::store::recording::Kept;
 use crate::web::show::moment::span;
 use crate::web::show::number::bytes;
 use crate::web::show::pill::Pill;
@@ -19,6 +20,8 @@ pub struct AttemptRow {
     /// What came after it.
     pub next: Option<String>,
     pub calls: Vec<CallRow>,
+    /// The size of its recording, and whether its end is missing.
+    pub recording: Option<(String, bool)>,
 }
 
 pub struct CallRow {
@@ -34,7 +37,7 @@ pub struct CallRow {
     pub received: String,
 }
 
-pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Timestamp) -> Vec<AttemptRow> {
+pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, kept: &[Kept], now: Timestamp) -> Vec<AttemptRow> {
     let last = attempts.first().map(|attempt| attempt.attempt);
     let row = |attempt: Attempt| {
         let is_last = Some(attempt.attempt) == last;
@@ -50,6 +53,7 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, now: Tim
                 .delay_ms
                 .filter(|ms| *ms > 0)
                 .map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
+            recording: kept.iter().find(|kept| kept.attempt == attempt.attempt).map(|kept| (bytes(kept.size), kept.cut)),
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };

@@ -117,6 +117,7 @@ pub async fn show(
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
     let attempts = tx.attempts_of(&run).await?;
     let calls = tx.calls_of(owner.id, id).await?;
+    let recordings = tx.recordings_of(owner.id, id).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
@@ -136,7 +137,7 @@ pub async fn show(
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
         spent: attempts::spent(&run, most),
         items,
-        attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
+        attempts: attempts::rows(&run, attempts, calls, &recordings, shell.lens.now),
         lines: lines.into_iter().skip(log_cut).map(LineRow::from).collect(),
         log_cut,
         dropped,

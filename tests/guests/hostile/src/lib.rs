@@ -68,6 +68,7 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "items_flood" => Ok(flood::items(&input)),
         "files" => Ok(world::files()),
         "socket" => Ok(world::socket(&input)),
+        "learn" => world::learn(&input),
         "echo" => Ok(echo(work)),
         other => Err(Failure::permanent(format!("no attack is called \"{other}\""))),
     }
