@@ -1,11 +1,13 @@
 //! Plugins come in: checked, compiled and asked what they are before they are stored.
 
+use tokio::sync::watch;
+
 use super::{App, Who};
 use crate::domain::member::Role;
 use crate::domain::plugin::{Plugin, PluginRef, Want};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::plugin::{Described, EMBEDDED, catalog};
+use crate::plugin::{Described, EMBEDDED, Step, catalog};
 use crate::store::plugin::SERVER;
 
 /// What a plugin is called by who pushes it.
@@ -27,18 +29,47 @@ impl App {
     /// `Invalid` for a file that is no plugin, with the reasons; `Conflict` for a version that stands with other bytes;
     /// `NotFound`, `Forbidden`.
     pub async fn push(&self, called: Called<'_>, bytes: Vec<u8>, tenant: Option<&str>, who: &Who) -> Result<(Plugin, bool)> {
-        let owner = match tenant {
-            Some(name) => {
-                let tenant = self.store.read().await?.need_tenant(name).await?.id;
-                who.may(Role::Admin, tenant, "pushing a plugin")?;
-                tenant
-            }
-            None => {
-                who.may_all(Role::Admin, "pushing a plugin for everybody")?;
-                SERVER
-            }
+        let owner = self.owner(tenant, who).await?;
+        self.push_in_steps(called, bytes, owner, who, &watch::channel(Step::Waiting).0).await
+    }
+
+    /// Whose a plugin becomes that is pushed by `who`.
+    pub(super) async fn owner(&self, tenant: Option<&str>, who: &Who) -> Result<Id> {
+        let Some(name) = tenant else {
+            who.may_all(Role::Admin, "pushing a plugin for everybody")?;
+            return Ok(SERVER);
         };
-        let described = self.catalog.add(bytes.clone()).await?;
+        let tenant = self.store.read().await?.need_tenant(name).await?.id;
+        who.may(Role::Admin, tenant, "pushing a plugin")?;
+        Ok(tenant)
+    }
+
+    /// [`App::push`], which says how far it is. What is refused in the end leaves nothing behind.
+    pub(super) async fn push_in_steps(
+        &self,
+        called: Called<'_>,
+        bytes: Vec<u8>,
+        owner: Id,
+        who: &Who,
+        step: &watch::Sender<Step>,
+    ) -> Result<(Plugin, bool)> {
+        let described = self.catalog.add_in_steps(bytes.clone(), step).await?;
+        let digest = described.digest.clone();
+        let added = self.added(called, described, bytes, owner, who).await;
+        if added.is_err() && self.store.read().await?.plugin_bytes(&digest).await?.is_none() {
+            self.catalog.discard(&digest);
+        }
+        added
+    }
+
+    async fn added(
+        &self,
+        called: Called<'_>,
+        described: Described,
+        bytes: Vec<u8>,
+        owner: Id,
+        who: &Who,
+    ) -> Result<(Plugin, bool)> {
         let says = |key: &str| described.description.get(key).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         let Some(name) = called.name.or_else(|| says("name")).or(called.fallback).map(ToOwned::to_owned) else {
             return Err(Error::invalid("name", "the plugin does not say its name; give one"));

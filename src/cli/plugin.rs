@@ -1,6 +1,8 @@
 //! `windlass plugin …`
 
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -11,7 +13,10 @@ use super::{Global, plugin_check, plugin_test, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
 use crate::web::api::LARGE_LIMIT;
-use crate::web::api::shape::{List, PluginJson, Pushed};
+use crate::web::api::shape::{List, PluginJson, PushJson};
+
+/// Between two looks at a push.
+const LOOK: Duration = Duration::from_millis(150);
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -24,7 +29,7 @@ pub enum Command {
     Test(plugin_test::Test),
     /// What a component is, asks for and offers, without a server
     Inspect(try_plugin::Inspect),
-    /// Add a component; it is checked and compiled first
+    /// Add a plugin: a component, or a program for WASI preview 1; waits until it is compiled and checked
     Push {
         /// A WebAssembly component
         file: PathBuf,
@@ -51,15 +56,38 @@ pub fn run(command: Command, global: &Global) -> Done {
             let client = Client::open(global)?;
             let bytes = component(&file)?;
             let query = query(&file, name, version, tenant)?;
-            let pushed: Pushed = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm")?;
-            if global.json {
-                return say_json(&pushed);
+            let begun: PushJson = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm")?;
+            let push = followed(&client, begun)?;
+            if push.state != "ready" {
+                return Err(Stop::new(WRONG, push.message.unwrap_or(push.state)));
             }
-            let plugin = &pushed.plugin;
-            let how = if pushed.new { "pushed" } else { "already there" };
-            say(format_args!("{how}  {} {} ({})", plugin.name, plugin.version, plugin.digest))
+            if global.json {
+                return say_json(&push);
+            }
+            let how = if push.new { "pushed" } else { "already there" };
+            say(format_args!("{how}  {} {} ({})", push.name, push.version.as_deref().unwrap_or("?"), push.digest))
         }
     }
+}
+
+/// Looks until it has come to its end, and shows how far it is where somebody looks.
+fn followed(client: &Client, mut push: PushJson) -> Done<PushJson> {
+    let mut shown = std::io::stderr();
+    let somebody = shown.is_terminal();
+    while matches!(push.state.as_str(), "waiting" | "compiling" | "describing") {
+        super::pause(LOOK);
+        push = client.get(&format!("pushes/{}", push.id))?;
+        if somebody {
+            let seconds = now().since(push.begun_at).as_secs();
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(shown, "\r\x1b[K{} {seconds} s", push.state);
+            let _ = shown.flush();
+        }
+    }
+    if somebody {
+        let _ = write!(shown, "\r\x1b[K");
+    }
+    Ok(push)
 }
 
 /// The file's bytes; one that the server would refuse for its size is not sent.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::call::{Ask, Room, Told};
 use super::compiled::{Folder, Part};
@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 
 /// Bytes of a component. A Python program with its interpreter has 18 MB.
 pub const SIZE_LIMIT: usize = 32 * 1024 * 1024;
+/// Modules that wait at a time.
+const PLACES: usize = 16;
 /// Bytes of what `describe` answers.
 const DESCRIPTION: usize = 256 * 1024;
 /// What `describe` and `config.check` get: they compute, they have nothing to wait for.
@@ -68,6 +70,8 @@ pub struct Catalog {
     loaded: RwLock<HashMap<String, Arc<Loaded>>>,
     /// One at a time: the compiler takes every core it gets, and runs want some.
     compiling: Arc<Semaphore>,
+    /// Modules that wait for it are held in memory.
+    places: Arc<Semaphore>,
 }
 
 /// `sha256:` and the hash of the bytes.
@@ -89,7 +93,16 @@ impl Catalog {
         data_dir: &Path,
     ) -> Result<Self> {
         let folder = Arc::new(Folder::open(data_dir, &room.engine.wasm)?);
-        Ok(Self { room, guests, clock, folder, compiler, loaded: RwLock::default(), compiling: Arc::new(Semaphore::new(1)) })
+        Ok(Self {
+            room,
+            guests,
+            clock,
+            folder,
+            compiler,
+            loaded: RwLock::default(),
+            compiling: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(PLACES)),
+        })
     }
 
     /// Checks a file, compiles it and makes it ready. [`Error::Invalid`] says everything that stands against it.
@@ -137,6 +150,16 @@ impl Catalog {
             ));
         }
         inspect::kind(bytes).map(drop).or_else(refused)
+    }
+
+    /// A place among the modules that wait to be compiled, as long as it is held.
+    ///
+    /// # Errors
+    /// `Unavailable` when all are taken.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            Error::Unavailable(format!("{PLACES} plugins wait to be compiled on this node already; push it again in a minute"))
+        })
     }
 
     /// Forgets a plugin that nobody keeps, its compiled code too.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::domain::attempt::Used;
 use crate::domain::limits::Limits;
 pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
@@ -128,6 +129,12 @@ impl Journal {
     /// What the guest executed, in wasmtime's units; `None` where nobody counts.
     pub fn fuel(&self) -> Option<u64> {
         self.lock().fuel
+    }
+
+    /// What the attempt has taken; `None` when no guest came to life.
+    pub fn used(&self) -> Option<Used> {
+        let kept = self.lock();
+        (kept.peak_memory > 0).then_some(Used { peak_memory: kept.peak_memory, requests: kept.calls_seen })
     }
 
     /// Whether nothing has gathered since the last time it was taken.

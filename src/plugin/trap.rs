@@ -45,6 +45,13 @@ impl std::fmt::Display for Broken {
     }
 }
 
+/// What of wasmtime's words on a limit stands in them, what it was, and the limit's key.
+const FULL: [(&str, &str, &str); 3] = [
+    ("instance count too high", "the component is made of more modules than it may be", "instances"),
+    ("no free keys", "it holds more streams, requests, headers and files than it may", "handles"),
+    ("fuel", "one call hands over more than the guest may have of memory", "memory"),
+];
+
 /// `tail`: the end of the guest's standard error. `limit`: the time limit, for the message.
 pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) -> Broken {
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
@@ -53,6 +60,7 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
             Halt::TimedOut => Broken::TimedOut { message: over_time(limit) + &place(frames) },
             Halt::Cancelled => Broken::Cancelled,
             Halt::OutOfMemory { wanted, limit } => Broken::OutOfMemory { wanted, limit },
+            Halt::Tables { .. } => Broken::Trapped { message: halt.to_string() + &place(frames) },
         };
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -62,9 +70,13 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
         return Broken::Host { message: "this node has no room for another guest of this size now".to_owned() };
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        return Broken::Trapped {
-            message: format!("the guest broke: {}{}", one_line(&error.root_cause().to_string()), place(frames)),
-        };
+        let cause = error.root_cause().to_string();
+        if let Some((_, what, key)) = FULL.iter().find(|(word, _, _)| cause.contains(word)) {
+            let way =
+                if *key == "memory" { "grant.memory = …".to_owned() } else { format!("grant.limits = {{ {key} = … }}") };
+            return Broken::Trapped { message: format!("{what} ({cause}); to raise it: {way}{}", place(frames)) };
+        }
+        return Broken::Trapped { message: format!("the guest broke: {}{}", one_line(&cause), place(frames)) };
     };
     let message = match trap {
         Trap::StackOverflow => "stack overflow".to_owned(),

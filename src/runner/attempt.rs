@@ -260,6 +260,7 @@ async fn finish(
     lines.into_iter().for_each(|line| live.journal.log(line));
     recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
+    finished.used = live.journal.used();
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),

@@ -37,6 +37,7 @@ pub mod page_board;
 pub mod plugin;
 mod postgres;
 pub mod prune;
+pub mod push;
 pub mod reap;
 pub mod record;
 pub mod recording;

@@ -1,5 +1,6 @@
 //! `windlass bench`: what the README promises in numbers, measured on this machine. Prints JSON; asserts nothing.
 
+mod guests;
 mod process;
 mod server;
 mod stamps;
@@ -69,6 +70,7 @@ pub fn run(plan: &Plan, json: bool) -> anyhow::Result<()> {
 
 async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = store::measure(&folder.join("store"), plan).await?;
+    measures.extend(guests::measure(folder).await?);
     measures.extend(server::measure(folder, plan).await?);
     if plan.postgres.is_some() {
         measures.extend(store::heartbeats(folder, plan).await?);

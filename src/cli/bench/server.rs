@@ -46,6 +46,8 @@ async fn with_server(server: &Server, stamps: &Arc<Stamps>, plan: &Plan, measure
     measures.extend(idle().await?);
     step("requests, one after the other: enqueue over HTTP until the guest starts");
     measures.extend(latency(server, stamps).await?);
+    step("pages beside 16 infinite loops");
+    measures.extend(super::guests::beside_loops(server).await?);
     step("64 callers enqueue over HTTP");
     measures.push(enqueue_rate(server).await?);
     step("drain: guests in fresh sandboxes");

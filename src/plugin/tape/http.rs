@@ -163,7 +163,7 @@ struct Listening {
 
 impl Listening {
     fn recorder(&self) -> Option<&Recorder> {
-        if let Tape::Recording(recorder) = &*self.tape { Some(recorder) } else { None }
+        if let Tape::Recording(recorder) = &*self.tape { Some(&**recorder) } else { None }
     }
 }
 

@@ -46,6 +46,8 @@ pub fn router(app: App) -> Router {
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(LARGE_LIMIT));
     let routes = Router::new()
+        .route("/pushes", get(plugin::pushes))
+        .route("/pushes/{push}", get(plugin::pushed))
         .route("/tenants", get(tenant::list))
         .route("/tenants/{tenant}", get(tenant::show))
         .route("/tenants/{tenant}/jobs", get(job::list))

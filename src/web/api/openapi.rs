@@ -16,7 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
     Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, Pushed,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, Pushed,
     RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
     TenantJson, TokenJson, ToldJson,
 };
@@ -129,11 +129,12 @@ fn server(api: &mut Routes) {
     api.delete("tokens/{id}", "revoke it").nothing(204);
     let called = ["name", "fallback", "version", "tenant"].map(|name| (name, Type::String));
     api.get("plugins", "plugins that the token's tenant may use").list::<PluginJson>();
-    api.post("plugins", "the body is the component; 200: the same bytes were there")
+    api.post("plugins", "the body is the module; it is compiled after the answer")
         .asks(&called)
         .takes_bytes()
-        .one::<Pushed>(201)
-        .one::<Pushed>(200);
+        .one::<PushJson>(202);
+    api.get("pushes", "modules on their way to plugins, newest first, of the last day").list::<PushJson>();
+    api.get("pushes/{push}", "how far one is").one::<PushJson>(200);
     api.post("apply", "tenants and jobs as files say, all or none").takes::<ApplyJson>().one::<Applied>(200);
 }
 

@@ -13,6 +13,7 @@ mod artifacts;
 mod items;
 mod metrics;
 mod openapi;
+mod pushes;
 pub mod world;
 use world::Served;
 

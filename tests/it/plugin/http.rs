@@ -12,6 +12,8 @@ use axum::routing::{any, get};
 use serde_json::{Value, json};
 use windlass::domain::attempt::Outcome;
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant};
+use windlass::domain::limits::LimitsSpec;
+use windlass::domain::span::Size;
 use windlass::plugin::journal::{Call, Taken};
 
 use super::{attack_with, data, house};
@@ -166,4 +168,27 @@ async fn many_requests_one_after_another_are_all_answered() {
     let (outcome, taken) = request(input, Allowed::all(address)).await;
     assert_eq!(data(&outcome)["answered"], 100, "{outcome:?}");
     assert_eq!((taken.calls.len(), came.load(Relaxed)), (100, 100));
+}
+
+#[tokio::test]
+async fn requests_in_all_and_bytes_of_an_answer_have_limits() {
+    let (address, came) = server().await;
+    let limits = LimitsSpec { requests: Some(3), response_bytes: Some(Size(2)), ..LimitsSpec::default() };
+    let with = |input: Value| {
+        let limits = limits.clone();
+        attack_with(input, move |work| {
+            let http = vec![HttpGrant { host: format!("http://{address}"), methods: vec!["GET".into()] }];
+            work.grant = Arc::new(Grant { http, limits, ..Grant::default() });
+            let (hosts, networks) = (vec![format!("http://{address}")], vec!["127.0.0.0/8".into()]);
+            work.ceiling = Arc::new(Ceiling { hosts, networks, ..Ceiling::default() });
+        })
+    };
+    let (_, journal) = with(json!({ "attack": "http_flood", "n": 5, "url": format!("http://{address}/busy") })).await;
+    let calls = journal.take().calls;
+    assert_eq!((calls.len(), came.load(Relaxed)), (5, 3));
+    assert!(calls[4].error.as_deref().is_some_and(|why| why.contains("limits = { requests = … }")), "{calls:?}");
+    assert_eq!(journal.used().map(|used| used.requests), Some(5));
+    let (_, journal) = with(json!({ "attack": "http", "url": format!("http://{address}/ok") })).await;
+    let calls = journal.take().calls;
+    assert!(calls[0].error.as_deref().is_some_and(|why| why.contains("larger than 2 bytes")), "{calls:?}");
 }

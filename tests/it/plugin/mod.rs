@@ -3,11 +3,13 @@
 pub mod guests;
 
 mod compile;
+mod contract;
 mod host;
 mod http;
 mod https;
 mod limits;
 pub mod modules;
+mod mutated;
 mod push;
 mod reach;
 mod replay;

@@ -88,3 +88,17 @@ pub fn bomb(locals: usize, branches: usize) -> Vec<u8> {
         section(10, &[sized(&code)]),
     ])
 }
+
+/// Makes its table longer, 32 elements at a time, and never ends.
+pub fn table_bomb() -> Vec<u8> {
+    // loop { drop(table.grow(null, 32)); again }
+    let body = [&[0, 0x03, 0x40, 0xd0, 0x70][..], &constant(32), &[0xfc, 0x0f, 0, DROP, 0x0c, 0, END, END]].concat();
+    module(&[
+        section(1, &[vec![0x60, 0, 0]]),
+        section(3, &[vec![0]]),
+        section(4, &[vec![0x70, 0, 1]]),
+        section(5, &[vec![0, 1]]),
+        section(7, &[export("memory", 2, 0), export("_start", 0, 0)]),
+        section(10, &[sized(&body)]),
+    ])
+}

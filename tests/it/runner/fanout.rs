@@ -115,6 +115,7 @@ fn handed_out(run: Run) -> Finished {
         log: None,
         progress: None,
         items: OpenItems::Wait,
+        used: None,
     }
 }
 

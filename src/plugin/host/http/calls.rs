@@ -9,6 +9,8 @@ use crate::clock::Clock;
 use crate::plugin::journal::{Call, Journal};
 use crate::plugin::outcome::cut;
 
+/// Bytes that the host holds for one request: headers both ways, pieces of bodies, the connection's buffers.
+const HELD: u64 = 256 * 1024;
 /// Characters of a URL that are listed.
 const URL: usize = 2_048;
 
@@ -76,6 +78,11 @@ impl Calls {
     pub fn so_far(&self) -> SoFar {
         let open = self.lock();
         SoFar { under_way: open.calls.len() as u64, begun: open.next }
+    }
+
+    /// Bytes that the host holds for requests under way, at the most.
+    pub fn held(&self) -> u64 {
+        self.so_far().under_way * HELD
     }
 
     /// The run has ended: what is still under way will not be answered.

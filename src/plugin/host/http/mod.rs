@@ -28,7 +28,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::body::{Answer, Drain, Held, Limits};
-use self::calls::{Calls, Entry, SoFar};
+pub use self::calls::Calls;
+use self::calls::{Entry, SoFar};
 pub use self::gate::Gate;
 use self::gate::Refused;
 use self::pool::{Connection, Driver, Key};

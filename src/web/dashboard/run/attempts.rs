@@ -1,12 +1,21 @@
 //! Attempts as the page of a run lists them: newest first, each with its message and its HTTP calls.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
+use crate::domain::health::words;
+use crate::domain::limits::Limits;
 use crate::domain::log::Call;
 use crate::domain::run::{Run, State};
-use crate::store::recording::Kept;
+use crate::domain::tenant::Tenant;
+use crate::error::Result;
+use crate::span::{Size, Span};
+use crate::store::Tx;
+use crate::store::job::Revision;
+use crate::store::log::Numbered;
 use crate::web::show::moment::span;
-use crate::web::show::number::bytes;
+use crate::web::show::number::{bytes, commas};
 use crate::web::show::pill::Pill;
 use crate::web::show::words::first_line;
 
@@ -22,6 +31,53 @@ pub struct AttemptRow {
     pub calls: Vec<CallRow>,
     /// The size of its recording, and whether its end is missing.
     pub recording: Option<(String, bool)>,
+    /// What it took of what it may: "1.1 MiB of 64 MiB of memory".
+    pub used: Vec<String>,
+}
+
+/// What attempts of a run may take, and what is known of the log and the output beside their rows.
+pub struct Taken<'a> {
+    pub limits: Limits,
+    pub memory: Size,
+    pub time: Span,
+    /// The attempt of each line of the log.
+    pub lines: &'a [Numbered],
+    /// Bytes of the last attempt's output.
+    pub output: Option<u64>,
+}
+
+impl<'a> Taken<'a> {
+    pub async fn read(
+        tx: &mut Tx,
+        run: &Run,
+        owner: &Tenant,
+        revision: Option<&Revision>,
+        lines: &'a [Numbered],
+        output: Option<u64>,
+    ) -> Result<Self> {
+        let grant = tx.grant_of(run.job).await?;
+        Ok(Self {
+            limits: Limits::of(&grant.limits, &owner.ceiling.limits),
+            memory: grant.memory.min(owner.ceiling.memory),
+            time: revision.map_or(owner.ceiling.time_limit, |revision| revision.spec.time_limit),
+            lines,
+            output,
+        })
+    }
+
+    fn words(&self, attempt: &Attempt, took: Duration, is_last: bool) -> Vec<String> {
+        let Some(used) = attempt.used else { return Vec::new() };
+        let lines = self.lines.iter().filter(|line| line.attempt == attempt.attempt).count() as u64;
+        let mut words = vec![
+            format!("{} of {}", span(took), words(self.time.0)),
+            format!("{} of {} of memory", bytes(used.peak_memory), bytes(self.memory.0)),
+            format!("{} of {} requests", commas(used.requests), commas(self.limits.requests)),
+            format!("{} of {} lines of log", commas(lines), commas(self.limits.log_lines)),
+        ];
+        let output = self.output.filter(|_| is_last);
+        words.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(self.limits.output_bytes.0))));
+        words
+    }
 }
 
 pub struct CallRow {
@@ -37,18 +93,22 @@ pub struct CallRow {
     pub received: String,
 }
 
-pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, kept: &[Kept], now: Timestamp) -> Vec<AttemptRow> {
+pub async fn read(tx: &mut Tx, run: &Run, taken: &Taken<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
+    let attempts = tx.attempts_of(run).await?;
+    let (calls, kept) = (tx.calls_of(run.tenant, run.id).await?, tx.recordings_of(run.tenant, run.id).await?);
     let last = attempts.first().map(|attempt| attempt.attempt);
     let row = |attempt: Attempt| {
         let is_last = Some(attempt.attempt) == last;
         let dead = matches!(run.state, State::Dead { .. });
+        let took = attempt.ended_at.unwrap_or(now).since(attempt.started_at);
         AttemptRow {
             number: attempt.attempt,
             pill: Pill::attempt(&attempt.outcome, dead && is_last),
             first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
-            message: attempt.message.filter(|message| !message.is_empty()),
             started_at: attempt.started_at,
-            took: span(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
+            took: span(took),
+            used: taken.words(&attempt, took, is_last),
+            message: attempt.message.filter(|message| !message.is_empty()),
             next: attempt
                 .delay_ms
                 .filter(|ms| *ms > 0)
@@ -57,7 +117,7 @@ pub fn rows(run: &Run, attempts: Vec<Attempt>, calls: Vec<(u32, Call)>, kept: &[
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };
-    attempts.into_iter().map(row).collect()
+    Ok(attempts.into_iter().map(row).collect())
 }
 
 fn call_row(call: &Call) -> CallRow {

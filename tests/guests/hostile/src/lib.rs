@@ -1,6 +1,7 @@
 //! Does what its input's `attack` names; ../README.md has the list.
 
 mod flood;
+mod handles;
 mod host;
 mod resources;
 mod scratch;
@@ -46,6 +47,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "stdout_flood" => Ok(flood::stdout(&input)),
         "stderr_flood" => Ok(flood::stderr(&input)),
         "big_output" => Ok(flood::big_output(&input)),
+        "handles" => Ok(Output::new(handles::hoard(input.n.unwrap_or(100_000)).to_string())),
+        "big_data" => Ok(Output::new("data").data("x".repeat(usize::try_from(input.bytes.unwrap_or(1)).unwrap_or(usize::MAX)))),
         "state_flood" => Ok(flood::state(&input)),
         "http_flood" => Ok(flood::http(&input)),
         "panic" => panic!("a hostile guest panics"),
