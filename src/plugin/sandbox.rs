@@ -209,6 +209,10 @@ impl Executor for Sandbox {
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
     }
+
+    fn shares(&self, nodes: u32) {
+        self.room.gate.targets.shares(nodes);
+    }
 }
 
 async fn came_to(called: Answer<Result<Told, Broken>>) -> Outcome {
