@@ -15,10 +15,12 @@ use crate::span::Span;
 
 mod artifacts;
 pub mod document;
+mod target;
 mod words;
 
 pub use artifacts::Artifacts;
 use document::Document;
+pub use target::Target;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -89,19 +91,6 @@ pub struct Network {
     pub target: Target,
 }
 
-/// What this node's guests together may do to one target (scheme, host and port).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Target {
-    /// Requests under way at a time.
-    pub concurrency: u32,
-    pub starts_per_second: u32,
-    /// After so many failures in a row nothing goes there any more,
-    pub failures: u32,
-    /// but one request every so often, until one is answered.
-    pub probe_every: Span,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
@@ -149,12 +138,6 @@ impl Default for Worker {
 impl Default for Lease {
     fn default() -> Self {
         Self { heartbeat: Span::secs(2), lease: Span::secs(10), skew: Span::secs(5) }
-    }
-}
-
-impl Default for Target {
-    fn default() -> Self {
-        Self { concurrency: 64, starts_per_second: 200, failures: 3, probe_every: Span::secs(30) }
     }
 }
 
@@ -275,28 +258,6 @@ impl Settings {
             if span < Span::secs(60) {
                 refuse(&format!("retention.{key}"), format!("{span} is not possible; write at least \"1m\", as in \"7d\""));
             }
-        }
-        problems
-    }
-}
-
-impl Target {
-    fn contradictions(&self) -> Vec<Problem> {
-        let numbers = [
-            ("concurrency", self.concurrency, 100_000),
-            ("starts_per_second", self.starts_per_second, 1_000_000),
-            ("failures", self.failures, 1_000_000),
-        ];
-        let mut problems: Vec<Problem> = numbers
-            .into_iter()
-            .filter(|(_, number, most)| !(1..=*most).contains(number))
-            .map(|(key, number, most)| {
-                Problem::new(format!("network.target.{key}"), format!("{number} is not possible; write 1 to {most}"))
-            })
-            .collect();
-        if !(Span::secs(1)..=Span::secs(3_600)).contains(&self.probe_every) {
-            let message = format!("{} is not possible; write \"1s\" to \"1h\", as in \"30s\"", self.probe_every);
-            problems.push(Problem::new("network.target.probe_every", message));
         }
         problems
     }

@@ -66,6 +66,8 @@ pub trait Executor: Send + Sync + 'static {
     fn check(&self, digest: &str, config: String) -> Answer<Result<(), Vec<Problem>>>;
     /// Whether the plugin is loaded here, so that its runs may be claimed.
     fn has(&self, digest: &str) -> bool;
+    /// How many living nodes, this one included, share what targets may be asked.
+    fn shares(&self, _nodes: u32) {}
 }
 
 /// One attempt of a run (or one measurement), with all that the guest may see and do.

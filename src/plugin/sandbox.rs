@@ -237,6 +237,10 @@ impl Executor for Sandbox {
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
     }
+
+    fn shares(&self, nodes: u32) {
+        self.room.gate.targets.shares(nodes);
+    }
 }
 
 /// `most`: of the output's data.

@@ -16,6 +16,9 @@ use crate::plugin::guests;
 const OLD: &str = "sesame-0pen+now/please";
 const NEW: &str = "another-w0rd+of/the-day";
 
+/// All but what compilers say of each instruction.
+const EVERYTHING: &str = "trace,cranelift_codegen=off,cranelift_frontend=off,regalloc2=off,wasmtime_internal_cranelift=off";
+
 /// A target that says back what it was told to authorize with, in clear and in base 64; and hands it to the test.
 fn target() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,11 +66,32 @@ fn steal(server: &Server, address: SocketAddr, value: &str) -> Value {
 }
 
 #[test]
+fn a_denied_request_says_the_line_that_would_allow_it_in_log_page_and_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data);
+    std::fs::write(data.join("hostile.wasm"), guests::hostile()).unwrap();
+    std::fs::write(data.join("acme.toml"), "tenant = \"acme\"\n[[job]]\nname = \"asks\"\nplugin = \"hostile\"\n").unwrap();
+    assert_eq!(server.cli(&["plugin", "push", "hostile.wasm"]).code, 0);
+    assert_eq!(server.cli(&["apply", "acme.toml"]).code, 0);
+    let input = json!({ "attack": "http", "url": "http://127.0.0.1:9/x" }).to_string();
+    let run = server.json(&["job", "run", "acme/asks", "--wait", "--input", &input]);
+    let id = run["id"].as_str().unwrap();
+    let line = r#"grant.http = [{ host = "http://127.0.0.1:9", methods = ["GET"] }]"#;
+    let logs = server.cli(&["run", "logs", &format!("acme/{id}")]).stdout;
+    assert!(logs.contains(line), "{logs}");
+    let page = server.page(&format!("/t/acme/runs/{id}")).text.replace("&#34;", "\"").replace("&quot;", "\"");
+    assert_eq!(page.matches(line).count(), 2, "in the log and in the list of calls: {page}");
+    let tried = server.cli(&["plugin", "run", "hostile.wasm", "--input", &input]).stdout;
+    assert!(tried.contains(line), "{tried}");
+}
+
+#[test]
 fn a_secrets_value_is_nowhere_but_at_its_target() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let (address, told) = target();
-    let mut server = Server::start_with(&data, &[("WINDLASS_LOG", "trace")]);
+    let mut server = Server::start_with(&data, &[("WINDLASS_LOG", EVERYTHING)]);
     std::fs::write(folder.path().join("hostile.wasm"), guests::hostile()).unwrap();
     std::fs::write(data.join("acme.toml"), tenant_file(address)).unwrap();
     let pushed = server.cli(&["plugin", "push", folder.path().join("hostile.wasm").to_str().unwrap()]);

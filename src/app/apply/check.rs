@@ -173,10 +173,10 @@ fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)
     let signs = |secret: &SecretGrant| secret.usage == SecretUse::Sign;
     match want {
         "http" if grant.http.is_empty() => Some(("http", "http = [{ host = \"https://api.example.org\", methods = [\"GET\"] }]")),
-        "sign" if !grant.secrets.iter().any(|secret| signs(secret)) => {
+        "sign" if !grant.secrets.iter().any(signs) => {
             Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
         }
-        "secrets" if grant.secrets.iter().all(|secret| signs(secret)) => Some((
+        "secrets" if grant.secrets.iter().all(signs) => Some((
             "secrets",
             "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\", hosts = [\"https://api.example.org\"] }]",
         )),

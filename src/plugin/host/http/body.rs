@@ -200,10 +200,11 @@ impl<B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin> Body for Answer<B>
                     self.quiet.as_mut().reset(until);
                     self.end_if_read();
                     match frame.into_data() {
-                        Ok(data) => match self.piece(data) {
-                            Some(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                            None => {}
-                        },
+                        Ok(data) => {
+                            if let Some(data) = self.piece(data) {
+                                return Poll::Ready(Some(Ok(Frame::data(data))));
+                            }
+                        }
                         Err(frame) => {
                             let mut trailers = frame.into_trailers().unwrap_or_default();
                             scrub_headers(&mut trailers, &self.scrubber);

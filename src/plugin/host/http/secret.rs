@@ -275,7 +275,7 @@ fn as_content(secret: &[u8], content_type: Option<&HeaderValue>) -> Vec<u8> {
     match (kind.contains("json"), std::str::from_utf8(secret)) {
         (true, Ok(text)) => {
             let quoted = serde_json::Value::from(text).to_string();
-            quoted[1..quoted.len() - 1].as_bytes().to_vec()
+            quoted.as_bytes()[1..quoted.len() - 1].to_vec()
         }
         _ => secret.to_vec(),
     }

@@ -2,6 +2,7 @@
 //! a circuit that opens after failures and then lets one request through now and then, until the target has recovered.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,15 @@ const REMEMBERED: usize = 4_096;
 
 pub struct Targets {
     limits: Limits,
+    /// Nodes that share the limits; each request takes as many places, and as many turns, as there are.
+    nodes: AtomicU32,
     clock: Arc<dyn Clock>,
     doors: Mutex<HashMap<Origin, Arc<Door>>>,
     /// A tenant's own view of a target: it may be the tenant's requests that the target fails at.
-    own: Mutex<HashMap<(Arc<str>, Origin), Arc<Circuit>>>,
+    own: Mutex<Own>,
 }
+
+type Own = HashMap<(Arc<str>, Origin), Arc<Circuit>>;
 
 struct Door {
     slots: Arc<Semaphore>,
@@ -53,7 +58,11 @@ pub struct Pass {
 
 impl Targets {
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, clock, doors: Mutex::default(), own: Mutex::default() }
+        Self { limits, nodes: AtomicU32::new(1), clock, doors: Mutex::default(), own: Mutex::default() }
+    }
+
+    pub fn shares(&self, nodes: u32) {
+        self.nodes.store(nodes.max(1), Relaxed);
     }
 
     /// Waits for the request's turn, as long as its run has time.
@@ -75,7 +84,9 @@ impl Targets {
             );
             Refused::failed(Error::ConnectionLimitReached, why)
         };
-        let slot = tokio::time::timeout(within, Arc::clone(&door.slots).acquire_owned()).await.map_err(|_| late())?;
+        let places = self.nodes.load(Relaxed).min(self.limits.concurrency);
+        let slot = Arc::clone(&door.slots).acquire_many_owned(places);
+        let slot = tokio::time::timeout(within, slot).await.map_err(|_| late())?;
         let slot = slot.map_err(|_| late())?;
         let left = within.saturating_sub(began.elapsed());
         tokio::time::sleep(self.turn(&door, Instant::now(), left).ok_or_else(late)?).await;
@@ -127,7 +138,7 @@ impl Targets {
         if wait > within {
             return None;
         }
-        *next = Some(turn + second / self.limits.starts_per_second);
+        *next = Some(turn + second * self.nodes.load(Relaxed) / self.limits.starts_per_second);
         Some(wait)
     }
 
@@ -304,7 +315,10 @@ mod tests {
         assert!(late.why.contains("its 2 requests under way"), "{}", late.why);
         drop(first);
         assert!(targets.enter(&acme(), &target, WITHIN).await.is_ok());
-        assert!(targets.enter(&acme(), &origin("http://b.test"), Duration::ZERO).await.is_ok(), "each target has its own");
+        let other = origin("http://b.test");
+        targets.shares(2);
+        let _first = targets.enter(&acme(), &other, WITHIN).await.unwrap();
+        assert!(targets.enter(&acme(), &other, Duration::from_millis(10)).await.is_err(), "two nodes share the number");
     }
 
     #[tokio::test]
@@ -316,6 +330,9 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 0, 0, 250, 500, 750]);
         assert_eq!(targets.turn(&door, now, Duration::ZERO), None);
         assert_eq!(targets.turn(&door, now, WITHIN).unwrap().as_millis(), 1_000, "a turn that comes too late is not taken");
+        targets.shares(2);
+        targets.turn(&door, now, WITHIN);
+        assert_eq!(targets.turn(&door, now, WITHIN).unwrap().as_millis(), 1_750, "two nodes share the second");
     }
 
     #[tokio::test]
