@@ -117,8 +117,8 @@ impl Entry {
         let more = match self {
             Self::WallClock { .. } | Self::MonotonicClock { .. } | Self::ShouldStop { .. } | Self::RemainingMs { .. } => 0,
             Self::Poll { ready } => ready.len() * 4,
-            Self::State { ask, answer } => state_bytes(ask) + state_answer_bytes(answer),
-            Self::Items { ask, answer } => items_bytes(ask) + items_answer_bytes(answer),
+            Self::State { ask, answer } => state_bytes(ask) + answer.as_ref().as_ref().map_or(0, StateAsk::bytes),
+            Self::Items { ask, answer } => items_bytes(ask) + answer.as_ref().as_ref().map_or(0, item::Ask::bytes),
             Self::Called { with, answer, .. } => data(with) + answer.as_ref().map_or(100, |answer| answer.0.len()),
             Self::Http(exchange) => {
                 let headers = exchange.headers.iter().map(|(name, value)| 48 + name.len() + value.0.len()).sum::<usize>();
@@ -188,15 +188,6 @@ fn state_bytes(ask: &StateAsk) -> usize {
     }
 }
 
-pub fn state_answer_bytes(answer: &Answered<StateAnswer>) -> usize {
-    match answer {
-        Some(Ok(StateAnswer::Entry(Some((value, _))))) => value.len(),
-        Some(Ok(StateAnswer::Keys(keys))) => keys.iter().map(|key| 24 + key.len()).sum(),
-        Some(Err(refused)) => refused.message.len(),
-        _ => 0,
-    }
-}
-
 fn items_bytes(ask: &item::Ask) -> usize {
     100 + match ask {
         item::Ask::Declare(items) => new_bytes(items),
@@ -205,14 +196,6 @@ fn items_bytes(ask: &item::Ask) -> usize {
             let output = |ending: &item::Ending| ending.output.as_ref().map_or(0, String::len);
             endings.iter().map(|ending| 100 + ending.name.len() + ending.message.len() + output(ending)).sum()
         }
-    }
-}
-
-pub fn items_answer_bytes(answer: &Answered<item::Answer>) -> usize {
-    match answer {
-        Some(Ok(item::Answer::Items(items))) => new_bytes(items),
-        Some(Err(refused)) => refused.message.len(),
-        _ => 0,
     }
 }
 
@@ -225,8 +208,10 @@ pub trait Talk: PartialEq + Send + Sized {
     type Answer: Clone + Send;
 
     fn entry(&self, answer: Answered<Self::Answer>) -> Entry;
-    /// Puts the answer into an entry that [`Talk::entry`] made; the bytes that it takes.
-    fn answer(entry: &mut Entry, answer: Result<Self::Answer, Refused>) -> usize;
+    /// Puts the answer into an entry that [`Talk::entry`] made.
+    fn answer(entry: &mut Entry, answer: Result<Self::Answer, Refused>);
+    /// That an answer takes in memory, about.
+    fn bytes(answer: &Result<Self::Answer, Refused>) -> usize;
     /// What was asked then and answered, when it is of this kind.
     fn of(entry: &Entry) -> Option<(&Self, &Answered<Self::Answer>)>;
 }
@@ -238,10 +223,19 @@ impl Talk for StateAsk {
         Entry::State { ask: Box::new(self.clone()), answer: Box::new(answer) }
     }
 
-    fn answer(entry: &mut Entry, came: Result<StateAnswer, Refused>) -> usize {
-        let Entry::State { answer, .. } = entry else { return 0 };
-        **answer = Some(came);
-        state_answer_bytes(answer)
+    fn answer(entry: &mut Entry, came: Result<StateAnswer, Refused>) {
+        if let Entry::State { answer, .. } = entry {
+            **answer = Some(came);
+        }
+    }
+
+    fn bytes(answer: &Result<StateAnswer, Refused>) -> usize {
+        match answer {
+            Ok(StateAnswer::Entry(Some((value, _)))) => value.len(),
+            Ok(StateAnswer::Keys(keys)) => keys.iter().map(|key| 24 + key.len()).sum(),
+            Ok(_) => 0,
+            Err(refused) => refused.message.len(),
+        }
     }
 
     fn of(entry: &Entry) -> Option<(&Self, &Answered<StateAnswer>)> {
@@ -259,10 +253,18 @@ impl Talk for item::Ask {
         Entry::Items { ask: Box::new(self.clone()), answer: Box::new(answer) }
     }
 
-    fn answer(entry: &mut Entry, came: Result<item::Answer, Refused>) -> usize {
-        let Entry::Items { answer, .. } = entry else { return 0 };
-        **answer = Some(came);
-        items_answer_bytes(answer)
+    fn answer(entry: &mut Entry, came: Result<item::Answer, Refused>) {
+        if let Entry::Items { answer, .. } = entry {
+            **answer = Some(came);
+        }
+    }
+
+    fn bytes(answer: &Result<item::Answer, Refused>) -> usize {
+        match answer {
+            Ok(item::Answer::Items(items)) => new_bytes(items),
+            Ok(item::Answer::Count(_)) => 0,
+            Err(refused) => refused.message.len(),
+        }
     }
 
     fn of(entry: &Entry) -> Option<(&Self, &Answered<item::Answer>)> {

@@ -122,19 +122,21 @@ async fn played(player: &Player, place: Option<usize>, body: WasiBody, listed: &
     let Some((place, exchange)) = place.and_then(|place| Some((place, player.exchange(place)?))) else {
         return std::future::pending().await;
     };
+    let turn = exchange.answer.as_ref().map(|answer| player.turn(answer.place));
     if exchange.whole && !player.is_body(place, &whole(body, listed).await) {
         return std::future::pending().await;
     }
-    match &exchange.answer {
-        Some(Answer { place, came }) => {
-            player.turn(*place).await;
+    match (&exchange.answer, turn) {
+        (Some(Answer { came, .. }), Some(turn)) => {
+            turn.comes().await;
             came.clone()
         }
-        None => player.wait_to_the_end().await,
+        _ => player.wait_to_the_end().await,
     }
 }
 
 async fn scripted(script: &Script, parts: &Parts, body: WasiBody, listed: &Listed) -> Result<Came, Error> {
+    let _under_way = script.begin();
     let body = whole(body, listed).await;
     let url = parts.uri.to_string();
     match script.answer(parts.method.as_str(), &url, &body) {

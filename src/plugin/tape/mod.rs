@@ -41,7 +41,7 @@ pub enum Tape {
     /// The world answers, and it is noted.
     Recording(Box<Recorder>),
     /// What was noted answers, in its order, whatever the world would say.
-    Replaying(Player),
+    Replaying(Box<Player>),
     /// HTTP and the clock are made up; the rest is the caller's, as it is live.
     Scripted(Script),
 }
@@ -54,7 +54,7 @@ impl Tape {
 
     /// Answers from a recording; `stop` is the call's, which ends where it leaves the recording.
     pub fn replay(recording: Recording, stop: Arc<Stop>) -> Self {
-        Self::Replaying(Player::new(recording, stop))
+        Self::Replaying(Box::new(Player::new(recording, stop)))
     }
 
     /// How long a call may take that has this limit: a replay on a slow machine has more, unless it ran out of time then, too.
@@ -163,7 +163,7 @@ impl Tape {
             Self::Recording(recorder) => {
                 let place = recorder.note(ask.entry(None));
                 let answer = live.await;
-                recorder.change(place, |entry| A::answer(entry, answer.clone()));
+                recorder.change(place, A::bytes(&answer), |entry| A::answer(entry, answer.clone()));
                 answer
             }
             Self::Replaying(player) => player.asked(ask).await,

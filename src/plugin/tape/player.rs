@@ -169,11 +169,9 @@ impl Player {
         false
     }
 
-    /// Waits until the answers that came before the `nth` have been given.
-    pub async fn turn(&self, nth: usize) {
-        // The sender is this one's own: it does not go away.
-        let _ = self.answered.subscribe().wait_for(|given| *given >= nth).await;
-        self.answered.send_modify(|given| *given = (*given).max(nth + 1));
+    /// The place of an answer among all; it is over when this is dropped, also by a guest that does not want it any more.
+    pub fn turn(&self, nth: usize) -> Turn<'_> {
+        Turn { answered: &self.answered, nth }
     }
 
     /// The recorded guest got no answer here.
@@ -227,6 +225,25 @@ impl Player {
 
     fn lock(&self) -> MutexGuard<'_, Played> {
         self.played.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Turn<'a> {
+    answered: &'a watch::Sender<usize>,
+    nth: usize,
+}
+
+impl Turn<'_> {
+    /// Waits until the answers that came before have been given.
+    pub async fn comes(&self) {
+        // The sender is the player's own: it does not go away.
+        let _ = self.answered.subscribe().wait_for(|given| *given >= self.nth).await;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.answered.send_modify(|given| *given = (*given).max(self.nth + 1));
     }
 }
 
@@ -309,6 +326,16 @@ mod tests {
         let cut = player(vec![Entry::WallClock { ns: 2 }], true);
         assert_eq!((cut.wall(), cut.wall()), (2, 2));
         assert!(cut.divergence().unwrap().recorded.contains("cut at 2.0 MiB"), "{:?}", cut.divergence());
+    }
+
+    #[tokio::test]
+    async fn answers_come_in_their_order_and_one_that_is_given_up_holds_nobody() {
+        let player = player(Vec::new(), false);
+        let (first, second) = (player.turn(0), player.turn(1));
+        first.comes().await;
+        assert!(futures_util::FutureExt::now_or_never(second.comes()).is_none(), "the first has not been given yet");
+        drop(first);
+        second.comes().await;
     }
 
     #[test]

@@ -50,17 +50,12 @@ impl Recorder {
         Some(kept.entries.len() - 1)
     }
 
-    /// What is known of an entry now. `change` answers how many bytes more it takes; past the limit it is undone.
-    pub fn change(&self, place: Option<usize>, change: impl FnOnce(&mut Entry) -> usize) {
+    /// What is known of an entry now, and how many bytes more that takes.
+    pub fn change(&self, place: Option<usize>, bytes: usize, change: impl FnOnce(&mut Entry)) {
         let Some(place) = place else { return };
         let mut kept = self.lock();
-        if kept.cut {
-            return;
-        }
-        let before = kept.entries[place].clone();
-        let more = change(&mut kept.entries[place]);
-        if !kept.takes(more) {
-            kept.entries[place] = before;
+        if kept.takes(bytes) {
+            change(&mut kept.entries[place]);
         }
     }
 
@@ -107,13 +102,11 @@ impl Recorder {
     }
 
     fn exchange(&self, place: Option<usize>, bytes: usize, change: impl FnOnce(&mut Exchange)) {
-        let Some(place) = place else { return };
-        let mut kept = self.lock();
-        if kept.takes(bytes)
-            && let Entry::Http(exchange) = &mut kept.entries[place]
-        {
-            change(exchange);
-        }
+        self.change(place, bytes, |entry| {
+            if let Entry::Http(exchange) = entry {
+                change(exchange);
+            }
+        });
     }
 
     /// As it stands; what is still under way stays unanswered.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::extract::{Asked, At, Caller};
 use super::read;
 use crate::app::App;
+use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -28,6 +29,8 @@ pub async fn of_run(
 ) -> Result<File> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
+    // Bodies of targets stand in it, which a log need not show.
+    who.may(Role::Operator, tenant.id, "reading a recording")?;
     tx.need_run(tenant.id, run).await?;
     let Some((attempt, packed)) = tx.recording(tenant.id, run, which.attempt).await? else {
         let of = which.attempt.map(|attempt| format!("attempt {attempt} of ")).unwrap_or_default();

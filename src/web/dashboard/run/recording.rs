@@ -5,6 +5,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::web::Web;
@@ -19,6 +20,8 @@ pub async fn file(
     let run: Id = run.parse()?;
     let mut tx = web.app.store.read().await?;
     let owner = need(&mut tx, &session, &tenant).await?;
+    // Bodies of targets stand in it, which a log need not show.
+    session.who.may(Role::Operator, owner.id, "reading a recording")?;
     tx.need_run(owner.id, run).await?;
     let found = tx.recording(owner.id, run, Some(attempt)).await?;
     let (_, packed) = found.ok_or_else(|| Error::not_found(format!("a recording of attempt {attempt}")))?;

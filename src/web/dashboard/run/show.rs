@@ -15,7 +15,6 @@ use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
 use crate::domain::health::words as in_words;
-use crate::domain::limits::Limits;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -121,7 +120,7 @@ pub async fn show(
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
     let output = payload.output.as_ref().map(|output| output.len() as u64);
     let taken = Taken::read(&mut tx, &run, &owner, revision.as_ref(), &lines, output).await?;
-    let attempts = attempts::read(&mut tx, &run, &taken, shell.lens.now).await?;
+    let attempts = attempts::read(&mut tx, &session.who, &run, &taken, shell.lens.now).await?;
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
