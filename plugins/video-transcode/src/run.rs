@@ -44,10 +44,10 @@ pub fn run(work: &Work) -> Result<Output, Failure> {
     let ended = Cell::new(0);
     let tally = items::each(|key, derivative: Derivative| {
         let report = |done: u64| {
-            if done % FRAMES == 0 && control::should_stop() {
+            if done.is_multiple_of(FRAMES) && control::should_stop() {
                 return Err(stopped(ended.get(), &format!("in {key}, at frame {done} of {frames}")));
             }
-            if done % FRAMES == 0 || done == frames {
+            if done.is_multiple_of(FRAMES) || done == frames {
                 let all = (before + ended.get()) * frames + done;
                 progress::report(all, fitting.len() as u64 * frames, &format!("{key}: frame {done} of {frames}"));
             }

@@ -209,8 +209,124 @@ impl<'a> Output<'a> {
         }
         let moved = |edit: &Edit| match edit.media_time {
             -1 => *edit,
-            time => Edit { media_time: (time - self.first_pts).max(0), ..*edit },
+            time => Edit { media_time: time.saturating_sub(self.first_pts).max(0), ..*edit },
         };
         video.edits.iter().map(moved).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mp4::read::Movie;
+
+    const FRAMES: usize = 12;
+
+    /// A film of its own making: a bright edge that moves, uneven times, two pieces of "sound".
+    fn film() -> Vec<u8> {
+        let mut config = EncoderConfig::new(96, 64);
+        config.mbtree = false;
+        let mut encoder = Encoder::new(config).unwrap();
+        let mut media = Media::new(2);
+        let mut sets = (Vec::new(), Vec::new());
+        for n in 0..FRAMES {
+            let y = (0..96 * 64).map(|at| if at % 96 < n * 8 { 210 } else { 50 }).collect();
+            let frame = YuvFrame { width: 96, height: 64, y, u: vec![100; 96 * 16], v: vec![150; 96 * 16] };
+            let coded = Coded::parse(&encoder.try_encode(&frame).unwrap());
+            if let Some(found) = coded.sps.zip(coded.pps) {
+                sets = found;
+            }
+            media.add(VIDEO, &coded.sample, 1001 + n as u32, Some(coded.can_begin));
+            if n % 6 == 0 {
+                media.add(1, &[n as u8; 5], 3_000, None);
+            }
+        }
+        let format =
+            Format::parse(&[&[0; 78][..], &crate::mp4::boxes::boxed(b"avcC", &[1, 0, 0, 0, 0xff, 0xe0, 0])].concat()).unwrap();
+        let matrix: Vec<u8> = [0_i32, 65_536, 0, -65_536, 0, 0, 0, 0, 1 << 30].iter().flat_map(|n| n.to_be_bytes()).collect();
+        let head = |kind, size, entry| Head {
+            kind,
+            timescale: 30_000,
+            language: 21_956,
+            matrix: matrix.clone(),
+            size,
+            entry,
+            edits: Vec::new(),
+        };
+        let sound = crate::mp4::boxes::boxed(b"mp4a", b"what only a decoder of sound understands");
+        let heads = [head(Kind::Video, (96, 64), format.entry(96, 64, &sets.0, &sets.1)), head(Kind::Audio, (0, 0), sound)];
+        media.finish(1_000, &heads)
+    }
+
+    fn made(bytes: Vec<u8>) -> Result<(Movie, Vec<u8>), Failure> {
+        let mut source = Source::whole("film", bytes);
+        let movie = Movie::open(&mut source)?;
+        let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
+        let mut done = 0;
+        let made = transcode(&mut source, &movie, &derivative, &mut |frames| {
+            done = frames;
+            Ok(())
+        })?;
+        assert_eq!(done, FRAMES as u64);
+        Ok((movie, made))
+    }
+
+    #[test]
+    fn what_is_made_is_a_film_of_the_same_times_and_sound() {
+        let (before, file) = made(film()).unwrap();
+        let mut source = Source::whole("made", file);
+        let after = Movie::open(&mut source).unwrap();
+        let format = Format::parse(&after.video.entry).unwrap();
+        assert_eq!((format.width, format.height, after.timescale), (48, 32, before.timescale));
+        let times = |track: &Track| track.samples.iter().map(|sample| (sample.pts, sample.duration)).collect::<Vec<_>>();
+        assert_eq!(times(&after.video), times(&before.video));
+        assert_eq!((&after.video.matrix, after.video.language), (&before.video.matrix, 21_956));
+        assert_eq!((times(&after.audio[0]), &after.audio[0].entry), (times(&before.audio[0]), &before.audio[0].entry));
+        let sound = after.audio[0].samples[1];
+        assert_eq!(source.read(sound.offset, sound.size as usize).unwrap(), [6; 5]);
+        let mut decoder = Decoder::new();
+        let edge = |frame: &YuvFrame| frame.y[..48].iter().filter(|light| **light > 130).count();
+        for n in 0..FRAMES {
+            let frame = decode(&mut decoder, &mut source, &format, &after.video, n).unwrap().unwrap();
+            assert!(edge(&frame).abs_diff(n * 4) <= 1, "frame {n}: the edge is at {}", edge(&frame));
+        }
+    }
+
+    /// Whatever is done to the bytes, there is an answer: a film, or a failure that says what is wrong.
+    #[test]
+    fn broken_films_are_refused_in_words() {
+        let film = film();
+        for length in (0..film.len()).step_by(7) {
+            let failure = made(film[..length].to_vec()).unwrap_err();
+            assert_eq!(failure.class(), windlass_plugin::Class::Permanent, "{length}: {failure}");
+        }
+        let index = film.windows(4).position(|name| name == b"mdat").unwrap();
+        for at in 0..index {
+            let mut bytes = film.clone();
+            bytes[at] ^= 0xff;
+            // A flip in what is only passed on may go unnoticed.
+            let mut source = Source::whole("film", bytes);
+            let _ = Movie::open(&mut source);
+        }
+    }
+
+    #[test]
+    fn who_says_stop_is_heard() {
+        let mut source = Source::whole("film", film());
+        let movie = Movie::open(&mut source).unwrap();
+        let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
+        let stopped = transcode(&mut source, &movie, &derivative, &mut |frames| {
+            if frames == 3 { Err(Failure::transient("stop")) } else { Ok(()) }
+        });
+        assert_eq!(stopped.unwrap_err().message(), "stop");
+    }
+
+    #[test]
+    fn what_cannot_be_put_is_not_begun() {
+        let mut source = Source::whole("film", film());
+        let movie = Movie::open(&mut source).unwrap();
+        let derivative = Derivative { width: 48, height: 32, bitrate: 1_000_000_000 };
+        let failure = transcode(&mut source, &movie, &derivative, &mut |_| panic!("it was begun")).unwrap_err();
+        assert!(failure.message().contains("can be put with one request"), "{failure}");
     }
 }

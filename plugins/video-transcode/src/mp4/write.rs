@@ -102,7 +102,7 @@ fn shown(head: &Head, samples: &Samples, timescale: u32) -> u64 {
         let media: u64 = samples.durations.iter().map(|duration| u64::from(*duration)).sum();
         return rescaled(media, head.timescale, timescale);
     }
-    head.edits.iter().map(|edit| edit.duration).sum()
+    head.edits.iter().fold(0, |all, edit| all.saturating_add(edit.duration))
 }
 
 pub fn rescaled(time: u64, from: u32, to: u32) -> u64 {
