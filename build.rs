@@ -14,7 +14,7 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 /// The plugins to embed; each is a member of the workspace in `plugins/`.
-const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop"];
+const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop", "video-transcode"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -107,7 +107,7 @@ fn build(plugins: &Path, target_dir: &Path) -> Result<PathBuf> {
     for name in PLUGINS {
         cargo.args(["--package", name]);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", same_paths_everywhere(plugins));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(plugins));
     let output = cargo.output().map_err(|error| format!("cargo could not be started to build the plugins: {error}"))?;
     if output.status.success() {
         return Ok(target_dir.join(TARGET).join("release"));
@@ -127,11 +127,12 @@ fn is_of_the_outer_build(variable: &str) -> bool {
     cargo || variable.starts_with("CLIPPY_") || RUSTC.contains(&variable)
 }
 
-/// A component holds the paths of its sources (panics name them). The same sources must give the same digest on any machine.
-fn same_paths_everywhere(plugins: &Path) -> String {
+/// Vectors of 128 bits, which the engine has. And: a component holds the paths of its sources (panics name them), and the same
+/// sources must give the same digest on any machine.
+fn flags(plugins: &Path) -> String {
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let mut flags = vec![format!("--remap-path-prefix={}=plugins", plugins.display())];
+    let mut flags = vec!["-Ctarget-feature=+simd128".to_owned(), format!("--remap-path-prefix={}=plugins", plugins.display())];
     flags.extend(cargo_home.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     flags.join("\x1f")
 }

@@ -54,6 +54,7 @@ impl App {
             None => who.may_all(Role::Admin, "applying tenant files")?,
         }
         let (files, mut problems) = read_all(&sources);
+        self.push_embedded_named(files.iter().flat_map(|parsed| &parsed.file.jobs).map(|job| job.plugin.name.as_str())).await?;
         let mut checked = Vec::new();
         for parsed in files {
             checked.push(self.check_file(parsed, who, &mut problems).await?);

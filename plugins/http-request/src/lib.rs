@@ -16,11 +16,22 @@ windlass_plugin::job!(request::run);
 windlass_plugin::config_check!(config::check);
 windlass_plugin::describe!(describe);
 
+/// Signing is not wanted by every job, so it is not wanted here: what a plugin wants, each of its jobs must grant.
 fn describe() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "summary": env!("CARGO_PKG_DESCRIPTION"),
         "config": schema::schema(),
-        "wants": ["http", "log", "sign"],
+        "wants": ["http", "log"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_need_not_grant_what_its_config_does_not_use() {
+        assert_eq!(describe()["wants"], json!(["http", "log"]));
+    }
 }
