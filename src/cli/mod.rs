@@ -1,5 +1,5 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin run|inspect` work by
-//! themselves, `password` where no server runs; the rest is a client of the API.
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin new|build|wit|run|inspect`
+//! work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ mod apply;
 mod backlog;
 mod backup;
 pub mod bench;
+mod build_plugin;
 mod client;
 mod cron;
 mod dead;
@@ -25,6 +26,7 @@ pub mod doctor;
 mod job;
 mod local;
 mod moving;
+mod new_plugin;
 mod password;
 mod plugin;
 mod run;

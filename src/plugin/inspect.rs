@@ -7,7 +7,7 @@ use wasmtime::component::types::Component as ComponentType;
 const CONTRACT: &str = "windlass:plugin";
 const CONTRACT_VERSION: &str = "1.0.0";
 /// Imports of the contract that are offered.
-const OFFERED: [&str; 7] = ["types", "log", "progress", "control", "items", "state", "sign"];
+const OFFERED: [&str; 8] = ["types", "log", "progress", "control", "items", "state", "sign", "fetch"];
 /// Imports of the contract that stand in it but come with a later version.
 const LATER: [&str; 2] = ["secrets", "artifacts"];
 /// Packages of WASI 0.2 that are offered; sockets are linked but closed, since C libraries import them unasked.

@@ -3,6 +3,7 @@
 pub mod http;
 
 mod control;
+mod fetch;
 mod items;
 mod log;
 mod port;
