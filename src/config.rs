@@ -43,6 +43,15 @@ pub struct Settings {
     pub network: Network,
     pub retention: Retention,
     pub metrics: Metrics,
+    /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
+    #[serde(skip, default = "own_binary")]
+    pub binary: PathBuf,
+}
+
+/// A binary that was replaced meanwhile is still there under this name, as it was started.
+fn own_binary() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "windlass".into()) }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +117,7 @@ impl Default for Settings {
             network: Network::default(),
             retention: Retention::default(),
             metrics: Metrics::default(),
+            binary: own_binary(),
         }
     }
 }

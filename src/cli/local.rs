@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::error::Result;
 use crate::id::Id;
-use crate::plugin::{self, Journal, Refusal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, Work};
+use crate::plugin::{self, Compiler, Journal, Refusal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, Work};
 
 /// Calls with a folder of its own, which is gone afterwards.
 pub async fn in_a_folder<T, F: Future<Output = Result<T>>>(name: &str, call: impl FnOnce(PathBuf) -> F) -> Result<T> {
@@ -30,6 +30,7 @@ pub fn sandbox(settings: &Settings, data_dir: PathBuf) -> Result<Sandbox> {
         threads: settings.worker.guest_threads,
         runs: settings.worker.runs_in_flight,
         data_dir,
+        compiler: Compiler::Process(settings.binary.clone()),
         own: Vec::new(),
         extra_roots: settings.extra_roots()?,
         clock: Arc::new(SystemClock),

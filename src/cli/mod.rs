@@ -19,6 +19,7 @@ mod backup;
 pub mod bench;
 mod build_plugin;
 mod client;
+mod compile;
 mod cron;
 mod dead;
 pub mod demo;
@@ -123,6 +124,9 @@ enum Command {
     Cron(cron::Command),
     /// Copy a SQLite file into an empty PostgreSQL
     Move(moving::Command),
+    /// Started by a server for each plugin that it compiles
+    #[command(hide = true)]
+    CompilePlugin,
     /// Check data folder, database, clock, engine and free space
     Doctor,
     /// Measure this machine
@@ -199,6 +203,7 @@ impl Cli {
             Command::Restore(command) => backup::restore(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
+            Command::CompilePlugin => compile::run(),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
             Command::Bench { runs, many, seed, database_url } => {
                 Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)

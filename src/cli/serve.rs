@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::plugin::{self, Executor, Sandbox};
+use crate::plugin::{self, Compiler, Executor, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::{Database, Store};
 use crate::vault::Vault;
@@ -87,6 +87,7 @@ impl Server {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
+            compiler: Compiler::Process(settings.binary.clone()),
             own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
             clock: clock.clone(),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::LimitsSpec;
 use super::plugin::is_name;
-use super::span::Size;
+use super::span::{Size, Span};
 use crate::config::network;
 use crate::error::{Problem, did_you_mean};
 
@@ -19,13 +20,25 @@ pub struct Ceiling {
     pub networks: Vec<String>,
     pub memory: Size,
     pub scratch: Size,
+    /// Of one attempt.
+    pub time_limit: Span,
+    #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
+    pub limits: LimitsSpec,
     /// Kinds of probes: `plugin`, `http`, `sql`, `redis` …
     pub probes: Vec<String>,
 }
 
 impl Default for Ceiling {
     fn default() -> Self {
-        Self { hosts: Vec::new(), networks: Vec::new(), memory: Size::mib(64), scratch: Size(0), probes: vec!["plugin".into()] }
+        Self {
+            hosts: Vec::new(),
+            networks: Vec::new(),
+            memory: Size::mib(64),
+            scratch: Size(0),
+            time_limit: Span::secs(24 * 60 * 60),
+            limits: LimitsSpec::default(),
+            probes: vec!["plugin".into()],
+        }
     }
 }
 
@@ -55,6 +68,7 @@ impl Ceiling {
                 );
             }
         }
+        problems.extend(self.limits.contradictions(&format!("{field}.limits")));
         problems
     }
 }
@@ -64,15 +78,17 @@ impl Ceiling {
 #[serde(deny_unknown_fields, default)]
 pub struct Grant {
     pub http: Vec<HttpGrant>,
-    /// Linear memory and tables of the whole instance.
+    /// Linear memory and tables of the whole instance, and what the host holds for it.
     pub memory: Size,
     pub scratch: Size,
+    #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
+    pub limits: LimitsSpec,
     pub secrets: Vec<SecretGrant>,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), secrets: Vec::new() }
+        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), limits: LimitsSpec::default(), secrets: Vec::new() }
     }
 }
 
@@ -246,6 +262,7 @@ impl Grant {
                     .push(Problem::new(format!("{field}.{what}"), format!("{asked} is above the tenant's ceiling of {most}")));
             }
         }
+        problems.extend(self.limits.beyond(&ceiling.limits, &format!("{field}.limits")));
         problems
     }
 
@@ -273,6 +290,7 @@ impl Grant {
             }
             problems.extend(secret.contradictions(&field));
         }
+        problems.extend(self.limits.contradictions(&format!("{field}.limits")));
         problems
     }
 

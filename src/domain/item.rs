@@ -13,8 +13,6 @@ mod verdict;
 
 pub use verdict::{Closing, Names, Verdict, judge, unless_left_open};
 
-/// Items of one run.
-pub const ITEMS_LIMIT: u64 = 10_000;
 /// Bytes of an item's name.
 pub const NAME_LIMIT: usize = 200;
 /// Bytes of an item's input, and of its output.
@@ -255,6 +253,13 @@ impl ItemCounts {
         let each: Vec<_> = each.map(|state| format!("{} {}", self.of(state), state.word())).collect();
         format!("{}: {}", of_items(self.total()), each.join(", "))
     }
+}
+
+/// Why a run gets no more items.
+pub fn too_many(items: u64, most: u64) -> String {
+    format!(
+        "{items} items; a run has at most {most}: make an item of several pieces, or raise it: grant.limits = {{ items = … }}"
+    )
 }
 
 fn of_items(n: u64) -> String {

@@ -7,6 +7,7 @@ pub mod grant;
 pub mod health;
 pub mod item;
 pub mod job;
+pub mod limits;
 pub mod log;
 pub mod member;
 pub mod plugin;

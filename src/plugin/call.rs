@@ -69,6 +69,7 @@ impl Room {
     ) -> Result<Told, Broken> {
         let _room = self.engine.room(plugin.weight).await.map_err(|wrong| Broken::Host { message: wrong.to_string() })?;
         let context = Arc::new(context(Instant::now() + limit));
+        context.journal.limit(&context.limits);
         let streams = (stream(&context, Level::Info), stream(&context, Level::Warn));
         let mut wasi = WasiCtx::builder();
         // No files, no environment, no arguments, no sockets, no names: what is not given here does not exist.

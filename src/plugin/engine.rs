@@ -1,5 +1,6 @@
 //! The engine that every guest runs on: how code is made, where instances live, and the tick that interrupts them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,18 @@ impl Engine {
     }
 }
 
+/// The engine of the compiler's process: no pool, for nothing runs there; its code fits the others all the same.
+pub fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config(None))
+}
+
+/// Of everything that makes compiled code fit an engine: version, target, settings.
+pub fn mark(engine: &wasmtime::Engine) -> String {
+    let mut hash = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    format!("{:016x}", hash.finish())
+}
+
 pub fn broken(cause: wasmtime::Error) -> Error {
     Error::Internal(anyhow::Error::from(cause))
 }
@@ -122,4 +135,17 @@ fn tick(wasm: &wasmtime::Engine) -> Result<()> {
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_of_the_compiler_fits_engines_with_and_without_a_pool() {
+        let compiler = mark(&compiling().unwrap());
+        for pool in [Some(8), Some(300), None] {
+            assert_eq!(mark(&wasmtime::Engine::new(&config(pool)).unwrap()), compiler, "{pool:?}");
+        }
+    }
 }

@@ -15,12 +15,11 @@ use super::host::http::Outgoing;
 use super::{ItemsPort, Journal, Secret, StatePort, Stop};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::limits::Limits;
 use crate::domain::span::Size;
 
 /// Bytes of host memory behind one element of a table.
 const TABLE_ELEMENT: usize = 8;
-/// Handles a guest may hold (streams, requests, headers): they take the host's memory, not the guest's.
-const HANDLES: usize = 256;
 /// Bytes of one set of headers, as the host holds it.
 const HEADERS: usize = 64 * 1024;
 
@@ -31,6 +30,8 @@ pub struct Context {
     pub stop: Arc<Stop>,
     pub grant: Arc<Grant>,
     pub ceiling: Arc<Ceiling>,
+    /// [`Limits::of`] the two.
+    pub limits: Limits,
     pub secrets: Arc<HashMap<String, Secret>>,
     /// `None` for the calls outside a run, which have no state.
     pub state: Option<StatePort>,
@@ -140,7 +141,7 @@ pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: 
     let memory = context.grant.memory.min(context.ceiling.memory);
     let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
     let (mut table, mut http) = (ResourceTable::new(), WasiHttpCtx::new());
-    table.set_max_capacity(HANDLES);
+    table.set_max_capacity(usize::try_from(context.limits.handles).unwrap_or(usize::MAX));
     http.set_field_size_limit(HEADERS);
     let guest = Guest { context: Arc::clone(context), outgoing, wasi, http, table, memory: Memory { used: 0, limit } };
     let mut store = Store::new(&engine.wasm, guest);

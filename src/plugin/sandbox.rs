@@ -10,6 +10,7 @@ use super::bindings::exports::windlass::plugin::{backlog, finish, job};
 use super::call::{Ask, Room, Told};
 use super::catalog::Catalog;
 use super::command::Program;
+use super::compiler::Compiler;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
@@ -19,6 +20,8 @@ use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
 use crate::domain::item::ItemCounts;
+use crate::domain::limits::Limits;
+use crate::domain::span::Size;
 use crate::error::{Problem, Result};
 
 /// Guests beyond the runs in flight: probes and checks of configurations run beside them.
@@ -32,6 +35,7 @@ pub struct Settings {
     pub runs: u32,
     /// Compiled code lies in `compiled` below it.
     pub data_dir: PathBuf,
+    pub compiler: Compiler,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
     pub own: Vec<SocketAddr>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
@@ -83,7 +87,13 @@ impl Sandbox {
         let guests = Threads::new(settings.threads)?;
         let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
         let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
-        let catalog = Catalog::new(Arc::clone(&room), guests.handle.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
+        let catalog = Catalog::new(
+            Arc::clone(&room),
+            guests.handle.clone(),
+            Arc::clone(&settings.clock),
+            settings.compiler,
+            &settings.data_dir,
+        )?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
     }
 
@@ -108,10 +118,12 @@ impl Sandbox {
             return Box::pin(std::future::ready(Err(Broken::Host { message })));
         };
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
+        let limits = limits(&work);
         let context = move |deadline| Context {
             clock,
             journal: work.journal,
             stop: work.stop,
+            limits,
             grant: work.grant,
             ceiling: work.ceiling,
             secrets: work.secrets,
@@ -130,6 +142,7 @@ impl Sandbox {
 
 impl Executor for Sandbox {
     fn execute(&self, work: Work) -> Answer<Outcome> {
+        let most = limits(&work).output_bytes;
         let ask = match self.catalog.get(&work.digest) {
             Some(plugin) if plugin.command.is_some() => match Program::new(&work) {
                 Ok(program) => Ask::Program(program),
@@ -137,13 +150,13 @@ impl Executor for Sandbox {
             },
             _ => Ask::Run(job_work(&work)),
         };
-        Box::pin(came_to(self.ask(work, ask)))
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
         let totals = finish::Totals { done: totals.done, failed: totals.failed, skipped: totals.skipped };
-        let ask = Ask::Finish(job_work(&work), totals);
-        Box::pin(came_to(self.ask(work, ask)))
+        let (ask, most) = (Ask::Finish(job_work(&work), totals), limits(&work).output_bytes);
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finishes(&self, digest: &str) -> bool {
@@ -200,9 +213,10 @@ impl Executor for Sandbox {
     }
 }
 
-async fn came_to(called: Answer<Result<Told, Broken>>) -> Outcome {
+/// `most`: of the output's data.
+async fn came_to(most: Size, called: Answer<Result<Told, Broken>>) -> Outcome {
     match called.await {
-        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output),
+        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output, most),
         Ok(Told::Ran(Err(failure))) => outcome::failed(failure),
         Ok(Told::Exited { code, stdout, stderr }) => outcome::exited(code, stdout, &stderr),
         Ok(_) => outcome::broken(Broken::Host { message: "the plugin answered another question".into() }),
@@ -233,6 +247,11 @@ pub async fn on_guests(
             Err(Broken::Host { message: "the host broke while it ran the guest; the server's log says where".into() })
         }
     }
+}
+
+/// What holds for the attempt.
+fn limits(work: &Work) -> Limits {
+    Limits::of(&work.grant.limits, &work.ceiling.limits)
 }
 
 fn job_work(work: &Work) -> job::Work {

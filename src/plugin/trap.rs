@@ -3,6 +3,7 @@
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::inspect::one_line;
 use super::instance::Halt;
 use crate::domain::span::Size;
 
@@ -94,10 +95,6 @@ fn panicked(tail: &str) -> Option<String> {
 
 fn last_line(tail: &str) -> Option<&str> {
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty())
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A full backtrace in which few functions repeat (one calls itself, or two each other).

@@ -164,7 +164,7 @@ impl Guest<'_> {
         let Self { context, live, made, known, .. } = self;
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let run = &live.run;
-        let Some(time_limit) = time_limit(context, run, made) else {
+        let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
         let work = Work {
@@ -190,14 +190,15 @@ impl Guest<'_> {
         tokio::select! {
             outcome = call(work) => outcome,
             never = guest::serve_state(context, known, state_calls) => match never {},
-            never = items::serve(context, live, &made.spec.items, item_calls) => match never {},
+            never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
         }
     }
 }
 
 /// Of this attempt: the job's, or what the total limit leaves; none when that is nothing.
-fn time_limit(context: &Context, run: &Run, made: &Made) -> Option<Duration> {
-    let limit = made.spec.time_limit.0;
+fn time_limit(context: &Context, run: &Run, made: &Made, known: &Known) -> Option<Duration> {
+    // Apply has checked the one against the other; the ceiling may have been lowered since.
+    let limit = made.spec.time_limit.min(known.ceiling.time_limit).0;
     let Some(total) = made.spec.total_limit else { return Some(limit) };
     let used = run.first_started_at.map_or(Duration::ZERO, |first| context.clock.now().since(first));
     total.0.checked_sub(used).filter(|left| !left.is_zero()).map(|left| limit.min(left))

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::job::{Job, JobSpec};
+use crate::domain::limits::Limits;
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -17,6 +18,13 @@ pub struct Known {
     /// That holds now, whatever the revision said.
     pub grant: Arc<Grant>,
     pub ceiling: Arc<Ceiling>,
+}
+
+impl Known {
+    /// What its guest may take.
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.grant.limits, &self.ceiling.limits)
+    }
 }
 
 /// What a run was made from.

@@ -18,3 +18,10 @@ mod statements;
 mod store;
 mod web;
 mod world;
+
+/// Windlass itself, built before these tests: it compiles plugins.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_windlass");
+
+pub fn compiler() -> windlass::plugin::Compiler {
+    windlass::plugin::Compiler::Process(BINARY.into())
+}

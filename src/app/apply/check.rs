@@ -45,6 +45,7 @@ impl App {
             let field = format!("job[{n}]");
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
             found.extend(beyond_probes(job, &ceiling, &field));
+            found.extend(beyond_time(job, &ceiling, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
                 found.extend(self.check_config(job, plugin, &field).await?);
@@ -111,6 +112,16 @@ async fn no_plugin(tx: &mut Tx, job: &JobSpec, owner: Id) -> Result<String> {
     Ok(match versions.as_slice() {
         [] => format!("there is no plugin {}{near}; push it: windlass plugin push FILE", job.plugin.name),
         versions => format!("there is no {}; of this plugin there are {}", job.plugin, versions.join(", ")),
+    })
+}
+
+fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem> {
+    let (asked, most) = (job.time_limit, ceiling.time_limit);
+    (asked > most).then(|| {
+        let message = format!(
+            "{asked} is above the tenant's ceiling of {most}; a server admin may raise it: [ceiling] time_limit = \"{asked}\""
+        );
+        Problem::new(format!("{field}.time_limit"), message)
     })
 }
 

@@ -62,6 +62,7 @@ impl Place {
             threads: 1,
             runs: 1,
             data_dir: dir.path().to_owned(),
+            compiler: crate::plugin::Compiler::Here,
             own: Vec::new(),
             extra_roots: Vec::new(),
             clock: shared.clone(),

@@ -47,6 +47,7 @@ impl Served {
             threads: 1,
             runs: 1,
             data_dir: world.dir.path().to_owned(),
+            compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
             clock: clock.clone(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant};
+use windlass::domain::limits::Limits;
 use windlass::domain::span::Size;
 use windlass::plugin::Executor;
-use windlass::plugin::journal::{LINES_LIMIT, LOG_LIMIT, Level};
+use windlass::plugin::journal::Level;
 
 use super::{attack, attack_with, data, house, work};
 
@@ -150,8 +151,8 @@ async fn floods_are_cut_and_counted_and_never_an_error() {
         let (outcome, journal) = attack(json!({ "attack": what, "n": 30_000 })).await;
         assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == ends), "{what}: {outcome:?}");
         let taken = journal.take();
-        let kept: usize = taken.lines.iter().map(|line| line.message.len()).sum();
-        assert!(kept <= LOG_LIMIT && taken.lines.len() as u64 <= LINES_LIMIT, "{what}: {kept}");
+        let (kept, usual) = (taken.lines.iter().map(|line| line.message.len() as u64).sum::<u64>(), Limits::default());
+        assert!(kept <= usual.log_bytes.0 && taken.lines.len() as u64 <= usual.log_lines, "{what}: {kept}");
         assert_eq!(taken.lines.len() as u64 + taken.dropped, 30_000, "{what}");
         let level = if what == "stderr_flood" { Level::Warn } else { Level::Info };
         assert_eq!(taken.lines[0].level, level, "{what}");

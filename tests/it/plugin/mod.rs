@@ -2,10 +2,12 @@
 
 pub mod guests;
 
+mod compile;
 mod host;
 mod http;
 mod https;
 mod limits;
+pub mod modules;
 mod push;
 mod world;
 
@@ -55,6 +57,7 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         threads: 2,
         runs: 32,
         data_dir: data_dir.to_owned(),
+        compiler: crate::compiler(),
         own: Vec::new(),
         extra_roots: extra_roots.to_vec(),
         clock: Arc::new(SystemClock),

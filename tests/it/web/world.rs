@@ -76,6 +76,7 @@ impl World {
             threads: 1,
             runs: 1,
             data_dir: folder.path().to_owned(),
+            compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
             clock: clock.clone(),

@@ -33,6 +33,14 @@ struct Pending {
     sent: Arc<AtomicU64>,
 }
 
+/// How many requests there were.
+#[derive(Debug, Clone, Copy)]
+pub struct SoFar {
+    pub under_way: u64,
+    /// In all.
+    pub begun: u64,
+}
+
 /// A request under way. Dropping it ends it.
 pub struct Entry {
     calls: Arc<Calls>,
@@ -64,8 +72,9 @@ impl Calls {
         Entry { calls: Arc::clone(self), number, sent }
     }
 
-    pub fn under_way(&self) -> usize {
-        self.lock().calls.len()
+    pub fn so_far(&self) -> SoFar {
+        let open = self.lock();
+        SoFar { under_way: open.calls.len() as u64, begun: open.next }
     }
 
     /// The run has ended: what is still under way will not be answered.

@@ -20,17 +20,13 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::body::{Answer, Drain, Driver};
-use self::calls::{Calls, Entry};
+use self::calls::{Calls, Entry, SoFar};
 pub use self::gate::Gate;
 use self::gate::Refused;
 use crate::domain::grant::Origin;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
 
-/// Bytes of an answer's body, and of a request's.
-pub const BODY_LIMIT: u64 = 16 * 1024 * 1024;
-/// Requests of one run under way at a time.
-pub const OPEN_LIMIT: usize = 16;
 /// Unless the guest asks for less; all are capped by what the run has left.
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_BYTE: Duration = Duration::from_secs(60);
@@ -68,15 +64,17 @@ impl WasiHttpHooks for Outgoing {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let sent = Arc::new(AtomicU64::new(0));
-        let under_way = self.calls.under_way();
+        let before = self.calls.so_far();
         let entry = self.calls.begin(request.method().as_str(), &request.uri().to_string(), Arc::clone(&sent));
         // Before anything can fail: see `Drain`.
-        let request = request.map(|body| Drain::new(body, sent, BODY_LIMIT));
+        let request = request.map(|body| Drain::new(body, sent, self.context.limits.request_bytes.0));
         let (context, gate) = (Arc::clone(&self.context), Arc::clone(&self.gate));
         Box::new(async move {
             let options = options.unwrap_or_default();
-            match exchange(request, options, under_way, &context, &gate).await {
-                Ok(answered) => Ok((answered.into_response(entry), Box::new(async { Ok(()) }) as Box<_>)),
+            match exchange(request, options, before, &context, &gate).await {
+                Ok(answered) => {
+                    Ok((answered.into_response(entry, context.limits.response_bytes.0), Box::new(async { Ok(()) }) as Box<_>))
+                }
                 Err(refused) => Err(report(refused, &entry, &context)),
             }
         })
@@ -113,10 +111,10 @@ struct Answered {
 }
 
 impl Answered {
-    fn into_response(self, entry: Entry) -> Response<WasiBody> {
+    fn into_response(self, entry: Entry, limit: u64) -> Response<WasiBody> {
         entry.answered(self.response.status().as_u16());
         let (driver, between) = (self.driver, self.between);
-        self.response.map(|incoming| Answer::new(incoming, entry, driver, BODY_LIMIT, between).boxed_unsync())
+        self.response.map(|incoming| Answer::new(incoming, entry, driver, limit, between).boxed_unsync())
     }
 }
 
@@ -133,18 +131,22 @@ fn report(refused: Refused, entry: &Entry, context: &Context) -> Error {
 async fn exchange(
     mut request: Request<Drain>,
     options: RequestOptions,
-    under_way: usize,
+    before: SoFar,
     context: &Context,
     gate: &Gate,
 ) -> Result<Answered, Refused> {
     if context.is_cut_off() {
         return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
     }
-    if under_way >= OPEN_LIMIT {
-        return Err(Refused::failed(
-            Error::ConnectionLimitReached,
-            format!("{OPEN_LIMIT} requests are under way already, the limit of a run"),
-        ));
+    let limits = &context.limits;
+    for (so_far, most, key, what) in [
+        (before.under_way, limits.open_requests, "open_requests", "are under way already"),
+        (before.begun, limits.requests, "requests", "were made already"),
+    ] {
+        if so_far >= most {
+            let why = format!("{so_far} requests {what}, the limit of an attempt; to raise it: grant.limits = {{ {key} = … }}");
+            return Err(Refused::failed(Error::ConnectionLimitReached, why));
+        }
     }
     let origin = gate::origin(request.uri())?;
     gate::granted(&origin, request.method(), &context.grant, &context.ceiling)?;
