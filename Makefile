@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
-STAGES ?= test postgres chaos browser mediawiki demo
+STAGES ?= test postgres chaos browser examples mediawiki demo
 
 .PHONY: help setup build demo test test-mediawiki test-postgres test-browser chaos bench lint clean
 

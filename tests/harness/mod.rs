@@ -275,7 +275,7 @@ pub fn command(dir: &Path) -> Command {
 }
 
 /// The binary as it was when the tests began, for another build may replace it while they run.
-fn binary() -> String {
+pub fn binary() -> String {
     static BINARY: OnceLock<File> = OnceLock::new();
     let file = BINARY.get_or_init(|| File::open(env!("CARGO_BIN_EXE_windlass")).unwrap());
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
