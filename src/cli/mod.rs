@@ -25,6 +25,7 @@ mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod kept;
 mod local;
 mod moving;
 mod new_plugin;

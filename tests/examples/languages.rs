@@ -99,7 +99,7 @@ fn c() {
     let (code, ran) = attempt(&dir, "checksum/checksum.wasm", &json!(123_456_789), &[]);
     assert_eq!((code, &ran["output"]), (0, &json!({ "bytes": 9, "crc32": "cbf43926" })), "{ran}");
     let run = on_a_server(&dir, "checksum", &json!(123_456_789));
-    assert_eq!((&run["state"], &run["output"]["data"]["crc32"]), (&json!("succeeded"), &json!("cbf43926")), "{run}");
+    assert_eq!((&run["state"], &run["output"]["crc32"]), (&json!("succeeded"), &json!("cbf43926")), "{run}");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn go() {
     let (code, ran) = attempt(&dir, "sum-rows/sum-rows.wasm", &json!({ "row": [] }), &[]);
     assert!(code == 1 && ran["message"].as_str().unwrap().contains("unknown field"), "{ran}");
     let run = on_a_server(&dir, "sum-rows", &rows);
-    assert_eq!((&run["state"], &run["output"]["data"]["totals"]["a"]), (&json!("succeeded"), &json!(3.5)), "{run}");
+    assert_eq!((&run["state"], &run["output"]["totals"]["a"]), (&json!("succeeded"), &json!(3.5)), "{run}");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn javascript() {
     assert_eq!((&ran["outcome"], &ran["class"]), (&json!("failed"), &json!("transient")), "{ran}");
     grant(&dir, "url-status", &site);
     let run = on_a_server(&dir, "url-status", &urls);
-    assert_eq!((&run["state"], &run["output"]["data"][format!("{site}/")]), (&json!("succeeded"), &json!(200)), "{run}");
+    assert_eq!((&run["state"], &run["output"][format!("{site}/")]), (&json!("succeeded"), &json!(200)), "{run}");
 }
 
 #[test]
@@ -153,5 +153,5 @@ fn python() {
     assert!(ran["message"].as_str().unwrap().starts_with("AttributeError: "), "{ran}");
     grant(&dir, "page-title", &site);
     let run = on_a_server(&dir, "page-title", &url);
-    assert_eq!((&run["state"], &run["output"]["data"]["links"]), (&json!("succeeded"), &json!(1)), "{run}");
+    assert_eq!((&run["state"], &run["output"]["links"]), (&json!("succeeded"), &json!(1)), "{run}");
 }

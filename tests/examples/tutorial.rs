@@ -58,6 +58,7 @@ fn the_tutorial_does_what_it_says() {
                 let script = format!("set -e\n{lines}\npwd >'{}'", dir.join("at").display());
                 let mut shell = Command::new("bash");
                 shell.args(["-c", &script]).current_dir(&at).env("PATH", &path).env("WINDLASS_DATA_DIR", dir.join("data"));
+                shell.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
                 shell.env("CARGO_TARGET_DIR", dir.with_file_name("tutorial-target"));
                 let done = shell.output().unwrap();
                 answered = String::from_utf8(done.stdout).unwrap();

@@ -50,10 +50,11 @@ export function fetch(url, { method = "GET", headers = {}, body = "", firstByteT
   try {
     answer = ask(request);
   } catch (wrong) {
-    if (!wrong?.code) throw wrong;
+    const refusal = wrong?.payload;
+    if (!refusal) throw wrong;
     // What was refused is refused again.
-    const refused = /^HttpRequest|Prohibited$/.test(wrong.code);
-    throw (refused ? permanent : transient)(wrong.message);
+    const again = !/^HttpRequest|Prohibited$/.test(refusal.code);
+    throw (again ? transient : permanent)(refusal.message);
   }
   const text = () => decoded(answer.body);
   return { status: answer.status, headers: answer.headers, bytes: answer.body, text, json: () => JSON.parse(text()) };
