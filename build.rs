@@ -1,4 +1,5 @@
-//! Builds the guests of `plugins/` and writes `$OUT_DIR/embedded.rs`, so that one binary brings its plugins along.
+//! Builds the guests of `plugins/` and writes `$OUT_DIR/embedded.rs`, so that one binary brings its plugins along; and
+//! `$OUT_DIR/texts.rs` with what authors of others get from it: templates, the SDK, the contract.
 //!
 //! The guests are built by the cargo that runs this, into a target directory of their own that all profiles share: a second
 //! cargo must not wait for the lock of the first, and a release of the guests does not depend on the host's profile.
@@ -15,6 +16,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 /// The plugins to embed; each is a member of the workspace in `plugins/`.
 const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop", "video-transcode"];
+
+/// What authors get, below `plugins/`: files, and folders with all that is in them. The lock file is the one that the SDK was tried with.
+const TEXTS: &[&str] =
+    &["Cargo.lock", "sdk-rust/Cargo.toml", "sdk-rust/README.md", "sdk-rust/src", "templates", "wit/windlass.wit"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -43,7 +48,34 @@ fn embed() -> Result<()> {
         writeln!(code, "    Embedded {{ name: {name:?}, bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},")?;
     }
     code.push_str("];\n");
-    write_if_changed(&out.join("embedded.rs"), code.as_bytes())
+    write_if_changed(&out.join("embedded.rs"), code.as_bytes())?;
+    texts(&plugins, &out.join("texts.rs"))
+}
+
+/// Path below `plugins/` and text of each file, sorted.
+fn texts(plugins: &Path, file: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for name in TEXTS {
+        collect(&plugins.join(name), &mut found)?;
+    }
+    found.sort();
+    let mut code = String::from("const TEXTS: &[(&str, &str)] = &[\n");
+    for path in found {
+        writeln!(code, "    ({:?}, include_str!({path:?})),", path.strip_prefix(plugins)?)?;
+    }
+    code.push_str("];\n");
+    write_if_changed(file, code.as_bytes())
+}
+
+fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        found.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        collect(&entry?.path(), found)?;
+    }
+    Ok(())
 }
 
 fn path(variable: &str) -> Result<PathBuf> {

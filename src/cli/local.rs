@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::kept;
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Settings;
 use crate::domain::grant::{Ceiling, Grant};
@@ -15,11 +16,18 @@ use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{self, Compiler, Journal, Refusal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, Work};
 
-/// Calls with a folder of its own, which is gone afterwards.
+/// Calls with a folder of its own, which is gone afterwards; what was compiled in it is kept for the next call.
 pub async fn in_a_folder<T, F: Future<Output = Result<T>>>(name: &str, call: impl FnOnce(PathBuf) -> F) -> Result<T> {
-    let folder = std::env::temp_dir().join(format!("windlass-{name}-{}", std::process::id()));
+    let cache = kept::cache();
+    let folder = cache.clone().unwrap_or_else(std::env::temp_dir).join(format!("windlass-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
+    if let Some(cache) = &cache {
+        kept::lend(cache, &folder)?;
+    }
     let answer = call(folder.clone()).await;
+    if let Some(cache) = &cache {
+        kept::keep(cache, &folder);
+    }
     std::fs::remove_dir_all(&folder)?;
     answer
 }

@@ -1,5 +1,5 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin run|inspect|check|test` and `run replay FILE` work by
-//! themselves, `password` where no server runs; the rest is a client of the API.
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ mod apply;
 mod backlog;
 mod backup;
 pub mod bench;
+mod build_plugin;
 mod client;
 mod compile;
 mod cron;
@@ -24,8 +25,10 @@ mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod kept;
 mod local;
 mod moving;
+mod new_plugin;
 mod password;
 mod plugin;
 mod plugin_check;

@@ -49,7 +49,7 @@ pub struct Run {
 #[derive(Args)]
 pub struct Inspect {
     /// A WebAssembly component
-    file: PathBuf,
+    pub file: PathBuf,
 }
 
 /// What one attempt came to.

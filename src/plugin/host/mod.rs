@@ -5,6 +5,7 @@ pub mod files;
 pub mod http;
 
 mod control;
+mod fetch;
 mod items;
 mod log;
 mod port;
