@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn memories_and_tables_share_one_limit() {
         let (clock, journal) = (Arc::new(crate::clock::ManualClock::default()), Arc::default());
-        let calls = Calls::new(journal, clock, Arc::default());
+        let calls = Calls::new(journal, clock);
         let mut memory = Memory { used: 0, limit: 1000, elements: 0, most_elements: 50, instances: 1, calls };
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 40, None).unwrap());
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(*wrong.downcast_ref::<Halt>().unwrap(), Halt::Tables { wanted: 51, limit: 50 });
         // What the host holds for a request under way is not there for the guest.
         memory.limit = 1_000_000;
-        let _open = memory.calls.begin("GET", "http://a/", Arc::default());
+        let _open = memory.calls.begin("GET", "http://a/".into(), Arc::default());
         assert!(memory.memory_growing(600, 700_000, None).unwrap());
         assert!(memory.memory_growing(700_000, 800_000, None).is_err());
     }

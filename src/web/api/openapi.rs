@@ -16,7 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
     Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, Pushed,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson,
     RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
     TenantJson, TokenJson, ToldJson,
 };
