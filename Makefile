@@ -5,9 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
-STAGES ?= test postgres chaos browser mediawiki demo
+STAGES ?= test postgres chaos browser examples mediawiki s3 video demo
 
-.PHONY: help setup build demo test test-mediawiki test-postgres test-browser chaos bench lint clean
+.PHONY: help setup build demo test test-mediawiki test-postgres test-browser test-video chaos bench lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 18
@@ -36,6 +36,9 @@ chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=
 
 test-browser: setup ## the pages in a real Chromium alone
 	@tests/run browser
+
+test-video: setup ## transcoding alone, judged by ffmpeg
+	@tests/run video
 
 bench: build ## measure, write bench/latest.json, print a table
 	@$(BINARY) bench --json >bench/latest.json

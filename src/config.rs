@@ -13,10 +13,14 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Problem, Result};
 use crate::span::Span;
 
+mod artifacts;
 pub mod document;
+mod target;
 mod words;
 
+pub use artifacts::Artifacts;
 use document::Document;
+pub use target::Target;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -43,6 +47,7 @@ pub struct Settings {
     pub network: Network,
     pub retention: Retention,
     pub metrics: Metrics,
+    pub artifacts: Artifacts,
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
@@ -83,6 +88,7 @@ pub struct Network {
     pub allow: Option<Vec<IpNet>>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's.
     pub extra_ca: Vec<PathBuf>,
+    pub target: Target,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +123,7 @@ impl Default for Settings {
             network: Network::default(),
             retention: Retention::default(),
             metrics: Metrics::default(),
+            artifacts: Artifacts::default(),
             binary: own_binary(),
         }
     }
@@ -227,6 +234,11 @@ impl Settings {
                     format!("{} cannot be read ({wrong}); write the path of a PEM file", file.display()),
                 );
             }
+        }
+        problems.extend(self.network.target.contradictions());
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
+        for (key, wrong) in self.artifacts.contradictions() {
+            refuse(&format!("artifacts.{key}"), wrong);
         }
         let Lease { heartbeat, lease, .. } = self.lease;
         if heartbeat.0 < Duration::from_millis(100) {

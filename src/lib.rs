@@ -16,6 +16,7 @@ pub mod vault;
 
 pub mod domain;
 
+pub mod objects;
 pub mod plugin;
 pub mod store;
 

@@ -8,11 +8,13 @@ use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::objects::Objects;
 use crate::plugin::{Catalog, Executor};
 use crate::store::Store;
 use crate::vault::Vault;
 
 pub mod apply;
+pub mod artifact;
 pub mod change;
 pub mod enqueue;
 pub mod failure;
@@ -23,6 +25,7 @@ pub mod operation;
 pub mod push;
 pub mod pushes;
 pub mod secret;
+pub mod state;
 pub mod tenant_file;
 
 /// Everything the use cases need. One a process; cheap to clone.
@@ -35,6 +38,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
     pub vault: Arc<Vault>,
+    pub objects: Objects,
 }
 
 impl App {

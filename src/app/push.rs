@@ -1,5 +1,7 @@
 //! Plugins come in: checked, compiled and asked what they are before they are stored.
 
+use std::collections::HashSet;
+
 use tokio::sync::watch;
 
 use super::{App, Who};
@@ -7,8 +9,11 @@ use crate::domain::member::Role;
 use crate::domain::plugin::{Plugin, PluginRef, Want};
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::plugin::{Described, EMBEDDED, Step, catalog};
+use crate::plugin::{Described, EMBEDDED, Embedded, Step, catalog};
 use crate::store::plugin::SERVER;
+
+/// Bytes of an embedded plugin that is added at every start.
+const AT_START: usize = 1024 * 1024;
 
 /// What a plugin is called by who pushes it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,17 +92,32 @@ impl App {
     }
 
     /// Adds the plugins that came with this binary, for everybody, under `version+digest`: another build of the same
-    /// version stands beside the one before.
+    /// version stands beside the one before. Large ones wait until a job names them, for compiling them takes seconds.
     pub async fn push_embedded(&self) -> Result<()> {
-        for plugin in EMBEDDED {
-            let digest = catalog::digest(plugin.bytes);
-            // From compiled code, at every start but the first.
-            self.catalog.load(&digest, plugin.bytes.to_vec()).await?;
-            let described = self.catalog.add(plugin.bytes.to_vec()).await?;
-            let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
-            let version = format!("{}+{mark}", described.version);
-            self.keep(plugin.name.to_owned(), version, SERVER, described, plugin.bytes.to_vec(), &Who::server()).await?;
+        for plugin in EMBEDDED.iter().filter(|plugin| plugin.bytes.len() <= AT_START) {
+            self.push_one_embedded(plugin).await?;
         }
+        Ok(())
+    }
+
+    /// Adds those of the large ones that are named here.
+    pub(super) async fn push_embedded_named(&self, names: impl Iterator<Item = &str>) -> Result<()> {
+        let names: HashSet<&str> = names.collect();
+        let named = |plugin: &&Embedded| plugin.bytes.len() > AT_START && names.contains(plugin.name);
+        for plugin in EMBEDDED.iter().filter(named) {
+            self.push_one_embedded(plugin).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_one_embedded(&self, plugin: &Embedded) -> Result<()> {
+        let digest = catalog::digest(plugin.bytes);
+        // From compiled code, at every time but the first.
+        self.catalog.load(&digest, plugin.bytes.to_vec()).await?;
+        let described = self.catalog.add(plugin.bytes.to_vec()).await?;
+        let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
+        let version = format!("{}+{mark}", described.version);
+        self.keep(plugin.name.to_owned(), version, SERVER, described, plugin.bytes.to_vec(), &Who::server()).await?;
         Ok(())
     }
 
@@ -222,7 +242,8 @@ mod tests {
         place.app.push_embedded().await.unwrap();
         place.app.push_embedded().await.unwrap();
         let plugins = place.app.store.read().await.unwrap().plugins().await.unwrap();
-        assert_eq!(plugins.len(), EMBEDDED.len() + 2);
+        let small = EMBEDDED.iter().filter(|plugin| plugin.bytes.len() <= AT_START).count();
+        assert_eq!(plugins.len(), small + 2);
         for plugin in plugins.iter().filter(|plugin| plugin.version.contains('+')) {
             assert!(plugin.version.ends_with(&plugin.digest[7..15]), "{}", plugin.version);
         }

@@ -1,5 +1,6 @@
 //! The server, as the command line sees it: an HTTP API and a token.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,6 +55,11 @@ impl Client {
         self.send("GET", path, &Sent::Nothing, &[])
     }
 
+    /// As it comes: a file.
+    pub fn get_bytes(&self, path: &str) -> Done<Vec<u8>> {
+        self.ask("GET", path, &Sent::Nothing, &[])
+    }
+
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Done<T> {
         self.send("POST", path, &Sent::Nothing, &[])
     }
@@ -86,6 +92,22 @@ impl Client {
         Ok(whole)
     }
 
+    /// Copies the bytes of an answer, however many; answers how many they were.
+    pub fn download(&self, path: &str, to: &mut impl Write) -> Done<u64> {
+        let url = format!("{}/api/v1/{path}", self.server);
+        // As long as it takes: what is large takes long.
+        let asked = self.agent.get(&url).config().timeout_global(None).timeout_recv_response(Some(PATIENCE)).build();
+        let asked = asked.header("authorization", format!("Bearer {}", self.token));
+        let mut answer = asked.call().map_err(|wrong| self.unreachable(&wrong))?;
+        let status = answer.status().as_u16();
+        if !(200..300).contains(&status) {
+            let text = answer.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+            return Err(refused(status, &text.map_err(|wrong| self.unreachable(&wrong))?));
+        }
+        let broken = |wrong: std::io::Error| Stop::new(BAD, format!("it was cut off: {wrong}"));
+        std::io::copy(&mut answer.into_body().into_reader(), to).map_err(broken)
+    }
+
     /// The tenant that was named, or all that the token may see.
     pub fn tenants(&self, named: Option<&str>) -> Done<Vec<String>> {
         match named {
@@ -95,6 +117,12 @@ impl Client {
     }
 
     fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<T> {
+        let text = self.ask(method, path, body, headers)?;
+        let text: &[u8] = if text.is_empty() { b"null" } else { &text };
+        Ok(serde_json::from_slice(text)?)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<Vec<u8>> {
         let url = format!("{}/api/v1/{path}", self.server);
         let mut request =
             ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
@@ -120,8 +148,7 @@ impl Client {
         let text =
             answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
         if (200..300).contains(&status) {
-            let text: &[u8] = if text.is_empty() { b"null" } else { &text };
-            return Ok(serde_json::from_slice(text)?);
+            return Ok(text);
         }
         Err(refused(status, &text))
     }

@@ -17,14 +17,14 @@ const NICE: i32 = 10;
 const FILES: u64 = 32;
 
 /// A module from standard input, compiled code to standard output.
-pub fn run() -> Done {
+pub fn run(fuel: bool) -> Done {
     bound()?;
     let mut module = Vec::new();
     std::io::stdin().take(SIZE_LIMIT as u64 + 1).read_to_end(&mut module)?;
     if module.len() > SIZE_LIMIT {
         return Err(Stop::new(compiler::REFUSED, format!("the file has more than {SIZE_LIMIT} bytes")));
     }
-    let code = compile::compile(&module).map_err(|why| Stop::new(compiler::REFUSED, why))?;
+    let code = compile::compile(&module, fuel).map_err(|why| Stop::new(compiler::REFUSED, why))?;
     let mut out = std::io::stdout();
     out.write_all(&code)
         .and_then(|()| out.flush())

@@ -1,5 +1,5 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin run|inspect` work by
-//! themselves, `password` where no server runs; the rest is a client of the API.
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ mod apply;
 mod backlog;
 mod backup;
 pub mod bench;
+mod build_plugin;
 mod client;
 mod compile;
 mod cron;
@@ -24,10 +25,15 @@ mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod kept;
 mod local;
 mod moving;
+mod new_plugin;
 mod password;
 mod plugin;
+mod plugin_check;
+mod plugin_test;
+mod replay;
 mod run;
 mod secret;
 pub mod serve;
@@ -124,7 +130,11 @@ enum Command {
     Move(moving::Command),
     /// Started by a server for each plugin that it compiles
     #[command(hide = true)]
-    CompilePlugin,
+    CompilePlugin {
+        /// For an engine that counts what is executed
+        #[arg(long)]
+        fuel: bool,
+    },
     /// Check data folder, database, clock, engine and free space
     Doctor,
     /// Measure this machine
@@ -201,7 +211,7 @@ impl Cli {
             Command::Restore(command) => backup::restore(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
-            Command::CompilePlugin => compile::run(),
+            Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
             Command::Bench { runs, many, seed, database_url } => {
                 Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::client::{self, Client};
-use super::show::{Table, now, say, say_json, short, when};
+use super::show::{Table, now, say, say_json, say_raw, short, when};
 use super::stop::{Done, Stop, WRONG};
-use super::{Global, try_plugin};
+use super::{Global, build_plugin, new_plugin, plugin_check, plugin_test, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
 use crate::web::api::LARGE_LIMIT;
@@ -21,8 +21,18 @@ const LOOK: Duration = Duration::from_millis(150);
 #[derive(Subcommand)]
 pub enum Command {
     List,
+    /// A folder with a small plugin that works, to begin with
+    New(new_plugin::New),
+    /// Make the component of a plugin's folder, with the tools of its language
+    Build(build_plugin::Build),
+    /// The contract between Windlass and its plugins, as WIT
+    Wit,
     /// One attempt on this machine, without a server; prints what it came to
     Run(try_plugin::Run),
+    /// What stands against a component, and what it will ask for: one line each, without a server
+    Check(plugin_check::Check),
+    /// Run a component against written cases, without a server
+    Test(plugin_test::Test),
     /// What a component is, asks for and offers, without a server
     Inspect(try_plugin::Inspect),
     /// Add a plugin: a component, or a program for WASI preview 1; waits until it is compiled and checked
@@ -43,7 +53,12 @@ pub enum Command {
 
 pub fn run(command: Command, global: &Global) -> Done {
     match command {
+        Command::New(asked) => new_plugin::run(&asked, global),
+        Command::Build(asked) => build_plugin::run(&asked, global),
+        Command::Wit => say_raw(new_plugin::contract().trim_end()),
         Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Check(asked) => plugin_check::run(&asked, global),
+        Command::Test(asked) => plugin_test::run(&asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),
         Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
         Command::Push { file, name, version, tenant } => {

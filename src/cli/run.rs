@@ -1,16 +1,19 @@
 //! `windlass run …`
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::Global;
 use super::client::{self, Client};
 use super::job::started;
 use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
-use super::stop::{Done, Stop, TIMED_OUT, WRONG};
+use super::stop::{BAD, Done, Stop, TIMED_OUT, WRONG};
+use super::{Global, replay};
 use crate::domain::item::Items;
-use crate::web::api::shape::{Count, ItemJson, List, LogJson, RerunJson, RunJson};
+use crate::span::Size;
+use crate::web::address::encoded;
+use crate::web::api::shape::{ArtifactJson, Count, ItemJson, List, LogJson, RerunJson, RunJson};
 
 /// Between two looks at a run.
 const LOOK: Duration = Duration::from_millis(400);
@@ -40,6 +43,17 @@ pub enum Command {
         #[arg(long)]
         state: Option<String>,
     },
+    /// Files that it left behind: all of them, or one saved here
+    Artifacts {
+        #[command(flatten)]
+        which: Which,
+        /// Save the one of this name
+        #[arg(long, value_name = "NAME")]
+        save: Option<String>,
+        /// Under another name; - for standard output
+        #[arg(long, short, value_name = "FILE", requires = "save")]
+        output: Option<PathBuf>,
+    },
     /// A new run with the input of one that is over
     Rerun {
         #[command(flatten)]
@@ -50,6 +64,10 @@ pub enum Command {
     },
     /// End a waiting run; ask a running one to stop
     Cancel(Which),
+    /// What an attempt's guest learned, as a file
+    Recording(replay::Fetch),
+    /// An attempt once more on this machine, answered from its recording, without the network
+    Replay(replay::Replay),
 }
 
 #[derive(Args)]
@@ -78,12 +96,20 @@ pub struct Listed {
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
+    // A file needs no server.
+    if let Command::Replay(asked) = &command {
+        return replay::run(asked, global);
+    }
     let client = Client::open(global)?;
     match command {
+        Command::Replay(asked) => replay::run(&asked, global),
+        Command::Recording(asked) => replay::fetch(&client, &asked, global),
         Command::List(listed) => list(&client, listed, global.json),
         Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
         Command::Logs { which, follow, attempt } => logs(&client, &which, follow, attempt, global.json),
         Command::Items { which, state } => items(&client, &which, state.as_deref(), global.json),
+        Command::Artifacts { which, save: None, .. } => artifacts(&client, &which, global.json),
+        Command::Artifacts { which, save: Some(name), output } => save(&client, &which, &name, output, global.json),
         Command::Rerun { which, items } => {
             let body = RerunJson { items: items.map(|items| if items == "all" { Items::All } else { Items::Open }) };
             started(&client.post_json(&format!("{}/rerun", which.address()?), &body, &[])?, global.json)
@@ -256,6 +282,39 @@ fn items(client: &Client, which: &Which, state: Option<&str>, json: bool) -> Don
         table.row(vec![step, item.name.clone(), item.state.word().to_owned(), item.deliveries.to_string(), what]);
     }
     table.print("no such items")
+}
+
+fn artifacts(client: &Client, which: &Which, json: bool) -> Done {
+    let all: List<ArtifactJson> = client.get(&format!("{}/artifacts", which.address()?))?;
+    if json {
+        return say_json(&all);
+    }
+    let (mut table, now) = (Table::new(&["name", "type", ">size", "digest", "made"]), now());
+    for one in all.items {
+        table.row(vec![one.name, one.media_type, Size(one.bytes).to_string(), one.digest, when(one.created_at, now)]);
+    }
+    table.print("it left no files behind")
+}
+
+fn save(client: &Client, which: &Which, name: &str, output: Option<PathBuf>, json: bool) -> Done {
+    let address = format!("{}/artifacts/{}", which.address()?, encoded(name));
+    if output.as_deref() == Some(Path::new("-")) {
+        return client.download(&address, &mut std::io::stdout().lock()).map(drop);
+    }
+    // The server's names are file names; another server's may not be.
+    let file = output.or_else(|| Path::new(name).file_name().map(PathBuf::from));
+    let file = file.ok_or_else(|| Stop::new(WRONG, format!("{name:?} is no name of a file; say --output FILE")))?;
+    let unwritable = |wrong: std::io::Error| Stop::new(BAD, format!("{} cannot be written: {wrong}", file.display()));
+    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&file).map_err(unwritable)?;
+    match client.download(&address, &mut out) {
+        Ok(bytes) if json => say_json(&serde_json::json!({ "file": file, "bytes": bytes })),
+        Ok(bytes) => say(format_args!("{} has {}", file.display(), Size(bytes))),
+        Err(stop) => {
+            // Half a file is worse than none; the reason of the failure is what counts.
+            let _ = std::fs::remove_file(&file);
+            Err(stop)
+        }
+    }
 }
 
 fn logs(client: &Client, which: &Which, follow: bool, attempt: Option<u32>, json: bool) -> Done {

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::objects::Objects;
 use crate::plugin::{self, Compiler, Executor, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::{Database, Store};
@@ -90,6 +91,8 @@ impl Server {
             compiler: Compiler::Process(settings.binary.clone()),
             own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
+            target: settings.network.target.clone(),
+            resolve: plugin::system_resolver(),
             clock: clock.clone(),
         })?);
         keep_key(&settings, &store).await?;
@@ -97,6 +100,7 @@ impl Server {
         if store.is_shared() {
             right_key(&settings, &store, &vault).await?;
         }
+        let objects = Objects::open(&settings, store.is_shared(), super::variable)?;
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
         let app = App {
@@ -106,12 +110,13 @@ impl Server {
             clock: clock.clone(),
             settings: settings.clone(),
             vault: vault.clone(),
+            objects: objects.clone(),
         };
         app.push_embedded().await?;
         app.load_plugins().await?;
         write_access(&app, &settings.data_dir, address).await?;
         note_address(&store, address).await?;
-        let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault)).await?;
+        let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault, objects)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
         let options = web::Options {

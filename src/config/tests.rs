@@ -30,6 +30,21 @@ fn nothing_given_is_the_defaults() {
 }
 
 #[test]
+fn artifacts_lie_in_a_folder_or_in_a_bucket() {
+    let bucket = "artifacts = { url = \"s3://jobs/files\", endpoint = \"http://127.0.0.1:9000\", region = \"eu-1\" }\n";
+    assert_eq!(load(bucket, &[]).unwrap().artifacts.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+    for (text, says) in [
+        ("artifacts = { url = \"artifacts\" }", "windlass.toml:1: artifacts.url: \"artifacts\" is no place for files"),
+        ("artifacts = { url = \"s3://\" }", "names no bucket"),
+        ("artifacts = { endpoint = \"http://x\" }", "artifacts.endpoint: belongs to a bucket"),
+        ("artifacts = { url = \"s3://a\", endpoint = \"x:9000\" }", "write scheme and host"),
+    ] {
+        let wrong = refused(text, &[]);
+        assert!(wrong.contains(says), "{wrong}");
+    }
+}
+
+#[test]
 fn the_environment_goes_over_the_file_key_by_key() {
     let text = "listen = \"0.0.0.0:80\"\ndata_dir = \"data\"\nworker = { runs_in_flight = 8, guest_threads = 1 }\n";
     let env = [
@@ -60,7 +75,7 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(
         lines[0],
-        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, lease, network, retention, metrics"
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, lease, network, retention, metrics, artifacts"
     );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
     assert_eq!(
@@ -88,6 +103,8 @@ fn a_wrong_variable_is_named_as_such() {
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
+        ("network = { target = { failures = 0 } }", "windlass.toml:1: network.target.failures: 0 is not possible; write 1 to"),
+        ("network.target.probe_every = \"2h\"", "network.target.probe_every: 2h is not possible; write \"1s\" to \"1h\""),
         ("database_url = \"mysql://db/w\"", "windlass.toml:1: database_url: \"mysql://db/w\" names no database; write"),
         ("database_url = \"sqlite::memory:\"", "database_url: \"sqlite::memory:\" names no file"),
         (

@@ -103,7 +103,7 @@ pub struct Item {
 }
 
 /// An item to add, or to work on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewItem {
     pub name: String,
     /// JSON; empty for none.
@@ -111,7 +111,7 @@ pub struct NewItem {
 }
 
 /// What became of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     pub name: String,
     /// Not an open one.
@@ -122,7 +122,8 @@ pub struct Ending {
 }
 
 /// What a running guest asks of its run's items.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ask {
     Declare(Vec<NewItem>),
     /// At most so many.
@@ -130,7 +131,8 @@ pub enum Ask {
     Finish(Vec<Ending>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Items that are open now, or that have ended by this call.
     Count(u64),

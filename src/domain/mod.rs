@@ -1,7 +1,9 @@
 //! What Windlass is about, without I/O: `now` is an argument, nothing waits, nothing is stored.
 
+pub mod artifact;
 pub mod attempt;
 pub mod backlog;
+pub mod days;
 pub mod dead;
 pub mod grant;
 pub mod health;
@@ -15,6 +17,7 @@ pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod tenant;
 pub mod trigger;
 pub mod zone;

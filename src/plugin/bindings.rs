@@ -14,6 +14,9 @@ wasmtime::component::bindgen!({
             import windlass:plugin/items@1.0.0;
             import windlass:plugin/state@1.0.0;
             import windlass:plugin/sign@1.0.0;
+            import windlass:plugin/secrets@1.0.0;
+            import windlass:plugin/artifacts@1.0.0;
+            import windlass:plugin/fetch@1.0.0;
             export windlass:plugin/job@1.0.0;
             export windlass:plugin/backlog@1.0.0;
             export windlass:plugin/config@1.0.0;
@@ -23,6 +26,7 @@ wasmtime::component::bindgen!({
     ",
     world: "windlass:host/room",
     imports: {
+        "windlass:plugin/fetch.fetch": async,
         "windlass:plugin/items.declare": async,
         "windlass:plugin/items.next": async,
         "windlass:plugin/items.finish": async,
@@ -30,6 +34,11 @@ wasmtime::component::bindgen!({
         "windlass:plugin/state.set": async,
         "windlass:plugin/state.delete": async,
         "windlass:plugin/state.keys": async,
+        "windlass:plugin/artifacts.create": async | trappable,
+        "windlass:plugin/artifacts.[method]artifact.write": async | trappable,
+        "windlass:plugin/artifacts.[method]artifact.finish": async | trappable,
+        "windlass:plugin/artifacts.[drop]artifact": async | trappable,
     },
+    with: { "windlass:plugin/artifacts.artifact": super::host::artifacts::Open },
     exports: { default: async },
 });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
-use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use super::bindings::exports::windlass::plugin::backlog::{Measurement, Target};
 use super::bindings::exports::windlass::plugin::config::Problem;
@@ -16,7 +16,9 @@ use super::host::http::{Gate, Outgoing};
 use super::instance::{Context, Guest, store};
 use super::journal::Level;
 use super::loaded::Loaded;
+use super::scratch::{Folders, PLACE};
 use super::stdio::Stream;
+use super::tape;
 use super::trap::{Broken, explain, over_time};
 
 /// How often a guest that waits in a host call is looked at: its stop flag and its progress have no other waker.
@@ -56,6 +58,7 @@ pub enum Told {
 pub struct Room {
     pub engine: Engine,
     pub gate: Arc<Gate>,
+    pub scratch: Folders,
 }
 
 impl Room {
@@ -71,19 +74,32 @@ impl Room {
         let context = Arc::new(context(Instant::now() + limit));
         context.journal.limit(&context.limits);
         let streams = (stream(&context, Level::Info), stream(&context, Level::Warn));
+        let scratch = self.scratch.lend(&context).map_err(|wrong| Broken::Host { message: wrong.to_string() })?;
         let mut wasi = WasiCtx::builder();
-        // No files, no environment, no arguments, no sockets, no names: what is not given here does not exist.
+        // No files but those of a scratch folder, no environment, no arguments, no sockets, no names: what is not given here does not exist.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         wasi.max_random_size(RANDOM);
+        tape::furnish(&context.tape, &mut wasi);
         wasi.stdout(streams.0.clone()).stderr(streams.1.clone());
         if let Ask::Program(program) = &ask {
             program.furnish(&mut wasi);
         }
-        let mut store = store(&self.engine, &context, Outgoing::new(&context, &self.gate), wasi.build());
+        if let Some(scratch) = &scratch {
+            let opened = wasi.env("TMPDIR", PLACE).preopened_dir(scratch.folder(), PLACE, FsPerms::ReadWrite);
+            opened.map_err(|wrong| Broken::Host { message: format!("the scratch folder cannot be opened: {wrong:#}") })?;
+        }
+        let budget = scratch.as_ref().map(|scratch| Arc::clone(&scratch.budget));
+        let mut store = store(&self.engine, &context, Outgoing::new(&context, &self.gate), budget, wasi.build());
         let watched = watched(enter(&mut store, plugin, ask), &context).await;
         store.data().outgoing.calls.close();
         context.journal.memory(store.data().memory_used());
+        if let Ok(left) = store.get_fuel() {
+            context.journal.burned(u64::MAX - left);
+        }
         drop(store);
+        if let Some(scratch) = scratch {
+            scratch.end().await;
+        }
         let (stdout, tail) = (streams.0.close(), streams.1.tail());
         let stderr = streams.1.close();
         let told = watched?.or_else(|error| match explain(&error, &tail, context.time_limit) {

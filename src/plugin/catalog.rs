@@ -281,6 +281,7 @@ impl Catalog {
     pub(super) async fn aside(&self, plugin: &Arc<Loaded>, ask: Ask) -> Result<Told, super::trap::Broken> {
         let (room, plugin, clock) = (Arc::clone(&self.room), Arc::clone(plugin), Arc::clone(&self.clock));
         let context = move |deadline| Context {
+            tenant: Arc::default(),
             clock,
             journal: Arc::new(Journal::default()),
             stop: Arc::new(Stop::default()),
@@ -290,6 +291,8 @@ impl Catalog {
             secrets: Arc::default(),
             state: None,
             items: None,
+            artifacts: None,
+            tape: Arc::default(),
             item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,

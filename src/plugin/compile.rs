@@ -10,12 +10,13 @@ use wit_component::ComponentEncoder;
 use super::engine;
 use super::inspect::{self, Kind};
 
-/// Compiled code for the engines of this binary, of a component or of a core module of WASI preview 1.
+/// Compiled code for the engines of this binary, of a component or of a core module of WASI preview 1; `fuel`: for those that
+/// count what is executed.
 ///
 /// # Errors
 /// Why the module is refused, on one line and with what to do.
-pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let engine = engine::compiling().map_err(|wrong| inspect::one_line(&format!("no compiler: {wrong:#}")))?;
+pub fn compile(bytes: &[u8], fuel: bool) -> Result<Vec<u8>, String> {
+    let engine = engine::compiling(fuel).map_err(|wrong| inspect::one_line(&format!("no compiler: {wrong:#}")))?;
     let component = match inspect::kind(bytes)? {
         Kind::Component => Cow::Borrowed(bytes),
         Kind::Core => {

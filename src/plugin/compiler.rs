@@ -33,22 +33,33 @@ const REASON: u64 = 64 * 1024;
 pub enum Compiler {
     /// In a process of this Windlass binary.
     Process(PathBuf),
+    /// The same, for an engine that counts what guests execute.
+    Counting(PathBuf),
     /// Unit tests have no binary.
     #[cfg(test)]
     Here,
 }
 
 impl Compiler {
+    /// The same compiler, for an engine that counts what guests execute.
+    pub fn counting(self) -> Self {
+        match self {
+            Self::Process(binary) => Self::Counting(binary),
+            other => other,
+        }
+    }
+
     /// Compiles `module` to `code`, and waits for it: for a thread that may wait.
     ///
     /// # Errors
     /// `Invalid` with the reason for a module that is refused or too much; `Unavailable` when no compiler can be had.
     pub fn compile(&self, module: File, code: File) -> Result<()> {
         match self {
-            Self::Process(binary) => {
+            Self::Process(binary) | Self::Counting(binary) => {
                 let mut command = Command::new(binary);
                 // Nothing of ours is there to be found: no variables, no folder, no other file.
-                command.arg(COMMAND).env_clear().current_dir("/").stdin(module).stdout(code).stderr(Stdio::piped());
+                command.arg(COMMAND).args(matches!(self, Self::Counting(_)).then_some("--fuel"));
+                command.env_clear().current_dir("/").stdin(module).stdout(code).stderr(Stdio::piped());
                 let child = command.spawn().map_err(|wrong| {
                     Error::Unavailable(format!("the compiler {} cannot be started: {wrong}", binary.display()))
                 })?;
@@ -64,7 +75,7 @@ impl Compiler {
 fn here(mut module: File, mut code: File) -> Result<()> {
     let mut bytes = Vec::new();
     module.read_to_end(&mut bytes)?;
-    let compiled = super::compile::compile(&bytes).map_err(refused)?;
+    let compiled = super::compile::compile(&bytes, false).map_err(refused)?;
     Ok(std::io::Write::write_all(&mut code, &compiled)?)
 }
 

@@ -7,9 +7,7 @@ use wasmtime::component::types::Component as ComponentType;
 const CONTRACT: &str = "windlass:plugin";
 const CONTRACT_VERSION: &str = "1.0.0";
 /// Imports of the contract that are offered.
-const OFFERED: [&str; 7] = ["types", "log", "progress", "control", "items", "state", "sign"];
-/// Imports of the contract that stand in it but come with a later version.
-const LATER: [&str; 2] = ["secrets", "artifacts"];
+const OFFERED: [&str; 10] = ["types", "log", "progress", "control", "items", "state", "sign", "secrets", "artifacts", "fetch"];
 /// Packages of WASI 0.2 that are offered; sockets are linked but closed, since C libraries import them unasked.
 const WASI: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
 
@@ -108,10 +106,6 @@ pub fn objections(found: &Found) -> Vec<String> {
             if version == CONTRACT_VERSION && OFFERED.contains(&interface) {
                 continue;
             }
-            if LATER.contains(&interface) {
-                objections.push(format!("it imports {name}, which is not offered by this version yet"));
-                continue;
-            }
         }
         let wasi = package.strip_prefix("wasi:").is_some_and(|package| WASI.contains(&package));
         if wasi && version.starts_with("0.2.") && interface != "incoming-handler" {
@@ -153,13 +147,12 @@ mod tests {
     #[test]
     fn imports_that_are_not_offered_are_named() {
         let imports =
-            ["windlass:plugin/log@1.0.0", "windlass:plugin/artifacts@1.0.0", "wasi:io/poll@0.2.6", "wasi:nn/graph@0.2.0", "env"];
+            ["windlass:plugin/log@1.0.0", "windlass:plugin/secrets@1.0.0", "wasi:io/poll@0.2.6", "wasi:nn/graph@0.2.0", "env"];
         let found = Found { job: true, imports: imports.map(String::from).to_vec(), ..Found::default() };
         let objections = objections(&found);
         assert_eq!(objections.len(), 3, "{objections:?}");
         assert!(
-            objections[0].contains("windlass:plugin/artifacts@1.0.0")
-                && objections[0].contains("not offered by this version yet")
+            objections[0].contains("windlass:plugin/secrets@1.0.0") && objections[0].contains("not offered by this version yet")
         );
         assert!(objections[1].contains("wasi:nn/graph") && objections[2].contains("imports env"));
     }

@@ -12,7 +12,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Engine;
 use super::host::http::{Calls, Outgoing};
-use super::{ItemsPort, Journal, Secret, StatePort, Stop};
+use super::scratch::Budget;
+use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop, Tape};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::limits::Limits;
@@ -25,6 +26,8 @@ const HEADERS: usize = 64 * 1024;
 
 /// What a guest may see and do, for one call of one export.
 pub struct Context {
+    /// Whose connections it may use again; empty outside a run.
+    pub tenant: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub journal: Arc<Journal>,
     pub stop: Arc<Stop>,
@@ -37,6 +40,9 @@ pub struct Context {
     pub state: Option<StatePort>,
     /// The same.
     pub items: Option<ItemsPort>,
+    /// The same.
+    pub artifacts: Option<ArtifactsPort>,
+    pub tape: Arc<Tape>,
     /// Bytes in items so far.
     pub item_bytes: AtomicU64,
     pub time_limit: Duration,
@@ -79,6 +85,8 @@ pub enum Halt {
 pub struct Guest {
     pub context: Arc<Context>,
     pub outgoing: Outgoing,
+    /// `None`: it has no folder to write into.
+    pub scratch: Option<Arc<Budget>>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -89,6 +97,15 @@ impl Guest {
     /// Bytes of its memories and tables.
     pub fn memory_used(&self) -> u64 {
         self.memory.used as u64
+    }
+
+    /// Takes so many bytes of its scratch folder's; false when they are not left.
+    pub fn may_write(&self, bytes: u64) -> bool {
+        self.scratch.as_ref().is_some_and(|budget| budget.take(bytes))
+    }
+
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
@@ -153,7 +170,13 @@ impl ResourceLimiter for Memory {
 }
 
 /// A fresh store: nothing in it was there before, nothing of it stays.
-pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: WasiCtx) -> Store<Guest> {
+pub fn store(
+    engine: &Engine,
+    context: &Arc<Context>,
+    outgoing: Outgoing,
+    scratch: Option<Arc<Budget>>,
+    wasi: WasiCtx,
+) -> Store<Guest> {
     // Apply has checked the one against the other; the ceiling may have been lowered since.
     let memory = context.grant.memory.min(context.ceiling.memory);
     let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
@@ -168,11 +191,13 @@ pub fn store(engine: &Engine, context: &Arc<Context>, outgoing: Outgoing, wasi: 
         instances: usize::try_from(context.limits.instances).unwrap_or(usize::MAX),
         calls: Arc::clone(&outgoing.calls),
     };
-    let guest = Guest { context: Arc::clone(context), outgoing, wasi, http, table, memory };
+    let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory };
     let mut store = Store::new(&engine.wasm, guest);
     // What one call hands over is copied to the host before anybody sees it.
     store.set_hostcall_fuel(limit);
     store.limiter(|guest| &mut guest.memory);
+    // As much as there is: it is counted, not limited. Fails where the engine does not count.
+    let _ = store.set_fuel(u64::MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         let context = &store.data().context;
@@ -195,7 +220,7 @@ mod tests {
     #[test]
     fn memories_and_tables_share_one_limit() {
         let (clock, journal) = (Arc::new(crate::clock::ManualClock::default()), Arc::default());
-        let calls = Calls::new(journal, clock, Arc::default());
+        let calls = Calls::new(journal, clock);
         let mut memory = Memory { used: 0, limit: 1000, elements: 0, most_elements: 50, instances: 1, calls };
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 40, None).unwrap());
@@ -207,7 +232,7 @@ mod tests {
         assert_eq!(*wrong.downcast_ref::<Halt>().unwrap(), Halt::Tables { wanted: 51, limit: 50 });
         // What the host holds for a request under way is not there for the guest.
         memory.limit = 1_000_000;
-        let _open = memory.calls.begin("GET", "http://a/", Arc::default());
+        let _open = memory.calls.begin("GET", "http://a/".into(), Arc::default());
         assert!(memory.memory_growing(600, 700_000, None).unwrap());
         assert!(memory.memory_growing(700_000, 800_000, None).is_err());
     }

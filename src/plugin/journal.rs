@@ -35,6 +35,7 @@ struct Kept {
     calls_seen: u64,
     secrets: BTreeSet<String>,
     peak_memory: u64,
+    fuel: Option<u64>,
 }
 
 /// What has gathered since the last time.
@@ -117,6 +118,17 @@ impl Journal {
     /// The most memory that an instance of the attempt had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.lock().peak_memory
+    }
+
+    /// What a call executed, where that is counted.
+    pub fn burned(&self, fuel: u64) {
+        let mut kept = self.lock();
+        kept.fuel = Some(kept.fuel.unwrap_or_default() + fuel);
+    }
+
+    /// What the guest executed, in wasmtime's units; `None` where nobody counts.
+    pub fn fuel(&self) -> Option<u64> {
+        self.lock().fuel
     }
 
     /// What the attempt has taken; `None` when no guest came to life.

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::{Ceiling, Grant};
@@ -17,6 +19,7 @@ use crate::id::Id;
 pub mod catalog;
 pub mod embedded;
 pub mod journal;
+pub mod tape;
 
 mod bindings;
 mod call;
@@ -31,14 +34,17 @@ mod instance;
 mod loaded;
 mod outcome;
 mod sandbox;
+mod scratch;
 mod stdio;
 mod trap;
 
 pub use catalog::{Catalog, Described, Step};
 pub use compiler::Compiler;
 pub use embedded::{EMBEDDED, Embedded};
+pub use host::http::{Resolve, system as system_resolver};
 pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
+pub use tape::Tape;
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -60,6 +66,8 @@ pub trait Executor: Send + Sync + 'static {
     fn check(&self, digest: &str, config: String) -> Answer<Result<(), Vec<Problem>>>;
     /// Whether the plugin is loaded here, so that its runs may be claimed.
     fn has(&self, digest: &str) -> bool;
+    /// How many living nodes, this one included, share what targets may be asked.
+    fn shares(&self, _nodes: u32) {}
 }
 
 /// One attempt of a run (or one measurement), with all that the guest may see and do.
@@ -89,6 +97,10 @@ pub struct Work {
     pub state: StatePort,
     /// `None` outside a run: a probe has no items.
     pub items: Option<ItemsPort>,
+    /// The same: a probe leaves nothing behind.
+    pub artifacts: Option<ArtifactsPort>,
+    /// Where what the guest learns comes from.
+    pub tape: Arc<Tape>,
 }
 
 /// Tells a running guest to end, from outside.
@@ -139,6 +151,8 @@ pub type StatePort = Port<StateAsk, StateAnswer>;
 pub type StateCall = Call<StateAsk, StateAnswer>;
 pub type ItemsPort = Port<item::Ask, item::Answer>;
 pub type ItemsCall = Call<item::Ask, item::Answer>;
+pub type ArtifactsPort = Port<ArtifactAsk, u64>;
+pub type ArtifactsCall = Call<ArtifactAsk, u64>;
 
 /// A call, and where its answer goes.
 #[derive(Debug)]
@@ -147,12 +161,14 @@ pub struct Call<A, T> {
     pub answer: tokio::sync::oneshot::Sender<Result<T, Refusal>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAsk {
     Get(String),
     /// `expected`: the version that must stand there; 0 for none.
     Set {
         key: String,
+        #[serde(with = "tape::bytes")]
         value: Vec<u8>,
         expected: Option<u64>,
     },
@@ -165,12 +181,35 @@ pub enum StateAsk {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAnswer {
+    #[serde(with = "tape::versioned")]
     Entry(Option<(Vec<u8>, u64)>),
     Version(u64),
     Done,
     Keys(Vec<String>),
+}
+
+/// About a file that the run leaves behind. The answer to `Create` is its handle for the other three, that to `Finish` its
+/// size in bytes; that to the others has no meaning.
+#[derive(Debug, Clone)]
+pub enum ArtifactAsk {
+    Create {
+        name: String,
+        media_type: String,
+    },
+    Write {
+        handle: u64,
+        bytes: Vec<u8>,
+    },
+    Finish {
+        handle: u64,
+    },
+    /// Dropped before it was finished.
+    Discard {
+        handle: u64,
+    },
 }
 
 /// `code` is one of the contract's: `conflict`, `quota`, `not-declared`, `denied`, …

@@ -80,11 +80,13 @@ pub fn broken(broken: Broken) -> Outcome {
     }
 }
 
-/// A WASI program's end: its exit code, and the last lines that it wrote.
+/// A WASI program's end: its exit code, and the last lines that it wrote. A last line that is a JSON object or list is its data.
 pub fn exited(code: i32, stdout: String, stderr: &str) -> Outcome {
     if code == 0 {
-        let summary = if stdout.is_empty() { "exit code 0".to_owned() } else { cut(stdout, SUMMARY) };
-        return Outcome::Succeeded { summary, data: None, counts: None };
+        let summary = if stdout.is_empty() { "exit code 0".to_owned() } else { cut(stdout.clone(), SUMMARY) };
+        let data = Some(stdout).filter(|line| line.starts_with(['{', '[']));
+        let data = data.filter(|line| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok());
+        return Outcome::Succeeded { summary, data, counts: None };
     }
     let message = if stderr.is_empty() { format!("exit code {code}") } else { format!("exit code {code}: {stderr}") };
     Outcome::failed(Class::Transient, cut(message, MESSAGE))
@@ -131,6 +133,10 @@ mod tests {
     #[test]
     fn an_exit_code_is_an_outcome() {
         assert!(matches!(exited(0, "3 rows".into(), ""), Outcome::Succeeded { summary, .. } if summary == "3 rows"));
+        assert!(
+            matches!(exited(0, "{\"rows\":3}".into(), ""), Outcome::Succeeded { data: Some(data), .. } if data == "{\"rows\":3}")
+        );
+        assert!(matches!(exited(0, "{3 rows}".into(), ""), Outcome::Succeeded { data: None, .. }));
         assert_eq!(exited(1, String::new(), "no such table"), Outcome::failed(Class::Transient, "exit code 1: no such table"));
     }
 }

@@ -14,8 +14,9 @@ use super::compiler::Compiler;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
+use super::scratch::Folders;
 use super::trap::Broken;
-use super::{Answer, Executor, Work, outcome};
+use super::{Answer, Executor, Resolve, Work, outcome};
 use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
@@ -33,13 +34,17 @@ pub struct Settings {
     pub threads: usize,
     /// Runs in flight at a time (256 by default, design); the pool holds a few more.
     pub runs: u32,
-    /// Compiled code lies in `compiled` below it.
+    /// Compiled code lies in `compiled` below it, scratch folders in `scratch`, which is cleared.
     pub data_dir: PathBuf,
     pub compiler: Compiler,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
     pub own: Vec<SocketAddr>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
     pub extra_roots: Vec<u8>,
+    /// What guests together may do to one target.
+    pub target: crate::config::Target,
+    /// How names become addresses: [`super::system_resolver`].
+    pub resolve: Resolve,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -84,14 +89,31 @@ impl Sandbox {
     /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, when a root is no certificate
     /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
     pub fn new(settings: Settings) -> Result<Self> {
+        Self::made(settings, false)
+    }
+
+    /// One that counts what its guests execute ([`super::Journal::fuel`]): the same for the same calls, at the price of time.
+    /// Fails as [`Sandbox::new`] does.
+    pub fn counting(settings: Settings) -> Result<Self> {
+        Self::made(settings, true)
+    }
+
+    fn made(settings: Settings, fuel: bool) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
-        let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
-        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate });
+        let gate = Arc::new(Gate::new(
+            &settings.extra_roots,
+            settings.own,
+            settings.target,
+            settings.resolve,
+            Arc::clone(&settings.clock),
+        )?);
+        let scratch = Folders::open(&settings.data_dir)?;
+        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE), fuel)?, gate, scratch });
         let catalog = Catalog::new(
             Arc::clone(&room),
             guests.handle.clone(),
             Arc::clone(&settings.clock),
-            settings.compiler,
+            if fuel { settings.compiler.counting() } else { settings.compiler },
             &settings.data_dir,
         )?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
@@ -119,7 +141,9 @@ impl Sandbox {
         };
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
         let limits = limits(&work);
+        let tape = Arc::clone(&work.tape);
         let context = move |deadline| Context {
+            tenant: work.tenant.into(),
             clock,
             journal: work.journal,
             stop: work.stop,
@@ -129,14 +153,16 @@ impl Sandbox {
             secrets: work.secrets,
             state: Some(work.state),
             items: work.items,
+            artifacts: work.artifacts,
+            tape: work.tape,
             item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,
             stall_limit: work.stall_limit,
             deadline,
         };
-        let guests = self.guests.handle.clone();
-        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, limit).await }).await })
+        let (guests, patience) = (self.guests.handle.clone(), tape.patience(limit));
+        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, patience).await }).await })
     }
 }
 
@@ -210,6 +236,10 @@ impl Executor for Sandbox {
 
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
+    }
+
+    fn shares(&self, nodes: u32) {
+        self.room.gate.targets.shares(nodes);
     }
 }
 

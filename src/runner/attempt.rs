@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, guest, items, prober, random};
+use super::{Context, guest, items, prober, random, recorder};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{ItemCounts, unless_left_open};
+use crate::domain::job::Record;
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
-use crate::plugin::{Answer, Secret, Work};
+use crate::plugin::tape::Header;
+use crate::plugin::{Answer, Secret, Tape, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -142,11 +145,11 @@ impl Guest<'_> {
     async fn attempt(&self) -> Outcome {
         let executor = &self.context.executor;
         if let Some(totals) = self.to_finish().await {
-            return self.call(|work| executor.finish(work, totals)).await;
+            return self.call(Some(totals), |work| executor.finish(work, totals)).await;
         }
-        let outcome = self.call(|work| executor.execute(work)).await;
+        let outcome = self.call(None, |work| executor.execute(work)).await;
         match (&outcome, self.to_finish().await) {
-            (Outcome::Succeeded { .. }, Some(totals)) => self.call(|work| executor.finish(work, totals)).await,
+            (Outcome::Succeeded { .. }, Some(totals)) => self.call(Some(totals), |work| executor.finish(work, totals)).await,
             _ => outcome,
         }
     }
@@ -160,14 +163,17 @@ impl Guest<'_> {
         (counts.total() > 0 && counts.open() == 0).then_some(counts)
     }
 
-    async fn call(&self, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
+    /// `finish`: what its items came to, when that is called and not `run`.
+    async fn call(&self, finish: Option<ItemCounts>, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
         let Self { context, live, made, known, .. } = self;
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
+        let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
+        let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
-        let work = Work {
+        let mut work = Work {
             tenant: known.job.tenant_name.clone(),
             job: known.job.spec.name.clone(),
             run: run.id,
@@ -186,12 +192,24 @@ impl Guest<'_> {
             stop: live.stop.clone(),
             state,
             items: Some(items),
+            artifacts: Some(artifacts),
+            tape: Arc::default(),
         };
-        tokio::select! {
+        if made.spec.record != Record::Never {
+            work.tape = Arc::new(Tape::record(Header::new(&work, finish, context.clock.now())));
+        }
+        let tape = work.tape.clone();
+        let outcome = tokio::select! {
             outcome = call(work) => outcome,
             never = guest::serve_state(context, known, state_calls) => match never {},
             never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
+            never = uploads.serve(artifact_calls) => match never {},
+        };
+        uploads.end().await;
+        if let Some(recording) = tape.recording(&outcome) {
+            live.recorded(recording, self.secrets.clone());
         }
+        outcome
     }
 }
 
@@ -240,6 +258,7 @@ async fn finish(
     let items = items.and_then(|counts| Some((counts, &made?.spec.items)));
     let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
     lines.into_iter().for_each(|line| live.journal.log(line));
+    recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
     finished.used = live.journal.used();
     (finished.output, finished.details) = match &outcome {

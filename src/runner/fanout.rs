@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::artifacts::Uploads;
 use super::definitions::{Known, Made};
 use super::{Context, DRAIN_GRACE, guest, random};
 use crate::clock::Timestamp;
@@ -126,6 +127,8 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
     let secrets = guest::secrets(context, known).await?;
     let input = context.store.read().await?.payload(run.tenant, run.id).await?.input;
     let ((state, state_calls), (port, calls)) = (mpsc::channel(16), mpsc::channel(16));
+    let (artifacts, artifact_calls) = mpsc::channel(1);
+    let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
         job: known.job.spec.name.clone(),
@@ -145,13 +148,19 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
         stop: stop.clone(),
         state,
         items: Some(port),
+        artifacts: Some(artifacts),
+        // A chunk is no attempt: nothing of it is recorded.
+        tape: Arc::default(),
     };
-    tokio::select! {
-        outcome = context.executor.execute(work) => Ok(outcome),
+    let outcome = tokio::select! {
+        outcome = context.executor.execute(work) => outcome,
         never = guest::serve_state(context, known, state_calls) => match never {},
         never = serve(context, held, calls) => match never {},
         never = keep(context, held, stop) => match never {},
-    }
+        never = uploads.serve(artifact_calls) => match never {},
+    };
+    uploads.end().await;
+    Ok(outcome)
 }
 
 /// Renews the chunk's lease, and tells its guest to stop when the node is going or the run does not want it any more.

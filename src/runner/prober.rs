@@ -158,6 +158,8 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
         stop: Arc::default(),
         state,
         items: None,
+        artifacts: None,
+        tape: Arc::default(),
     };
     let found = context.executor.measure(work);
     let found = tokio::select! {

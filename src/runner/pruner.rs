@@ -1,4 +1,4 @@
-//! Cuts what has been kept long enough, rolls counters up, notes the highest id.
+//! Cuts what has been kept long enough, also from the object store, rolls counters up, notes the highest id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     }
     tx.set_setting("high_water", &context.store.new_id().0.to_string()).await?;
     tx.commit().await?;
+    sweep(&context).await?;
     Ok(EVERY)
 }
 
@@ -79,4 +80,29 @@ async fn prune_tenant(context: &Context, tenant: &Tenant, now: Timestamp) -> Res
             return Ok(());
         }
     }
+}
+
+/// Objects of one round.
+const SWEPT: u32 = 1_000;
+
+/// Removes what no artifact names from the object store, and then from the list of it: whoever dies in between does it
+/// again. A store that is away is asked again in a minute.
+async fn sweep(context: &Context) -> Result<()> {
+    let places = context.store.read().await?.stray_objects(SWEPT).await?;
+    let (mut swept, mut failed) = (Vec::with_capacity(places.len()), None);
+    for place in places {
+        match context.objects.remove(&place).await {
+            Ok(()) => swept.push(place),
+            Err(wrong) => failed = Some((place, wrong)),
+        }
+    }
+    if let Some((place, wrong)) = failed {
+        tracing::warn!(place, error = %wrong, "objects that nobody wants are still there, this one and maybe others; it is tried again");
+    }
+    if swept.is_empty() {
+        return Ok(());
+    }
+    let mut tx = context.store.begin().await?;
+    tx.swept(&swept).await?;
+    tx.commit().await
 }

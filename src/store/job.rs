@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::claim::unfinished;
-use super::sql::{Row, Sql, args};
+use super::sql::{Arg, Row, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
 use crate::domain::grant::Grant;
@@ -12,15 +12,15 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 static OF_TENANT: Sql = Sql::new(
-    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.removed_at IS NULL ORDER BY j.name",
 );
 static ALL: Sql = Sql::new(
-    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.removed_at IS NULL AND t.removed_at IS NULL ORDER BY t.name, j.name",
 );
 static ONE: Sql = Sql::new(
-    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.name = $2 AND j.removed_at IS NULL",
 );
 static REVISION: Sql = Sql::new("SELECT job, spec, digest FROM job_revision WHERE id = $1");
@@ -50,7 +50,10 @@ static ASK: Sql = Sql::new(
     "INSERT INTO cancel (run, tenant, at, by) SELECT id, tenant, CAST($1 AS BIGINT), CAST($2 AS TEXT) FROM lease WHERE tenant = $3 AND job = $4 \
      ON CONFLICT (run) DO NOTHING",
 );
-static PAUSE: Sql = Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, updated_at = $3 WHERE tenant = $4 AND id = $5");
+static PAUSE: Sql =
+    Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, paused_until = $3, updated_at = $4 WHERE tenant = $5 AND id = $6");
+static NEXT_RESUME: Sql = Sql::new("SELECT min(paused_until) AS at FROM job WHERE paused_until IS NOT NULL");
+static RESUMABLE: Sql = Sql::new("SELECT id, tenant, name FROM job WHERE paused_until IS NOT NULL AND paused_until <= $1");
 static NAMES: Sql = Sql::new("SELECT j.id, j.name, t.name AS tenant_name FROM job j JOIN tenant t ON t.id = j.tenant");
 
 /// What a run was made from.
@@ -143,9 +146,29 @@ impl Tx {
         expect_rows(removed, 1, "remove job")
     }
 
-    /// Pauses (`at` is set) or resumes it.
-    pub async fn pause_job(&mut self, tenant: Id, job: Id, at: Option<Timestamp>, by: &str, now: Timestamp) -> Result<()> {
-        let changed = self.exec(&PAUSE, args![at, at.map(|_| by), now, tenant, job]).await?;
+    /// Pauses it, for ever or until then.
+    pub async fn pause_job(&mut self, tenant: Id, job: Id, by: &str, until: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        self.set_pause(tenant, job, args![now, by, until, now, tenant, job]).await
+    }
+
+    pub async fn resume_job(&mut self, tenant: Id, job: Id, now: Timestamp) -> Result<()> {
+        let nothing = || None::<Timestamp>;
+        self.set_pause(tenant, job, args![nothing(), None::<String>, nothing(), now, tenant, job]).await
+    }
+
+    /// When the first pause ends.
+    pub async fn next_resume(&mut self) -> Result<Option<Timestamp>> {
+        self.row(&NEXT_RESUME, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
+    }
+
+    /// Jobs whose pause has ended: id, tenant, name.
+    pub async fn resumable(&mut self, now: Timestamp) -> Result<Vec<(Id, Id, String)>> {
+        let rows = self.rows(&RESUMABLE, args![now]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("tenant")?, row.text("name")?))).collect()
+    }
+
+    async fn set_pause(&mut self, tenant: Id, job: Id, args: Vec<Arg>) -> Result<()> {
+        let changed = self.exec(&PAUSE, args).await?;
         self.wake(tenant, job);
         self.redefine();
         expect_rows(changed, 1, "pause job")
@@ -175,6 +198,7 @@ fn job(row: &Row) -> Result<Job> {
         digest: row.text("digest")?,
         paused_at: row.opt_time("paused_at")?,
         paused_by: row.opt_text("paused_by")?,
+        paused_until: row.opt_time("paused_until")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

@@ -1,6 +1,6 @@
 //! The key-value store of a job, for its guests. Writes compare and set.
 
-use super::sql::{Sql, args};
+use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -13,11 +13,38 @@ static PUT: Sql = Sql::new(
 );
 static DELETE: Sql = Sql::new("DELETE FROM job_state WHERE job = $1 AND key = $2");
 static KEYS: Sql = Sql::new("SELECT key FROM job_state WHERE job = $1 AND key >= $2 ORDER BY key LIMIT 1000");
+static LIST: Sql = Sql::new(
+    "SELECT key, CAST(length(value) AS BIGINT) AS bytes, version, updated_at FROM job_state WHERE job = $1 ORDER BY key",
+);
 static USED: Sql = Sql::new(
     "SELECT count(*) AS n, CAST(coalesce(sum(length(key) + length(value)), 0) AS BIGINT) AS bytes FROM job_state WHERE job = $1",
 );
 
+/// A key that a job keeps, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub key: String,
+    /// Of the value.
+    pub bytes: u64,
+    pub version: u64,
+    pub updated_at: Timestamp,
+}
+
 impl Tx {
+    /// All that a job keeps, by key: at most as many as it may have.
+    pub async fn state_list(&mut self, job: Id) -> Result<Vec<Kept>> {
+        let rows = self.rows(&LIST, args![job]).await?;
+        let kept = |row: &Row| {
+            Ok(Kept {
+                key: row.text("key")?,
+                bytes: row.count("bytes")?,
+                version: row.count("version")?,
+                updated_at: row.time("updated_at")?,
+            })
+        };
+        rows.iter().map(kept).collect()
+    }
+
     /// The value under a key, and its version.
     pub async fn state_get(&mut self, job: Id, key: &str) -> Result<Option<(Vec<u8>, u64)>> {
         self.row(&GET, args![job, key]).await?.map(|row| Ok((row.bytes("value")?, row.count("version")?))).transpose()

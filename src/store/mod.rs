@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
+pub mod artifact;
 pub mod audit;
 pub mod backlog;
 pub mod backup;
@@ -39,6 +40,7 @@ pub mod prune;
 pub mod push;
 pub mod reap;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod schedule;
 pub mod secret;

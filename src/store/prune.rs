@@ -74,6 +74,7 @@ static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN
 static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
 static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
 static CUT_ITEMS: Sql = Sql::new("DELETE FROM item WHERE (tenant, run) IN (VALUES {2})");
+static CUT_RECORDINGS: Sql = Sql::new("DELETE FROM recording WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
 static CUT_REVISIONS: Sql = Sql::new("DELETE FROM job_revision WHERE (id) IN (VALUES {1})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
@@ -99,7 +100,10 @@ impl Tx {
     /// Cuts runs that are over, with all that hangs on them.
     pub async fn prune_runs(&mut self, tenant: Id, runs: &[Id]) -> Result<()> {
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
-        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
+        self.prune_artifacts(&keys).await?;
+        let hanging =
+            [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_RECORDINGS, &CUT_ITEMS, &CUT_SETTLED];
+        for sql in hanging.into_iter().chain([&CUT_DONE]) {
             self.exec_keys(sql, &keys).await?;
         }
         Ok(())

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use rand::RngCore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::timeout::TimeoutLayer;
 
 use super::{Web, error};
@@ -32,7 +33,7 @@ pub struct RequestId(pub Arc<str>);
 /// Around pages and API alike, outermost first: headers and id, errors, panics, compression.
 pub fn around(router: Router, web: &Web) -> Router {
     router
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_shown)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(web.clone(), error::render))
         .layer(from_fn(headers))
@@ -57,6 +58,11 @@ async fn headers(mut request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID.clone(), id);
     }
     response
+}
+
+/// A file that is saved goes out as it is, with its length.
+fn is_shown(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    !headers.get(CONTENT_DISPOSITION).is_some_and(|how| how.as_bytes().starts_with(b"attachment"))
 }
 
 fn panicked(what: Box<dyn Any + Send>) -> Response {

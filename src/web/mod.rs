@@ -22,6 +22,7 @@ pub(crate) mod assets;
 mod board;
 mod dashboard;
 pub mod demo_wiki;
+mod download;
 pub mod error;
 mod events;
 mod fragment;

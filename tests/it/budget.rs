@@ -164,7 +164,7 @@ async fn a_run_that_could_not_start_in_time_does_not_start() {
     world.job("j", json!({ "max_live": 0, "start_deadline": "60s" })).await;
     let who = Who::server();
     let asked = served.app.run_now("alpha", "j", Request::default(), Cause::Api, &who).await.unwrap().id();
-    served.app.pause("alpha", "j", &who).await.unwrap();
+    served.app.pause("alpha", "j", None, &who).await.unwrap();
     world.clock.advance(Duration::from_secs(61));
     served.app.resume("alpha", "j", &who).await.unwrap();
     let runner = world.start().await;
@@ -173,7 +173,7 @@ async fn a_run_that_could_not_start_in_time_does_not_start() {
     assert_eq!(last(world, asked).await.outcome, "too_late");
     assert_eq!(world.guests.attempts("j"), 0, "it did not start");
     // Run again, it has its time anew.
-    served.app.pause("alpha", "j", &who).await.unwrap();
+    served.app.pause("alpha", "j", None, &who).await.unwrap();
     let again = served.app.rerun("alpha", asked, None, &who).await.unwrap().id();
     let by = |run: &Run| run.start_by.map(|by| by.since(run.created_at));
     assert_eq!(by(&world.run(again).await), Some(Duration::from_secs(60)));

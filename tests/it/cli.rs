@@ -14,6 +14,8 @@ use crate::world::{transient, well};
 
 mod machine;
 mod plugin;
+mod plugin_test;
+mod replay;
 
 struct Ended {
     code: i32,
@@ -24,7 +26,7 @@ struct Ended {
 fn windlass(args: &[&str], access: Option<(&str, &str)>, stdin: &str) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
     command.args(args).env_remove("WINDLASS_SERVER").env_remove("WINDLASS_TOKEN").env_remove("WINDLASS_CONFIG");
-    command.env_remove("WINDLASS_TEST_DATABASE");
+    command.env_remove("WINDLASS_TEST_DATABASE").env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     if let Some((server, token)) = access {
         command.env("WINDLASS_SERVER", server).env("WINDLASS_TOKEN", token);
     }

@@ -14,14 +14,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", BASE),
     ("vault", BASE),
     ("domain", BASE),
+    ("objects", BASE),
     ("store", &["domain"]),
     ("plugin", &["domain"]),
-    ("runner", &["domain", "store", "plugin"]),
-    ("app", &["domain", "store", "plugin", "runner"]),
+    ("runner", &["domain", "objects", "store", "plugin"]),
+    ("app", &["domain", "objects", "store", "plugin", "runner"]),
     // Pages read the store; to change anything, or to touch a run, they go through app.
     ("web", &["domain", "store", "app"]),
     // `serve` is where the parts are put together.
-    ("cli", &["domain", "store", "plugin", "runner", "app", "web"]),
+    ("cli", &["domain", "objects", "store", "plugin", "runner", "app", "web"]),
 ];
 const BASE: &[&str] = &["error", "id", "clock", "span", "config", "vault"];
 
@@ -29,6 +30,7 @@ const BASE: &[&str] = &["error", "id", "clock", "span", "config", "vault"];
 const TECHNOLOGIES: &[(&str, &[&str])] = &[
     ("sqlx::", &["store"]),
     ("wasmtime", &["plugin"]),
+    ("object_store::", &["objects"]),
     ("axum::", &["web"]),
     ("askama::", &["web"]),
     ("println!", &["cli", "main"]),

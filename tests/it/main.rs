@@ -9,11 +9,13 @@ mod dead;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
+mod leak;
 mod nodes;
 mod parity;
 pub mod plugin;
 mod pooler;
 pub mod runner;
+mod schedule;
 mod statements;
 mod store;
 mod web;

@@ -18,6 +18,7 @@ use windlass::domain::tenant::Tenant;
 use windlass::domain::trigger::Cause;
 use windlass::error::Problem;
 use windlass::id::Id;
+use windlass::objects::Objects;
 use windlass::plugin::{Answer, Executor, Work};
 use windlass::runner::{Context, Runner};
 use windlass::span::Span;
@@ -179,7 +180,12 @@ impl World {
         let mut settings = Settings::default();
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());
-        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(settings), Arc::new(vault))
+        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(settings), Arc::new(vault), self.objects())
+    }
+
+    /// In this world's folder.
+    pub fn objects(&self) -> Objects {
+        Objects::in_folder(self.dir.path().join("artifacts")).unwrap()
     }
 
     pub async fn start(&self) -> Runner {

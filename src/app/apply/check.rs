@@ -6,7 +6,7 @@ use super::Checked;
 use crate::app::tenant_file::Parsed;
 use crate::app::{App, Who};
 use crate::config::network;
-use crate::domain::grant::{Ceiling, Grant, SecretUse};
+use crate::domain::grant::{Ceiling, Grant, SecretGrant, SecretUse};
 use crate::domain::job::JobSpec;
 use crate::domain::plugin::Plugin;
 use crate::domain::tenant::Tenant;
@@ -170,15 +170,16 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
 
 /// The key that would grant what a plugin wants, and how; `None` when it is granted or needs no grant.
 fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)> {
-    let used = |usage| grant.secrets.iter().any(|secret| secret.usage == usage);
+    let signs = |secret: &SecretGrant| secret.usage == SecretUse::Sign;
     match want {
         "http" if grant.http.is_empty() => Some(("http", "http = [{ host = \"https://api.example.org\", methods = [\"GET\"] }]")),
-        "sign" if !used(SecretUse::Sign) => {
+        "sign" if !grant.secrets.iter().any(signs) => {
             Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
         }
-        "secrets" if !used(SecretUse::Header) => {
-            Some(("secrets", "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\" }]"))
-        }
+        "secrets" if grant.secrets.iter().all(signs) => Some((
+            "secrets",
+            "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\", hosts = [\"https://api.example.org\"] }]",
+        )),
         "filesystem" if grant.scratch.0 == 0 => Some(("scratch", "scratch = \"16 MiB\"")),
         _ => None,
     }

@@ -10,6 +10,7 @@ use crate::domain::backlog::Measurement;
 use crate::domain::plugin::Plugin;
 use crate::domain::run::NewRun;
 use crate::domain::trigger::Cause;
+use crate::objects::Objects;
 use crate::plugin::{Answer, Executor, Sandbox, Work};
 use crate::store::plugin::SERVER;
 use crate::store::{Database, Store};
@@ -65,6 +66,8 @@ impl Place {
             compiler: crate::plugin::Compiler::Here,
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: crate::config::Target::default(),
+            resolve: crate::plugin::system_resolver(),
             clock: shared.clone(),
         })
         .unwrap();
@@ -75,6 +78,7 @@ impl Place {
             clock: shared,
             settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&dir.path().join("key"), None).unwrap()),
+            objects: Objects::in_folder(dir.path().join("artifacts")).unwrap(),
         };
         let place = Self { app, clock, _sandbox: sandbox, _dir: dir };
         place
@@ -329,7 +333,7 @@ async fn a_tenants_admin_stays_inside_the_ceiling_and_the_tenant() {
 #[tokio::test]
 async fn the_server_bounds_the_networks_of_ceilings() {
     let allow = Some(vec!["10.20.0.0/16".parse().unwrap()]);
-    let place = Place::with(Settings { network: Network { allow, extra_ca: Vec::new() }, ..Settings::default() }).await;
+    let place = Place::with(Settings { network: Network { allow, ..Network::default() }, ..Settings::default() }).await;
     let wrong = place.apply(FILE).await.unwrap_err().to_string();
     assert!(wrong.contains(": ceiling.networks[0]: 127.0.0.0/8 is not among the networks that this server may reach"), "{wrong}");
     place.apply(&FILE.replace("127.0.0.0/8", "10.20.30.0/24")).await.unwrap();

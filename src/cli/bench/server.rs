@@ -139,7 +139,7 @@ async fn drain(server: &Server, jobs: &[Job], stamps: &Arc<Stamps>, plan: &Plan)
     let (app, runs) = (&server.app, plan.runs);
     idle_queue(server).await?;
     for job in jobs {
-        app.pause(&job.tenant_name, &job.spec.name, &Who::server()).await?;
+        app.pause(&job.tenant_name, &job.spec.name, None, &Who::server()).await?;
     }
     // Before: a worker may hear of a pause a moment late.
     stamps.take();

@@ -1,12 +1,16 @@
 //! What the host offers to guests, one capability a file.
 
+pub mod artifacts;
+pub mod files;
 pub mod http;
 
 mod control;
+mod fetch;
 mod items;
 mod log;
 mod port;
 mod progress;
+mod secrets;
 mod sign;
 mod state;
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::web::metrics;
 
 mod apply;
+mod artifact;
 mod backlog;
 mod dead;
 mod extract;
@@ -20,9 +21,11 @@ mod openapi;
 mod operation;
 mod plugin;
 mod read;
+mod recording;
 mod run;
 mod secret;
 pub mod shape;
+mod state;
 mod tenant;
 mod token;
 
@@ -52,6 +55,8 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/tenants/{tenant}/jobs/{job}/state", get(state::list))
+        .route("/tenants/{tenant}/jobs/{job}/state/{key}", get(state::show).delete(state::delete))
         .route("/tenants/{tenant}/jobs/{job}/items/claim", post(item::claim))
         .route("/tenants/{tenant}/jobs/{job}/items/renew", post(item::renew))
         .route("/tenants/{tenant}/jobs/{job}/items/finish", post(item::finish))
@@ -63,6 +68,10 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/undo", post(dead::undo))
         .route("/tenants/{tenant}/runs/{run}/logs", get(run::logs))
         .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
+        .route("/tenants/{tenant}/runs/{run}/artifacts", get(artifact::list))
+        .route("/tenants/{tenant}/runs/{run}/artifacts/{name}", get(artifact::download))
+        .route("/tenants/{tenant}/runs/{run}/recording", get(recording::of_run))
+        .route("/plugins/{digest}/component", get(recording::component))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))
         .route("/operations", get(operation::list).post(operation::begin))
@@ -73,6 +82,7 @@ pub fn router(app: App) -> Router {
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/tenants/{tenant}/secrets/{name}/rotate", post(secret::rotate))
         .route("/members", get(member::list))
         .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))

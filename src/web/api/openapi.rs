@@ -15,9 +15,10 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, TakenJson, TenantJson, TokenJson, ToldJson,
+    Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
+    TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -35,6 +36,7 @@ fn document() -> OpenApi {
     let mut routes = Routes::default();
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
+    recordings(&mut routes);
     items(&mut routes);
     dead_runs(&mut routes);
     server(&mut routes);
@@ -54,13 +56,19 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.get("tenants/{tenant}/jobs", "jobs with health, plugin, triggers and next times").paged().list::<JobJson>();
     api.get("tenants/{tenant}/jobs/{job}", "one, with its spec as applied").one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/runs", "start a run").takes::<NewRunJson>().started(true);
-    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed")
+        .takes::<PauseJson>()
+        .one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
+    api.get("tenants/{tenant}/jobs/{job}/state", "what its plugin keeps between runs: keys, sizes, versions").list::<StateJson>();
+    api.get("tenants/{tenant}/jobs/{job}/state/{key}", "one of them with its value").one::<StateValueJson>(200);
+    api.delete("tenants/{tenant}/jobs/{job}/state/{key}", "the next run finds it missing").nothing(204);
     api.get("tenants/{tenant}/backlogs", "what waits at the tenant's targets").paged().list::<BacklogJson>();
     api.get("backlogs", "what waits at the targets of all tenants that the token may see").paged().list::<BacklogJson>();
     api.get("tenants/{tenant}/secrets", "names, versions, times; never values").list::<SecretJson>();
     api.get("tenants/{tenant}/secrets/{name}", "name, version, times").one::<SecretJson>(200);
     api.put("tenants/{tenant}/secrets/{name}", "set it: the body is the value").takes_bytes().one::<SecretJson>(200);
+    api.post("tenants/{tenant}/secrets/{name}/rotate", "the same for one that is there").takes_bytes().one::<SecretJson>(200);
 }
 
 fn runs(api: &mut Routes) {
@@ -75,6 +83,15 @@ fn runs(api: &mut Routes) {
         .asks(&[("attempt", Type::Integer)])
         .paged()
         .one::<LogJson>(200);
+    api.get("tenants/{tenant}/runs/{run}/artifacts", "files that the run left behind, by name").list::<ArtifactJson>();
+    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "one file").bytes("*/*", "its bytes, as an attachment");
+}
+
+fn recordings(api: &mut Routes) {
+    api.get("tenants/{tenant}/runs/{run}/recording", "what the guest learned, of the newest attempt that has one unless asked")
+        .asks(&[("attempt", Type::Integer)])
+        .bytes("application/gzip", "JSON lines, for windlass run replay");
+    api.get("plugins/{digest}/component", "the component itself").bytes("application/wasm", "as it was pushed");
 }
 
 fn items(api: &mut Routes) {
@@ -197,6 +214,11 @@ impl Route<'_> {
     fn takes_bytes(self) -> Self {
         let body = RequestBodyBuilder::new().content("application/octet-stream", ContentBuilder::new().build());
         self.change(|op, _| op.request_body(Some(body.required(Some(Required::True)).build())))
+    }
+
+    fn bytes(self, media_type: &str, about: &str) -> Self {
+        let body = ContentBuilder::new().schema(Some(text("bytes"))).build();
+        self.change(|op, _| op.response("200", ResponseBuilder::new().description(about).content(media_type, body).build()))
     }
 
     fn one<T: ToSchema>(self, status: u16) -> Self {

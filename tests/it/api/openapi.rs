@@ -24,10 +24,14 @@ pub fn checked(server: &str, method: &str, path: &str, status: u16, body: &str) 
     let told = &operation["responses"];
     let told = if status < 300 { &told[status.to_string()] } else { &told["default"] };
     assert!(told.is_object(), "{method} {path} answers {status}, which is not in the document");
-    let Some(content) = told["content"].as_object().and_then(|content| content.values().next()) else {
+    let Some((kind, content)) = told["content"].as_object().and_then(|content| content.iter().next()) else {
         assert_eq!(body, "", "{method} {path} answers {status} with a body");
         return;
     };
+    // Bytes of a guest: whatever they are.
+    if kind == "*/*" {
+        return;
+    }
     let value: Value = serde_json::from_str(body).unwrap();
     if let Err(wrong) = fits(document, &content["schema"], &value) {
         panic!("{method} {path} answers {status}, and not as the document says: {wrong}\n{value:#}");

@@ -50,6 +50,8 @@ impl Served {
             compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let app = App {
@@ -59,6 +61,7 @@ impl Served {
             clock,
             settings: Arc::new(Settings::default()),
             vault: Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap()),
+            objects: world.objects(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::{any, get};
 use serde_json::{Value, json};
-use windlass::domain::attempt::Outcome;
+use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant};
 use windlass::domain::limits::LimitsSpec;
 use windlass::domain::span::Size;
@@ -19,7 +19,7 @@ use windlass::plugin::journal::{Call, Taken};
 use super::{attack_with, data, house};
 
 /// A server on this machine that counts who came.
-async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(super) async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
     let came = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&came);
     let app = Router::new()
@@ -159,6 +159,29 @@ async fn a_target_that_is_not_there_is_told_with_its_reason() {
     let (outcome, taken) = request(json!({ "url": format!("http://{gone}/") }), Allowed::all(gone)).await;
     assert!(data(&outcome)["code"].as_str().is_some_and(|code| code == "ConnectionRefused"), "{outcome:?}");
     assert!(only(&taken).error.as_ref().is_some_and(|why| why.contains("cannot be reached")), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_request_is_made_once_more_where_the_plugin_asks_for_it() {
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&came);
+    let app = Router::new().fallback(any(move || {
+        let n = counted.fetch_add(1, Relaxed);
+        let status = if n % 3 == 2 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        std::future::ready((status, [("retry-after", "0")], "as it says"))
+    }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let ask = async |tries: u64| {
+        request(json!({ "attack": "get", "url": format!("http://{address}/"), "n": tries }), Allowed::all(address)).await
+    };
+    let (outcome, taken) = ask(3).await;
+    assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == "as it says"), "{outcome:?}");
+    assert_eq!((taken.calls.len(), came.load(Relaxed)), (3, 3), "each try is listed");
+    let (outcome, taken) = ask(1).await;
+    let Outcome::Failed { class: Class::Transient, message, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("HTTP 503: as it says") && taken.calls.len() == 1, "{message}");
 }
 
 #[tokio::test]

@@ -11,6 +11,10 @@ mod limits;
 pub mod modules;
 mod mutated;
 mod push;
+mod reach;
+mod replay;
+mod scratch;
+mod secrets;
 mod world;
 
 use std::collections::HashMap;
@@ -62,6 +66,8 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         compiler: crate::compiler(),
         own: Vec::new(),
         extra_roots: extra_roots.to_vec(),
+        target: windlass::config::Target::default(),
+        resolve: windlass::plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -89,6 +95,8 @@ fn work(digest: &str, input: &Value) -> Work {
         stop: Arc::new(Stop::default()),
         state: nobody.clone(),
         items: None,
+        artifacts: None,
+        tape: Arc::default(),
     }
 }
 

@@ -37,14 +37,6 @@ async fn a_component_without_a_job_is_refused_with_what_it_lacks() {
 }
 
 #[tokio::test]
-async fn imports_that_come_later_are_refused_by_name() {
-    let words = refusal(guests::hostile_later()).await;
-    for name in ["secrets", "artifacts"] {
-        assert!(words.contains(&format!("windlass:plugin/{name}@1.0.0, which is not offered by this version yet")), "{words}");
-    }
-}
-
-#[tokio::test]
 async fn a_plugin_says_what_it_is_and_is_found_compiled_at_the_next_start() {
     let data = tempfile::tempdir().unwrap();
     let first = sandbox(data.path());

@@ -95,7 +95,8 @@ pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json
     tx.commit().await.unwrap();
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
     let settings = Arc::new(Settings::default());
-    let context = Context::new(world.store.clone(), Arc::new(sandbox), Arc::new(SystemClock), settings, Arc::new(vault));
+    let context =
+        Context::new(world.store.clone(), Arc::new(sandbox), Arc::new(SystemClock), settings, Arc::new(vault), world.objects());
     let runner = Runner::start(context).await.unwrap();
     let run = NewRun { input: Some(input), ..new_run(&job) };
     let id = world.store.enqueue(vec![run]).await.unwrap().remove(0).unwrap().id();

@@ -21,6 +21,7 @@ use windlass::domain::tenant::{Tenant, TenantLimits};
 use windlass::domain::trigger::{Cause, TriggerSpec};
 use windlass::error::Problem;
 use windlass::id::Id;
+use windlass::objects::Objects;
 use windlass::plugin::{Answer, Executor, Sandbox, Work};
 use windlass::store::Store;
 use windlass::store::backlog::Sample;
@@ -79,10 +80,14 @@ impl World {
             compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let catalog = sandbox.unwrap().catalog().clone();
-        let app = App { store, executor: Arc::new(NoGuests), catalog, clock, settings: Arc::new(Settings::default()), vault };
+        let objects = Objects::in_folder(folder.path().join("artifacts")).unwrap();
+        let settings = Arc::new(Settings::default());
+        let app = App { store, executor: Arc::new(NoGuests), catalog, clock, settings, vault, objects };
         let options = Options { setup_code: Some(CODE.into()), ..Options::default() };
         (app.clone(), web::router(app, options), folder)
     }
@@ -158,7 +163,7 @@ impl World {
             health(&epsilon, Health::Stuck, "5 jobs, none runnable: the last 3 runs could take none of them; next try in 4 min"),
         ];
         tx.put_healths(&said).await.unwrap();
-        tx.pause_job(zeta.tenant, zeta.id, Some(now.minus(hour(2))), "ann", now).await.unwrap();
+        tx.pause_job(zeta.tenant, zeta.id, "ann", None, now.minus(hour(2))).await.unwrap();
         tx.commit().await.unwrap();
         app.set_first_password("ann", "correct horse battery").await.unwrap();
         Self { app, router, alpha, dead, running: working.run.id, _folder: folder }
@@ -299,6 +304,9 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         received_bytes: 18_204,
         duration_ms: 5010,
         error: None,
+        waited_ms: 40,
+        reused: true,
+        secrets: vec!["wiki-key".into()],
     };
     let chunk =
         LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::plugin::Secret;
 use crate::plugin::journal::{Call, Journal};
 use crate::plugin::outcome::cut;
 
@@ -19,7 +18,6 @@ const URL: usize = 2_048;
 pub struct Calls {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
-    secrets: Arc<HashMap<String, Secret>>,
     open: Mutex<Open>,
 }
 
@@ -51,21 +49,24 @@ pub struct Entry {
 }
 
 impl Calls {
-    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>, secrets: Arc<HashMap<String, Secret>>) -> Arc<Self> {
-        Arc::new(Self { journal, clock, secrets, open: Mutex::default() })
+    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { journal, clock, open: Mutex::default() })
     }
 
-    /// `None` when so many are under way already.
-    pub fn begin(self: &Arc<Self>, method: &str, url: &str, sent: Arc<AtomicU64>) -> Entry {
+    /// `url` is as it may be shown.
+    pub fn begin(self: &Arc<Self>, method: &str, url: String, sent: Arc<AtomicU64>) -> Entry {
         let call = Call {
             at: self.clock.now(),
             method: method.to_owned(),
-            url: cut(self.scrubbed(url), URL),
+            url: cut(url, URL),
             status: None,
             sent_bytes: 0,
             received_bytes: 0,
             duration_ms: 0,
             error: None,
+            waited_ms: 0,
+            reused: false,
+            secrets: Vec::new(),
         };
         let mut open = self.lock();
         let number = open.next;
@@ -96,20 +97,9 @@ impl Calls {
     }
 
     fn list(&self, mut pending: Pending) {
-        pending.call.duration_ms = u64::try_from(pending.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        pending.call.duration_ms = ms(pending.started.elapsed());
         pending.call.sent_bytes = pending.sent.load(Relaxed);
         self.journal.call(pending.call);
-    }
-
-    /// A guest never sees a secret; but a job's configuration may hold the same value.
-    fn scrubbed(&self, url: &str) -> String {
-        let mut url = url.to_owned();
-        for secret in self.secrets.values() {
-            if let Some(value) = std::str::from_utf8(&secret.0).ok().filter(|value| value.len() >= 4) {
-                url = url.replace(value, "…");
-            }
-        }
-        url
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -117,9 +107,27 @@ impl Calls {
     }
 }
 
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Entry {
     pub fn answered(&self, status: u16) {
         self.change(|call| call.status = Some(status));
+    }
+
+    /// For its turn at the target.
+    pub fn waited(&self, span: Duration) {
+        self.change(|call| call.waited_ms = ms(span));
+    }
+
+    /// It goes over a connection that was there.
+    pub fn reuses(&self, yes: bool) {
+        self.change(|call| call.reused = yes);
+    }
+
+    pub fn carries(&self, secrets: Vec<String>) {
+        self.change(|call| call.secrets = secrets);
     }
 
     pub fn received(&self, bytes: u64) {

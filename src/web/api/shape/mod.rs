@@ -71,6 +71,8 @@ pub struct JobJson {
     pub max_live: u32,
     pub paused_at: Option<Timestamp>,
     pub paused_by: Option<String>,
+    /// Then it is resumed by itself.
+    pub paused_until: Option<Timestamp>,
     pub health: String,
     pub why: String,
     /// Of the health.
@@ -83,6 +85,15 @@ pub struct JobJson {
     /// As applied; not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Value>,
+}
+
+/// How long a job is to rest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseJson {
+    /// Absent: until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -292,4 +303,27 @@ pub struct ProblemJson {
     pub errors: Vec<Problem>,
     /// The server's log knows it, too.
     pub request: String,
+}
+
+/// A key of a job's state.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StateJson {
+    pub key: String,
+    /// Of its value.
+    pub bytes: u64,
+    /// One more with every write.
+    pub version: u64,
+    pub updated_at: Timestamp,
+}
+
+/// The same with its value.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StateValueJson {
+    pub key: String,
+    pub bytes: u64,
+    pub version: u64,
+    /// The value, when it is text.
+    pub text: Option<String>,
+    /// The value.
+    pub base64: String,
 }

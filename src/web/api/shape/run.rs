@@ -188,3 +188,14 @@ pub struct RerunJson {
 pub fn nothing() -> Value {
     Value::Object(Map::new())
 }
+
+/// A file that a run left behind.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ArtifactJson {
+    pub name: String,
+    pub media_type: String,
+    pub bytes: u64,
+    /// `sha256:…`
+    pub digest: String,
+    pub created_at: Timestamp,
+}

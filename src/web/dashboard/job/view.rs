@@ -5,6 +5,7 @@ use askama::Template;
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::id::Id;
+use crate::span::Size;
 use crate::store::item_list::Pattern;
 use crate::web::dashboard::overview::view::EmptyIn;
 use crate::web::dashboard::run::row::RunRow;
@@ -30,6 +31,7 @@ pub struct JobPage {
     pub plugin: String,
     pub last_success: Option<Timestamp>,
     pub paused: bool,
+    pub paused_until: Option<Timestamp>,
     pub backlog: Option<Backlog>,
     pub rows: Vec<RunRow>,
     /// JSON.
@@ -39,6 +41,8 @@ pub struct JobPage {
     pub occurrences: Vec<Occurrence>,
     /// What its failed items have in common.
     pub patterns: Vec<Pattern>,
+    /// What its plugin keeps between runs.
+    pub state: Vec<StateRow>,
     pub policy: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }
@@ -53,6 +57,14 @@ impl JobPage {
             _ => "",
         }
     }
+}
+
+/// A key of the job's state.
+pub struct StateRow {
+    pub key: String,
+    pub size: Size,
+    pub version: u64,
+    pub updated_at: Timestamp,
 }
 
 pub struct Backlog {

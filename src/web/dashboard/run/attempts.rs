@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use crate::app::Who;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::health::words;
 use crate::domain::limits::Limits;
 use crate::domain::log::Call;
+use crate::domain::member::Role;
 use crate::domain::run::{Run, State};
 use crate::domain::tenant::Tenant;
 use crate::error::Result;
 use crate::span::{Size, Span};
 use crate::store::Tx;
+use crate::store::job::Revision;
 use crate::store::log::Numbered;
 use crate::web::show::moment::span;
 use crate::web::show::number::{bytes, commas};
@@ -28,40 +31,54 @@ pub struct AttemptRow {
     /// What came after it.
     pub next: Option<String>,
     pub calls: Vec<CallRow>,
+    /// The size of its recording, and whether its end is missing.
+    pub recording: Option<(String, bool)>,
     /// What it took of what it may: "1.1 MiB of 64 MiB of memory".
     pub used: Vec<String>,
 }
 
-/// What a page knows of a run beside its attempts.
-pub struct Known<'a> {
-    pub owner: &'a Tenant,
-    /// The time limit.
-    pub time: Option<Span>,
+/// What attempts of a run may take, and what is known of the log and the output beside their rows.
+pub struct Taken<'a> {
+    pub limits: Limits,
+    pub memory: Size,
+    pub time: Span,
+    /// The attempt of each line of the log.
     pub lines: &'a [Numbered],
-    /// Of the last attempt.
-    pub output: Option<&'a str>,
+    /// Bytes of the last attempt's output.
+    pub output: Option<u64>,
 }
 
-/// What an attempt may take.
-struct Most {
-    limits: Limits,
-    memory: Size,
-    time: Span,
-}
+impl<'a> Taken<'a> {
+    pub async fn read(
+        tx: &mut Tx,
+        run: &Run,
+        owner: &Tenant,
+        revision: Option<&Revision>,
+        lines: &'a [Numbered],
+        output: Option<u64>,
+    ) -> Result<Self> {
+        let grant = tx.grant_of(run.job).await?;
+        Ok(Self {
+            limits: Limits::of(&grant.limits, &owner.ceiling.limits),
+            memory: grant.memory.min(owner.ceiling.memory),
+            time: revision.map_or(owner.ceiling.time_limit, |revision| revision.spec.time_limit),
+            lines,
+            output,
+        })
+    }
 
-impl Known<'_> {
-    fn words(&self, attempt: &Attempt, took: Duration, most: &Most, is_last: bool) -> Vec<String> {
+    fn words(&self, attempt: &Attempt, took: Duration, is_last: bool) -> Vec<String> {
         let Some(used) = attempt.used else { return Vec::new() };
         let lines = self.lines.iter().filter(|line| line.attempt == attempt.attempt).count() as u64;
-        let mut said = vec![
-            format!("{} of {}", span(took), words(most.time.0)),
-            format!("{} of {} of memory", bytes(used.peak_memory), bytes(most.memory.0)),
-            format!("{} of {} requests", commas(used.requests), commas(most.limits.requests)),
-            format!("{} of {} lines of log", commas(lines), commas(most.limits.log_lines)),
+        let mut words = vec![
+            format!("{} of {}", span(took), words(self.time.0)),
+            format!("{} of {} of memory", bytes(used.peak_memory), bytes(self.memory.0)),
+            format!("{} of {} requests", commas(used.requests), commas(self.limits.requests)),
+            format!("{} of {} lines of log", commas(lines), commas(self.limits.log_lines)),
         ];
-        let output = self.output.filter(|_| is_last).map(|output| output.len() as u64);
-        said.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(most.limits.output_bytes.0))));
-        said
+        let output = self.output.filter(|_| is_last);
+        words.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(self.limits.output_bytes.0))));
+        words
     }
 }
 
@@ -71,21 +88,21 @@ pub struct CallRow {
     pub host: String,
     pub path: String,
     pub error: Option<String>,
+    /// What else is worth a word: its secrets, its wait, its connection.
+    pub note: Option<String>,
     pub took: String,
     pub sent: String,
     pub received: String,
 }
 
-/// Of a run, newest first.
-pub async fn read(tx: &mut Tx, run: &Run, known: Known<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
-    let (grant, ceiling) = (tx.grant_of(run.job).await?, &known.owner.ceiling);
-    let most = Most {
-        limits: Limits::of(&grant.limits, &ceiling.limits),
-        memory: grant.memory.min(ceiling.memory),
-        time: known.time.unwrap_or(ceiling.time_limit).min(ceiling.time_limit),
-    };
+pub async fn read(tx: &mut Tx, who: &Who, run: &Run, taken: &Taken<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
     let attempts = tx.attempts_of(run).await?;
     let calls = tx.calls_of(run.tenant, run.id).await?;
+    // Answers of targets stand in recordings: who only looks is not to have them.
+    let kept = match who.may(Role::Operator, run.tenant, "reading a recording") {
+        Ok(()) => tx.recordings_of(run.tenant, run.id).await?,
+        Err(_) => Vec::new(),
+    };
     let last = attempts.first().map(|attempt| attempt.attempt);
     let row = |attempt: Attempt| {
         let is_last = Some(attempt.attempt) == last;
@@ -97,12 +114,13 @@ pub async fn read(tx: &mut Tx, run: &Run, known: Known<'_>, now: Timestamp) -> R
             first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
             started_at: attempt.started_at,
             took: span(took),
-            used: known.words(&attempt, took, &most, is_last),
+            used: taken.words(&attempt, took, is_last),
             message: attempt.message.filter(|message| !message.is_empty()),
             next: attempt
                 .delay_ms
                 .filter(|ms| *ms > 0)
-                .map(|ms| format!("Then a pause of {}.", span(Duration::from_millis(ms.unsigned_abs())))),
+                .map(|ms| format!("Then a pause of {}.", span(std::time::Duration::from_millis(ms.unsigned_abs())))),
+            recording: kept.iter().find(|kept| kept.attempt == attempt.attempt).map(|kept| (bytes(kept.size), kept.cut)),
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };
@@ -118,10 +136,26 @@ fn call_row(call: &Call) -> CallRow {
         host: host.to_owned(),
         path: path.to_owned(),
         error: call.error.clone(),
-        took: span(Duration::from_millis(call.duration_ms)),
+        note: note(call),
+        took: span(std::time::Duration::from_millis(call.duration_ms)),
         sent: bytes(call.sent_bytes),
         received: bytes(call.received_bytes),
     }
+}
+
+/// "with secret wiki-key, waited 1.2 s for its turn, connection reused"
+fn note(call: &Call) -> Option<String> {
+    let mut words = Vec::new();
+    if !call.secrets.is_empty() {
+        words.push(format!("with secret {}", call.secrets.join(", ")));
+    }
+    if call.waited_ms > 0 {
+        words.push(format!("waited {} for its turn", span(std::time::Duration::from_millis(call.waited_ms))));
+    }
+    if call.reused {
+        words.push("connection reused".into());
+    }
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// "2 of 5 spent, newest first"

@@ -13,11 +13,13 @@ use crate::id::Id;
 use crate::web::Web;
 use crate::web::session::Session;
 
+pub mod artifacts;
 pub mod attempts;
 pub mod filter;
 pub mod index;
 pub mod items;
 pub mod log;
+pub mod recording;
 pub mod row;
 pub mod show;
 pub mod why;

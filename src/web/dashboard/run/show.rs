@@ -7,7 +7,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::attempts::{self, AttemptRow, Known};
+use super::artifacts::{self, ArtifactRow};
+use super::attempts::{self, AttemptRow, Taken};
 use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
@@ -31,7 +32,7 @@ use crate::web::show::number::Commas;
 use crate::web::show::words;
 
 #[derive(Template)]
-#[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "items", "lines", "facts", "output"])]
+#[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "items", "artifacts", "lines", "facts", "output"])]
 pub struct RunPage {
     pub shell: Shell,
     pub here: String,
@@ -45,6 +46,7 @@ pub struct RunPage {
     pub spent: String,
     pub attempts: Vec<AttemptRow>,
     pub items: ItemsPart,
+    pub artifacts: Vec<ArtifactRow>,
     pub lines: Vec<LineRow>,
     /// Lines before the first that is shown.
     pub log_cut: usize,
@@ -62,7 +64,7 @@ pub struct RunPage {
 }
 
 fragment::fragments!(
-    RunPage: top => as_top, progress => as_progress, why => as_why, attempts => as_attempts, items => as_items, lines => as_lines, facts => as_facts, output => as_output
+    RunPage: top => as_top, progress => as_progress, why => as_why, attempts => as_attempts, items => as_items, artifacts => as_artifacts, lines => as_lines, facts => as_facts, output => as_output
 );
 
 impl RunPage {
@@ -113,12 +115,12 @@ pub async fn show(
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
-    let time = revision.as_ref().map(|revision| revision.spec.time_limit);
-    let known = Known { owner: &owner, time, lines: &lines, output: payload.output.as_deref() };
-    let attempts = attempts::read(&mut tx, &run, known, shell.lens.now).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
+    let output = payload.output.as_ref().map(|output| output.len() as u64);
+    let taken = Taken::read(&mut tx, &run, &owner, revision.as_ref(), &lines, output).await?;
+    let attempts = attempts::read(&mut tx, &session.who, &run, &taken, shell.lens.now).await?;
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
@@ -129,6 +131,7 @@ pub async fn show(
     let items = ItemsPart::read(&mut tx, &run, &asked, revision.as_ref(), settled.is_some(), &tenant, shell.lens.now).await?;
     let page = RunPage {
         can_be_undone,
+        artifacts: artifacts::rows(tx.artifacts_of(owner.id, id).await?, &tenant, id),
         here: format!("/t/{tenant}/runs/{id}"),
         verdict: verdict(&run, &tenant, settled.as_ref()),
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),

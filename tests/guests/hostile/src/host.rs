@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass_plugin::items::{Ending, Item};
-use windlass_plugin::{Failure, Output, http, items, progress, sign, state};
-#[cfg(feature = "later")]
-use windlass_plugin::{artifacts, secrets};
+use windlass_plugin::{Failure, Output, artifacts, http, items, progress, sign, state};
 
 use crate::Input;
 
@@ -33,12 +31,7 @@ pub fn http(input: &Input) -> Result<Output, Failure> {
     let mut request =
         http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
     if let Some(header) = &input.header {
-        let value = match &input.secret {
-            #[cfg(feature = "later")]
-            Some(secret) => secrets::stand_in(secret)?,
-            _ => input.text.clone().unwrap_or_default(),
-        };
-        request = request.header(header, value);
+        request = request.header(header, input.text.clone().unwrap_or_default());
     }
     Ok(match request.send() {
         Ok(response) => {
@@ -51,6 +44,14 @@ pub fn http(input: &Input) -> Result<Output, Failure> {
             Output::new(error.to_string()).data(data)
         }
     })
+}
+
+/// As an author would: what the target says decides whether it is tried again.
+pub fn get(input: &Input) -> Result<Output, Failure> {
+    let tries = input.n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    let timeout = Duration::from_millis(input.ms.unwrap_or(60_000));
+    let response = http::get(&input.url).first_byte_timeout(timeout).retry(tries).send()?.success()?;
+    Ok(Output::new(response.text(2_000)?))
 }
 
 pub fn state_count() -> Result<Output, Failure> {
@@ -68,17 +69,28 @@ pub fn state_count() -> Result<Output, Failure> {
     }
 }
 
-#[cfg(feature = "later")]
+/// `n` artifacts, of which the last `leave` are not finished; then it fails if it is to.
 pub fn artifact(input: &Input) -> Result<Output, Failure> {
-    let artifact = artifacts::create("a.bin", "application/octet-stream")?;
-    let mut left = usize::try_from(input.bytes.unwrap_or(1_000)).unwrap_or(usize::MAX);
+    let name = input.name.as_deref().unwrap_or("a.bin");
     let chunk = vec![b'a'; 64 * 1024];
-    while left > 0 {
-        let size = left.min(chunk.len());
-        artifact.write(&chunk[..size])?;
-        left -= size;
+    let (n, mut kept) = (input.n.unwrap_or(1), 0);
+    for at in 0..n {
+        let name = if n > 1 { format!("{at}-{name}") } else { name.to_owned() };
+        let artifact = artifacts::create(&name, input.text.as_deref().unwrap_or("application/octet-stream"))?;
+        let mut left = usize::try_from(input.bytes.unwrap_or(1_000)).unwrap_or(usize::MAX);
+        while left > 0 {
+            let size = left.min(chunk.len());
+            artifact.write(&chunk[..size])?;
+            left -= size;
+        }
+        if at + input.leave < n {
+            kept += artifact.finish()?;
+        }
     }
-    Ok(Output::new(format!("{} bytes", artifact.finish()?)))
+    if input.fail > 0 {
+        return Err(Failure::permanent("as asked"));
+    }
+    Ok(Output::new(format!("{kept} bytes")))
 }
 
 /// The first `fail` items fail, the last `leave` stay undone. A retry finds only what is open.

@@ -4,6 +4,8 @@ mod flood;
 mod handles;
 mod host;
 mod resources;
+mod scratch;
+mod thief;
 mod world;
 
 use serde::Deserialize;
@@ -29,6 +31,7 @@ pub struct Input {
     secret: Option<String>,
     algorithm: Option<String>,
     text: Option<String>,
+    reversed: Option<String>,
 }
 
 fn run(work: &Work) -> Result<Output, Failure> {
@@ -58,14 +61,17 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "progress" => Ok(host::progress(&input)),
         "sign" => Ok(host::sign(&input)),
         "http" => host::http(&input),
+        "get" => host::get(&input),
+        "steal" => Ok(thief::steal(&input)),
         "state_count" => host::state_count(),
-        #[cfg(feature = "later")]
         "artifact" => host::artifact(&input),
+        "scratch" => Ok(scratch::fill(&input)),
         "items" => host::items(&input),
         "steps" => host::steps(&input),
         "items_flood" => Ok(flood::items(&input)),
         "files" => Ok(world::files()),
         "socket" => Ok(world::socket(&input)),
+        "learn" => world::learn(&input),
         "echo" => Ok(echo(work)),
         other => Err(Failure::permanent(format!("no attack is called \"{other}\""))),
     }
