@@ -39,7 +39,7 @@ pub enum Tape {
     #[default]
     Live,
     /// The world answers, and it is noted.
-    Recording(Recorder),
+    Recording(Box<Recorder>),
     /// What was noted answers, in its order, whatever the world would say.
     Replaying(Box<Player>),
     /// HTTP and the clock are made up; the rest is the caller's, as it is live.
@@ -49,7 +49,7 @@ pub enum Tape {
 impl Tape {
     /// Notes the call that `header` describes, up to [`recorder::LIMIT`] bytes.
     pub fn record(header: Header) -> Self {
-        Self::Recording(Recorder::new(header))
+        Self::Recording(Box::new(Recorder::new(header)))
     }
 
     /// Answers from a recording; `stop` is the call's, which ends where it leaves the recording.

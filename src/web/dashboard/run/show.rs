@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use super::attempts::{self, AttemptRow};
 use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
+use super::recording;
 use super::row::RunRow;
 use super::why::{Wait, waits};
 use crate::clock::Timestamp;
 use crate::domain::health::words as in_words;
-use crate::domain::member::Role;
 use crate::domain::run::{Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
@@ -116,10 +116,7 @@ pub async fn show(
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
     let attempts = tx.attempts_of(&run).await?;
     let calls = tx.calls_of(owner.id, id).await?;
-    let recordings = match session.who.may(Role::Operator, owner.id, "reading a recording") {
-        Ok(()) => tx.recordings_of(owner.id, id).await?,
-        Err(_) => Vec::new(),
-    };
+    let recordings = recording::of_run(&mut tx, &session, owner.id, id).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
