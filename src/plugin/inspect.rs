@@ -102,10 +102,8 @@ pub fn objections(found: &Found) -> Vec<String> {
     for name in &found.imports {
         let (package, rest) = name.split_once('/').unwrap_or((name, ""));
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
-        if package == CONTRACT {
-            if version == CONTRACT_VERSION && OFFERED.contains(&interface) {
-                continue;
-            }
+        if package == CONTRACT && version == CONTRACT_VERSION && OFFERED.contains(&interface) {
+            continue;
         }
         let wasi = package.strip_prefix("wasi:").is_some_and(|package| WASI.contains(&package));
         if wasi && version.starts_with("0.2.") && interface != "incoming-handler" {

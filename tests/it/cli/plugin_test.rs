@@ -123,6 +123,6 @@ fn a_check_names_what_is_asked_and_what_is_missing() {
     let bad = windlass(&["plugin", "check", &path("hostile.wasm"), "--tenant-file", &path("acme.toml")], None, "");
     assert_eq!(bad.code, 1);
     for says in ["none is granted: grant.http", "no secret is granted for it", "config.bad: 1 is not good"] {
-        assert!(bad.out.contains(&format!("bad   job haul: ")) && bad.out.contains(says), "{says}: {}", bad.out);
+        assert!(bad.out.contains("bad   job haul: ") && bad.out.contains(says), "{says}: {}", bad.out);
     }
 }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use crate::app::Who;
+use super::recording;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::health::words;
 use crate::domain::limits::Limits;
 use crate::domain::log::Call;
-use crate::domain::member::Role;
 use crate::domain::run::{Run, State};
 use crate::domain::tenant::Tenant;
 use crate::error::Result;
@@ -16,6 +15,7 @@ use crate::span::{Size, Span};
 use crate::store::Tx;
 use crate::store::job::Revision;
 use crate::store::log::Numbered;
+use crate::web::session::Session;
 use crate::web::show::moment::span;
 use crate::web::show::number::{bytes, commas};
 use crate::web::show::pill::Pill;
@@ -95,14 +95,10 @@ pub struct CallRow {
     pub received: String,
 }
 
-pub async fn read(tx: &mut Tx, who: &Who, run: &Run, taken: &Taken<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
+pub async fn read(tx: &mut Tx, session: &Session, run: &Run, taken: &Taken<'_>, now: Timestamp) -> Result<Vec<AttemptRow>> {
     let attempts = tx.attempts_of(run).await?;
     let calls = tx.calls_of(run.tenant, run.id).await?;
-    // Answers of targets stand in recordings: who only looks is not to have them.
-    let kept = match who.may(Role::Operator, run.tenant, "reading a recording") {
-        Ok(()) => tx.recordings_of(run.tenant, run.id).await?,
-        Err(_) => Vec::new(),
-    };
+    let kept = recording::of_run(tx, session, run.tenant, run.id).await?;
     let last = attempts.first().map(|attempt| attempt.attempt);
     let row = |attempt: Attempt| {
         let is_last = Some(attempt.attempt) == last;

@@ -8,9 +8,19 @@ use axum::response::{IntoResponse, Response};
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::store::Tx;
+use crate::store::recording::Kept;
 use crate::web::Web;
 use crate::web::dashboard::tenant::need;
 use crate::web::session::Session;
+
+/// None for who may not read them: targets' answers stand in them.
+pub async fn of_run(tx: &mut Tx, session: &Session, tenant: Id, run: Id) -> Result<Vec<Kept>> {
+    match session.who.may(Role::Operator, tenant, "reading a recording") {
+        Ok(()) => tx.recordings_of(tenant, run).await,
+        Err(_) => Ok(Vec::new()),
+    }
+}
 
 pub async fn file(
     State(web): State<Web>,
@@ -20,7 +30,6 @@ pub async fn file(
     let run: Id = run.parse()?;
     let mut tx = web.app.store.read().await?;
     let owner = need(&mut tx, &session, &tenant).await?;
-    // Bodies of targets stand in it, which a log need not show.
     session.who.may(Role::Operator, owner.id, "reading a recording")?;
     tx.need_run(owner.id, run).await?;
     let found = tx.recording(owner.id, run, Some(attempt)).await?;

@@ -99,10 +99,7 @@ pub async fn show(
     }
     let board = web.glance(asked.done.as_deref()).await?;
     let revision = tx.revision(run.revision).await?;
-    let job = match &revision {
-        Some(revision) => revision.spec.name.clone(),
-        None => run.job.to_string(),
-    };
+    let job = revision.as_ref().map_or_else(|| run.job.to_string(), |revision| revision.spec.name.clone());
     let digest = revision.as_ref().map(|revision| revision.digest.clone()).unwrap_or_default();
     let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
@@ -120,7 +117,7 @@ pub async fn show(
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
     let output = payload.output.as_ref().map(|output| output.len() as u64);
     let taken = Taken::read(&mut tx, &run, &owner, revision.as_ref(), &lines, output).await?;
-    let attempts = attempts::read(&mut tx, &session.who, &run, &taken, shell.lens.now).await?;
+    let attempts = attempts::read(&mut tx, &session, &run, &taken, shell.lens.now).await?;
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
