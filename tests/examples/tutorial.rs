@@ -45,7 +45,6 @@ fn the_tutorial_does_what_it_says() {
     assert!(commands >= 5 && blocks.len() > commands, "{} blocks, {commands} of them commands", blocks.len());
     fs::create_dir(dir.join("bin")).unwrap();
     std::os::unix::fs::symlink(binary(), dir.join("bin/windlass")).unwrap();
-    let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
     let (mut server, mut answered) = (None, String::new());
     // A shell a block, and the folder goes on from one to the next, as for somebody with one terminal.
     let mut at = dir.clone();
@@ -55,9 +54,9 @@ fn the_tutorial_does_what_it_says() {
                 server = Some(Server::start(&dir.join("data")))
             }
             Block::Commands(lines) => {
-                let script = format!("set -e\n{lines}\npwd >'{}'", dir.join("at").display());
+                let script = format!("set -e\nPATH='{0}/bin':$PATH\n{lines}\npwd >'{0}/at'", dir.display());
                 let mut shell = Command::new("bash");
-                shell.args(["-c", &script]).current_dir(&at).env("PATH", &path).env("WINDLASS_DATA_DIR", dir.join("data"));
+                shell.args(["-c", &script]).current_dir(&at).env("WINDLASS_DATA_DIR", dir.join("data"));
                 shell.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
                 shell.env("CARGO_TARGET_DIR", dir.with_file_name("tutorial-target"));
                 let done = shell.output().unwrap();

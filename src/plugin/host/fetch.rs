@@ -80,3 +80,35 @@ fn code(outgoing: &mut Outgoing, wrong: &Error) -> String {
     let name = named.strip_prefix("ErrorCode::").unwrap_or(&named);
     name.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Request {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Request { method: method.into(), url: url.into(), headers, body: b"hello".into(), first_byte_timeout_ms: Some(5) }
+    }
+
+    #[test]
+    fn a_request_is_made_whole_or_refused_with_the_reason() {
+        let made_of = made(request("POST", "http://example.org:81/a?b#c", &[("x-a", "1"), ("x-a", "2")])).unwrap();
+        assert_eq!((made_of.method().as_str(), made_of.uri().to_string().as_str()), ("POST", "http://example.org:81/a?b"));
+        assert_eq!(
+            (&made_of.headers()["host"], made_of.headers().get_all("x-a").iter().count()),
+            (&"example.org:81".parse().unwrap(), 2)
+        );
+        for (method, url, header, code, says) in [
+            ("GET", "http://a b/", ("x", ""), "HttpRequestUriInvalid", "is no URL"),
+            ("GET", "/path", ("x", ""), "HttpRequestUriInvalid", "names no host"),
+            ("G T", "http://a/", ("x", ""), "HttpRequestMethodInvalid", "is no method"),
+            ("GET", "http://a/", ("Host", "b"), "HttpProtocolError", "leave it out"),
+            ("GET", "http://a/", ("content-length", "9"), "HttpProtocolError", "leave it out"),
+            ("GET", "http://a/", ("x y", "1"), "HttpProtocolError", "no valid name"),
+            ("GET", "http://a/", ("x", "1\r\ny: 2"), "HttpProtocolError", "line end"),
+        ] {
+            let refusal = made(request(method, url, &[header])).unwrap_err();
+            assert!(refusal.code == code && refusal.message.contains(says), "{method} {url} {header:?}: {refusal:?}");
+        }
+    }
+}
