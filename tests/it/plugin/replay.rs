@@ -125,7 +125,15 @@ async fn a_signature_is_kept_and_the_secret_is_not() {
     let input = json!({ "attack": "sign", "secret": "key", "text": text, "url": "a-secret-value" });
     let (outcome, recording) = live(input, "http://127.0.0.1:9", |work| {
         let (algorithm, begins_with) = (Some("hmac-sha256".into()), Some("begin".into()));
-        let key = SecretGrant { name: "key".into(), usage: SecretUse::Sign, algorithm, begins_with, header: None, parameter: None, hosts: Vec::new() };
+        let key = SecretGrant {
+            name: "key".into(),
+            usage: SecretUse::Sign,
+            algorithm,
+            begins_with,
+            header: None,
+            parameter: None,
+            hosts: Vec::new(),
+        };
         work.grant = Arc::new(Grant { secrets: vec![key], ..Grant::default() });
         work.secrets = Arc::new(HashMap::from([("key".to_owned(), Secret(Arc::from(&b"a-secret-value"[..])))]));
     })
