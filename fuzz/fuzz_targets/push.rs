@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|module: &[u8]| {
-    if let Err(why) = windlass::plugin::compile::compile(module) {
+    if let Err(why) = windlass::plugin::compile::compile(module, false) {
         assert!(!why.is_empty() && !why.contains('\n'), "{why}");
     }
 });

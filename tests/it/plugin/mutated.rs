@@ -55,7 +55,7 @@ fn every_mutant_is_a_plugin_or_is_refused_in_one_line() {
     let (mut plugins, mut refused) = (0, 0);
     for number in 0..MUTANTS {
         let bytes = mutant(number);
-        match catch_unwind(AssertUnwindSafe(|| compile::compile(&bytes))) {
+        match catch_unwind(AssertUnwindSafe(|| compile::compile(&bytes, false))) {
             Ok(Ok(_)) => plugins += 1,
             Ok(Err(why)) => {
                 refused += 1;
