@@ -5,9 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
-STAGES ?= test postgres chaos browser mediawiki s3 demo
+STAGES ?= test postgres chaos browser examples mediawiki s3 video demo
 
-.PHONY: help setup build demo test test-mediawiki test-postgres test-browser chaos bench lint clean
+.PHONY: help setup build demo test test-mediawiki test-postgres test-browser test-video chaos bench lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 18
@@ -30,12 +30,15 @@ test-mediawiki: setup ## the proofs against real wikis alone
 test-postgres: setup ## the suite on a throw-away PostgreSQL
 	@tests/run postgres
 
-chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=1; prints one JSON object at the end
+chaos: setup ## kill nodes at random under load, on both databases: N=1000 SEED=1 LEASE_MS=10000; prints one JSON object at the end
 	@tests/packages chaos
-	@cargo test --quiet --locked --test chaos -- --kills $(or $(N),100) --seed $(or $(SEED),1)
+	@cargo test --quiet --locked --test chaos -- --kills $(or $(N),100) --seed $(or $(SEED),1) $(addprefix --lease-ms ,$(LEASE_MS))
 
 test-browser: setup ## the pages in a real Chromium alone
 	@tests/run browser
+
+test-video: setup ## transcoding alone, judged by ffmpeg
+	@tests/run video
 
 bench: build ## measure, write bench/latest.json, print a table
 	@$(BINARY) bench --json >bench/latest.json

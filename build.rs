@@ -1,4 +1,5 @@
-//! Builds the guests of `plugins/` and writes `$OUT_DIR/embedded.rs`, so that one binary brings its plugins along.
+//! Builds the guests of `plugins/` and writes `$OUT_DIR/embedded.rs`, so that one binary brings its plugins along; and
+//! `$OUT_DIR/texts.rs` with what authors of others get from it: templates, the SDK, the contract.
 //!
 //! The guests are built by the cargo that runs this, into a target directory of their own that all profiles share: a second
 //! cargo must not wait for the lock of the first, and a release of the guests does not depend on the host's profile.
@@ -14,7 +15,11 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 /// The plugins to embed; each is a member of the workspace in `plugins/`.
-const PLUGINS: &[&str] = &["mediawiki-jobs", "noop"];
+const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop", "video-transcode"];
+
+/// What authors get, below `plugins/`: files, and folders with all that is in them. The lock file is the one that the SDK was tried with.
+const TEXTS: &[&str] =
+    &["Cargo.lock", "sdk-rust/Cargo.toml", "sdk-rust/README.md", "sdk-rust/src", "templates", "wit/windlass.wit"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -43,7 +48,34 @@ fn embed() -> Result<()> {
         writeln!(code, "    Embedded {{ name: {name:?}, bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},")?;
     }
     code.push_str("];\n");
-    write_if_changed(&out.join("embedded.rs"), code.as_bytes())
+    write_if_changed(&out.join("embedded.rs"), code.as_bytes())?;
+    texts(&plugins, &out.join("texts.rs"))
+}
+
+/// Path below `plugins/` and text of each file, sorted.
+fn texts(plugins: &Path, file: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for name in TEXTS {
+        collect(&plugins.join(name), &mut found)?;
+    }
+    found.sort();
+    let mut code = String::from("const TEXTS: &[(&str, &str)] = &[\n");
+    for path in found {
+        writeln!(code, "    ({:?}, include_str!({path:?})),", path.strip_prefix(plugins)?)?;
+    }
+    code.push_str("];\n");
+    write_if_changed(file, code.as_bytes())
+}
+
+fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        found.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        collect(&entry?.path(), found)?;
+    }
+    Ok(())
 }
 
 fn path(variable: &str) -> Result<PathBuf> {
@@ -107,7 +139,7 @@ fn build(plugins: &Path, target_dir: &Path) -> Result<PathBuf> {
     for name in PLUGINS {
         cargo.args(["--package", name]);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", same_paths_everywhere(plugins));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(plugins));
     let output = cargo.output().map_err(|error| format!("cargo could not be started to build the plugins: {error}"))?;
     if output.status.success() {
         return Ok(target_dir.join(TARGET).join("release"));
@@ -127,11 +159,12 @@ fn is_of_the_outer_build(variable: &str) -> bool {
     cargo || variable.starts_with("CLIPPY_") || RUSTC.contains(&variable)
 }
 
-/// A component holds the paths of its sources (panics name them). The same sources must give the same digest on any machine.
-fn same_paths_everywhere(plugins: &Path) -> String {
+/// Vectors of 128 bits, which the engine has. And: a component holds the paths of its sources (panics name them), and the same
+/// sources must give the same digest on any machine.
+fn flags(plugins: &Path) -> String {
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let mut flags = vec![format!("--remap-path-prefix={}=plugins", plugins.display())];
+    let mut flags = vec!["-Ctarget-feature=+simd128".to_owned(), format!("--remap-path-prefix={}=plugins", plugins.display())];
     flags.extend(cargo_home.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     flags.join("\x1f")
 }

@@ -16,11 +16,13 @@ use crate::span::Span;
 mod artifacts;
 pub mod document;
 mod plugins;
+mod target;
 mod words;
 
 pub use artifacts::Artifacts;
 use document::Document;
 pub use plugins::Plugins;
+pub use target::Target;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -49,6 +51,15 @@ pub struct Settings {
     pub metrics: Metrics,
     pub artifacts: Artifacts,
     pub plugins: Plugins,
+    /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
+    #[serde(skip, default = "own_binary")]
+    pub binary: PathBuf,
+}
+
+/// A binary that was replaced meanwhile is still there under this name, as it was started.
+fn own_binary() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "windlass".into()) }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +91,7 @@ pub struct Network {
     pub allow: Option<Vec<IpNet>>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's.
     pub extra_ca: Vec<PathBuf>,
+    pub target: Target,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +128,7 @@ impl Default for Settings {
             metrics: Metrics::default(),
             artifacts: Artifacts::default(),
             plugins: Plugins::default(),
+            binary: own_binary(),
         }
     }
 }
@@ -229,6 +242,8 @@ impl Settings {
         for (key, wrong) in self.plugins.contradictions() {
             refuse(&format!("plugins.{key}"), wrong);
         }
+        problems.extend(self.network.target.contradictions());
+        let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
         for (key, wrong) in self.artifacts.contradictions() {
             refuse(&format!("artifacts.{key}"), wrong);
         }

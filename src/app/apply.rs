@@ -12,7 +12,6 @@ use crate::clock::Timestamp;
 use crate::domain::grant::Ceiling;
 use crate::domain::job::{Job, JobSpec};
 use crate::domain::member::Role;
-use crate::domain::schedule::Schedule;
 use crate::domain::tenant::{Tenant, TenantFile};
 use crate::domain::trigger::TriggerSpec;
 use crate::error::{Error, Problem, Result};
@@ -58,6 +57,7 @@ impl App {
             None => who.may_all(Role::Admin, "applying tenant files")?,
         }
         let (files, mut problems) = read_all(&sources);
+        self.push_embedded_named(files.iter().flat_map(|parsed| &parsed.file.jobs).map(|job| job.plugin.name.as_str())).await?;
         let mut checked = Vec::new();
         for parsed in files {
             checked.push(self.check_file(parsed, who, &mut problems).await?);
@@ -212,7 +212,7 @@ async fn write_job(
 /// When a schedule is due first. A `~` in the line is resolved by the job, which the file's check could not know.
 fn first_due(trigger: &TriggerSpec, tenant: &Tenant, job: Id, now: Timestamp) -> Result<Option<Timestamp>, String> {
     let TriggerSpec::Schedule(spec) = trigger else { return Ok(None) };
-    Ok(Schedule::parse(&spec.schedule, spec.zone.unwrap_or(tenant.zone), job)?.after(now))
+    Ok(spec.of(job, tenant.zone)?.after(now))
 }
 
 /// The job as it is kept: schedules with their zone, so that another zone of the tenant is seen as their change; and gone

@@ -1,27 +1,38 @@
 //! Jobs, as people switch them.
 
 use super::{App, Who};
+use crate::clock::Timestamp;
 use crate::domain::member::Role;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl App {
-    /// No new run of the job starts until it is resumed; running ones go on.
-    pub async fn pause(&self, tenant: &str, job: &str, who: &Who) -> Result<()> {
-        self.set_paused(tenant, job, true, who).await
-    }
-
-    pub async fn resume(&self, tenant: &str, job: &str, who: &Who) -> Result<()> {
-        self.set_paused(tenant, job, false, who).await
-    }
-
-    async fn set_paused(&self, tenant: &str, job: &str, paused: bool, who: &Who) -> Result<()> {
+    /// No new run of the job starts until it is resumed, by somebody or at that time; running ones go on.
+    ///
+    /// # Errors
+    /// `Invalid` for a time that has passed; `NotFound`, `Forbidden`.
+    pub async fn pause(&self, tenant: &str, job: &str, until: Option<Timestamp>, who: &Who) -> Result<()> {
         let now = self.now();
+        if let Some(until) = until.filter(|until| *until <= now) {
+            return Err(Error::invalid("until", format!("{} has passed; write a time to come", until.rfc3339())));
+        }
         let mut tx = self.store.begin().await?;
         let tenant = tx.need_tenant(tenant).await?;
         who.may(Role::Operator, tenant.id, "pausing a job")?;
         let job = tx.need_job(tenant.id, job).await?;
-        tx.pause_job(tenant.id, job.id, paused.then_some(now), &who.name, now).await?;
-        tx.audit(tenant.id, &who.name, if paused { "job.pause" } else { "job.resume" }, &job.spec.name, None, now).await?;
+        tx.pause_job(tenant.id, job.id, &who.name, until, now).await?;
+        let detail = until.map(|until| format!("until {}", until.rfc3339()));
+        tx.audit(tenant.id, &who.name, "job.pause", &job.spec.name, detail.as_deref(), now).await?;
+        tx.commit().await
+    }
+
+    pub async fn resume(&self, tenant: &str, job: &str, who: &Who) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let tenant = tx.need_tenant(tenant).await?;
+        who.may(Role::Operator, tenant.id, "resuming a job")?;
+        let job = tx.need_job(tenant.id, job).await?;
+        tx.resume_job(tenant.id, job.id, now).await?;
+        tx.audit(tenant.id, &who.name, "job.resume", &job.spec.name, None, now).await?;
         tx.commit().await
     }
 }

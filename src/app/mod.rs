@@ -23,6 +23,7 @@ pub mod job;
 pub mod member;
 pub mod operation;
 pub mod push;
+pub mod pushes;
 pub mod rollout;
 pub mod secret;
 pub mod state;

@@ -1,13 +1,20 @@
 //! Plugins come in: checked, compiled and asked what they are before they are stored.
 
+use std::collections::HashSet;
+
+use tokio::sync::watch;
+
 use super::{App, Who};
 use crate::domain::member::Role;
 use crate::domain::plugin::{Plugin, PluginRef, Want};
 use crate::domain::signature;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::plugin::{Described, EMBEDDED, catalog};
+use crate::plugin::{Described, EMBEDDED, Embedded, Step, catalog};
 use crate::store::plugin::SERVER;
+
+/// Bytes of an embedded plugin that is added at every start.
+const AT_START: usize = 1024 * 1024;
 
 /// What a plugin is called by who pushes it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,19 +37,48 @@ impl App {
     /// `Invalid` for a file that is no plugin, with the reasons; `Conflict` for a version that stands with other bytes;
     /// `NotFound`, `Forbidden`.
     pub async fn push(&self, called: Called<'_>, bytes: Vec<u8>, tenant: Option<&str>, who: &Who) -> Result<(Plugin, bool)> {
-        let owner = match tenant {
-            Some(name) => {
-                let tenant = self.store.read().await?.need_tenant(name).await?.id;
-                who.may(Role::Admin, tenant, "pushing a plugin")?;
-                tenant
-            }
-            None => {
-                who.may_all(Role::Admin, "pushing a plugin for everybody")?;
-                SERVER
-            }
+        let owner = self.owner(tenant, who).await?;
+        self.push_in_steps(called, bytes, owner, who, &watch::channel(Step::Waiting).0).await
+    }
+
+    /// Whose a plugin becomes that is pushed by `who`.
+    pub(super) async fn owner(&self, tenant: Option<&str>, who: &Who) -> Result<Id> {
+        let Some(name) = tenant else {
+            who.may_all(Role::Admin, "pushing a plugin for everybody")?;
+            return Ok(SERVER);
         };
+        let tenant = self.store.read().await?.need_tenant(name).await?.id;
+        who.may(Role::Admin, tenant, "pushing a plugin")?;
+        Ok(tenant)
+    }
+
+    /// [`App::push`], which says how far it is. What is refused in the end leaves nothing behind.
+    pub(super) async fn push_in_steps(
+        &self,
+        called: Called<'_>,
+        bytes: Vec<u8>,
+        owner: Id,
+        who: &Who,
+        step: &watch::Sender<Step>,
+    ) -> Result<(Plugin, bool)> {
         self.check_signature(called.signature, &bytes)?;
-        let described = self.catalog.add(bytes.clone()).await?;
+        let described = self.catalog.add_in_steps(bytes.clone(), step).await?;
+        let digest = described.digest.clone();
+        let added = self.added(called, described, bytes, owner, who).await;
+        if added.is_err() && self.store.read().await?.plugin_bytes(&digest).await?.is_none() {
+            self.catalog.discard(&digest);
+        }
+        added
+    }
+
+    async fn added(
+        &self,
+        called: Called<'_>,
+        described: Described,
+        bytes: Vec<u8>,
+        owner: Id,
+        who: &Who,
+    ) -> Result<(Plugin, bool)> {
         let says = |key: &str| described.description.get(key).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         let Some(name) = called.name.or_else(|| says("name")).or(called.fallback).map(ToOwned::to_owned) else {
             return Err(Error::invalid("name", "the plugin does not say its name; give one"));
@@ -61,18 +97,33 @@ impl App {
     }
 
     /// Adds the plugins that came with this binary, for everybody, under `version+digest`: another build of the same
-    /// version stands beside the one before.
+    /// version stands beside the one before. Large ones wait until a job names them, for compiling them takes seconds.
     pub async fn push_embedded(&self) -> Result<()> {
-        for plugin in EMBEDDED {
-            let digest = catalog::digest(plugin.bytes);
-            // From compiled code, at every start but the first.
-            self.catalog.load(&digest, plugin.bytes.to_vec()).await?;
-            let described = self.catalog.add(plugin.bytes.to_vec()).await?;
-            let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
-            let version = format!("{}+{mark}", described.version);
-            let name = (plugin.name.to_owned(), version);
-            self.keep(name, SERVER, described, (plugin.bytes.to_vec(), None), &Who::server()).await?;
+        for plugin in EMBEDDED.iter().filter(|plugin| plugin.bytes.len() <= AT_START) {
+            self.push_one_embedded(plugin).await?;
         }
+        Ok(())
+    }
+
+    /// Adds those of the large ones that are named here.
+    pub(super) async fn push_embedded_named(&self, names: impl Iterator<Item = &str>) -> Result<()> {
+        let names: HashSet<&str> = names.collect();
+        let named = |plugin: &&Embedded| plugin.bytes.len() > AT_START && names.contains(plugin.name);
+        for plugin in EMBEDDED.iter().filter(named) {
+            self.push_one_embedded(plugin).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_one_embedded(&self, plugin: &Embedded) -> Result<()> {
+        let digest = catalog::digest(plugin.bytes);
+        // From compiled code, at every time but the first.
+        self.catalog.load(&digest, plugin.bytes.to_vec()).await?;
+        let described = self.catalog.add(plugin.bytes.to_vec()).await?;
+        let mark = digest.trim_start_matches("sha256:").get(..8).unwrap_or_default();
+        let version = format!("{}+{mark}", described.version);
+        let name = (plugin.name.to_owned(), version);
+        self.keep(name, SERVER, described, (plugin.bytes.to_vec(), None), &Who::server()).await?;
         Ok(())
     }
 
@@ -183,10 +234,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_plugin_is_refused_with_the_reason() {
         let place = Place::new().await;
-        for (bytes, says) in [
-            (b"MZ".to_vec(), "plugin: this is no WebAssembly file"),
-            (b"\0asm\x01\0\0\0".to_vec(), "plugin: this is a core WebAssembly module"),
-        ] {
+        for (bytes, says) in [(b"MZ".to_vec(), "plugin: this is no WebAssembly file"), (Vec::new(), "plugin: the file is empty")]
+        {
             let wrong = place.app.push(named("noop"), bytes, None, &Who::server()).await.unwrap_err().to_string();
             assert!(wrong.contains(says), "{wrong}");
         }
@@ -214,7 +263,8 @@ mod tests {
         place.app.push_embedded().await.unwrap();
         place.app.push_embedded().await.unwrap();
         let plugins = place.app.store.read().await.unwrap().plugins().await.unwrap();
-        assert_eq!(plugins.len(), EMBEDDED.len() + 2);
+        let small = EMBEDDED.iter().filter(|plugin| plugin.bytes.len() <= AT_START).count();
+        assert_eq!(plugins.len(), small + 2);
         for plugin in plugins.iter().filter(|plugin| plugin.version.contains('+')) {
             assert!(plugin.version.ends_with(&plugin.digest[7..15]), "{}", plugin.version);
         }

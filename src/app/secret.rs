@@ -24,6 +24,18 @@ impl App {
     /// # Errors
     /// `Invalid` for a name or a value that cannot be.
     pub async fn set_secret(&self, tenant: &str, name: &str, value: &[u8], who: &Who) -> Result<()> {
+        self.put_secret(tenant, name, value, who, false).await
+    }
+
+    /// Puts another value in the place of one that stands: attempts that begin from now on have the new one.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Invalid` for a value that cannot be, or is the old one.
+    pub async fn rotate_secret(&self, tenant: &str, name: &str, value: &[u8], who: &Who) -> Result<()> {
+        self.put_secret(tenant, name, value, who, true).await
+    }
+
+    async fn put_secret(&self, tenant: &str, name: &str, value: &[u8], who: &Who, rotates: bool) -> Result<()> {
         if !is_name(name) {
             return Err(Error::Invalid(vec![Problem::new(
                 "name",
@@ -37,9 +49,18 @@ impl App {
         let mut tx = self.store.begin().await?;
         let tenant = tx.need_tenant(tenant).await?.id;
         who.may(Role::Admin, tenant, "setting a secret")?;
+        if rotates {
+            let standing = tx.secrets(tenant).await?.into_iter().find(|standing| standing.name == name);
+            let standing =
+                standing.ok_or_else(|| Error::not_found(format!("secret {name}, so there is nothing to rotate; set it")))?;
+            // What does not open any more is replaced as well.
+            if self.vault.unseal(tenant, name, &standing.nonce, &standing.sealed).is_ok_and(|standing| standing == value) {
+                return Err(Error::invalid("value", "this is the value that stands; a rotation brings another one"));
+            }
+        }
         let (nonce, sealed) = self.vault.seal(tenant, name, value)?;
         tx.put_secret(tenant, name, nonce, sealed, now).await?;
-        tx.audit(tenant, &who.name, "secret.set", name, None, now).await?;
+        tx.audit(tenant, &who.name, if rotates { "secret.rotate" } else { "secret.set" }, name, None, now).await?;
         tx.commit().await
     }
 

@@ -13,7 +13,6 @@ use super::serve::Access;
 use super::stop::{BAD, Done, NO_SERVER, Stop, WRONG};
 use crate::domain::plugin::is_name;
 use crate::id::Id;
-use crate::web::api::SIGNATURE;
 use crate::web::api::shape::{List, ProblemJson, TenantJson};
 
 /// A request that takes longer is given up.
@@ -56,6 +55,11 @@ impl Client {
         self.send("GET", path, &Sent::Nothing, &[])
     }
 
+    /// As it comes: a file.
+    pub fn get_bytes(&self, path: &str) -> Done<Vec<u8>> {
+        self.ask("GET", path, &Sent::Nothing, &[])
+    }
+
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Done<T> {
         self.send("POST", path, &Sent::Nothing, &[])
     }
@@ -64,9 +68,14 @@ impl Client {
         self.send("POST", path, &Sent::Json(serde_json::to_value(body)?), headers)
     }
 
-    pub fn post_plugin<T: DeserializeOwned>(&self, path: &str, body: &[u8], signature: Option<&str>) -> Done<T> {
-        let headers: Vec<_> = signature.map(|signature| (SIGNATURE, signature)).into_iter().collect();
-        self.send("POST", path, &Sent::Bytes(body, "application/wasm"), &headers)
+    pub fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+        media_type: &'static str,
+        headers: &[(&str, &str)],
+    ) -> Done<T> {
+        self.send("POST", path, &Sent::Bytes(body, media_type), headers)
     }
 
     pub fn put_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Done<T> {
@@ -114,6 +123,12 @@ impl Client {
     }
 
     fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<T> {
+        let text = self.ask(method, path, body, headers)?;
+        let text: &[u8] = if text.is_empty() { b"null" } else { &text };
+        Ok(serde_json::from_slice(text)?)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Sent<'_>, headers: &[(&str, &str)]) -> Done<Vec<u8>> {
         let url = format!("{}/api/v1/{path}", self.server);
         let mut request =
             ureq::http::Request::builder().method(method).uri(&url).header("authorization", format!("Bearer {}", self.token));
@@ -139,8 +154,7 @@ impl Client {
         let text =
             answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(|wrong| self.unreachable(&wrong))?;
         if (200..300).contains(&status) {
-            let text: &[u8] = if text.is_empty() { b"null" } else { &text };
-            return Ok(serde_json::from_slice(text)?);
+            return Ok(text);
         }
         Err(refused(status, &text))
     }

@@ -49,9 +49,7 @@ pub fn run(command: Command, global: &Global) -> Done {
     };
     if global.json {
         let next: Vec<String> = next.iter().map(local).collect();
-        return say_json(
-            &serde_json::json!({ "line": schedule.line(), "zone": zone.name(), "words": schedule.describe(), "next": next }),
-        );
+        return say_json(&next);
     }
     next.iter().try_for_each(|at| say(local(at)))
 }

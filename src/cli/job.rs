@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, FixedOffset};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -11,9 +12,10 @@ use super::client::{Client, job};
 use super::run::{final_word, wait};
 use super::show::{Table, now, or_dash, say, say_json, short, when, when_some};
 use super::stop::{BAD, Done, Stop, WRONG};
+use crate::clock::Timestamp;
 use crate::span::Size;
 use crate::web::address::encoded;
-use crate::web::api::shape::{JobJson, List, NewRunJson, RunJson, Started, StateJson, StateValueJson};
+use crate::web::api::shape::{JobJson, List, NewRunJson, PauseJson, RunJson, Started, StateJson, StateValueJson};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -27,7 +29,7 @@ pub enum Command {
     /// Start a run
     Run(Start),
     /// No new run starts until it is resumed
-    Pause(Which),
+    Pause(Pause),
     Resume(Which),
     /// A new version of its plugin beside the old one: where it stands, or a step with it
     Rollout {
@@ -59,6 +61,18 @@ pub struct Which {
 }
 
 #[derive(Args)]
+pub struct Pause {
+    #[command(flatten)]
+    which: Which,
+    /// Resume it by itself after so long
+    #[arg(long = "for", value_name = "SPAN", value_parser = humantime::parse_duration)]
+    span: Option<Duration>,
+    /// Resume it by itself at this time
+    #[arg(long, value_name = "RFC3339", conflicts_with = "span")]
+    until: Option<DateTime<FixedOffset>>,
+}
+
+#[derive(Args)]
 pub struct Start {
     #[command(flatten)]
     which: Which,
@@ -84,8 +98,11 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::List { tenant } => list(&client, tenant.as_deref(), global.json),
         Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
         Command::Run(asked) => start(&client, asked, global.json),
-        Command::Pause(which) => switch(&client, &which, "pause", global.json),
-        Command::Resume(which) => switch(&client, &which, "resume", global.json),
+        Command::Pause(Pause { which, span, until }) => {
+            let until = until.map(|at| Timestamp(at.timestamp_millis())).or(span.map(|span| now().plus(span)));
+            switch(&client.post_json(&format!("{}/pause", which.address()?), &PauseJson { until }, &[])?, global.json)
+        }
+        Command::Resume(which) => switch(&client.post(&format!("{}/resume", which.address()?))?, global.json),
         Command::Rollout { which, step, retries } => rollout(&client, &which, step.as_deref(), retries, global.json),
         Command::State { which, key, delete } => state(&client, &which, key.as_deref(), delete, global.json),
     }
@@ -185,7 +202,8 @@ fn show(job: &JobJson, json: bool) -> Done {
         if job.why.is_empty() { String::new() } else { format!(": {}", job.why) }
     ))?;
     if let (Some(at), Some(by)) = (job.paused_at, &job.paused_by) {
-        say(format_args!("paused    {} by {by}", when(at, now)))?;
+        let until = job.paused_until.map(|until| format!(", until {}", when(until, now))).unwrap_or_default();
+        say(format_args!("paused    {} by {by}{until}", when(at, now)))?;
     }
     say(format_args!(
         "plugin    {} {} ({})",
@@ -204,12 +222,16 @@ fn show(job: &JobJson, json: bool) -> Done {
     Ok(())
 }
 
-fn switch(client: &Client, which: &Which, verb: &str, json: bool) -> Done {
-    let job: JobJson = client.post(&format!("{}/{verb}", which.address()?))?;
+fn switch(job: &JobJson, json: bool) -> Done {
     if json {
-        return say_json(&job);
+        return say_json(job);
     }
-    say(format_args!("{}/{} is {}", job.tenant, job.name, if job.paused_at.is_some() { "paused" } else { "not paused" }))
+    let state = match (job.paused_at, job.paused_until) {
+        (None, _) => "not paused".into(),
+        (Some(_), None) => "paused".into(),
+        (Some(_), Some(until)) => format!("paused until {}", until.rfc3339()),
+    };
+    say(format_args!("{}/{} is {state}", job.tenant, job.name))
 }
 
 fn start(client: &Client, asked: Start, json: bool) -> Done {

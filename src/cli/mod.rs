@@ -1,5 +1,5 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore` and `plugin run|inspect` work by
-//! themselves, `password` where no server runs; the rest is a client of the API.
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
 use std::ffi::OsString;
@@ -17,16 +17,23 @@ mod apply;
 mod backlog;
 mod backup;
 pub mod bench;
+mod build_plugin;
 mod client;
+mod compile;
 mod cron;
 mod dead;
 pub mod demo;
 pub mod doctor;
 mod job;
+mod kept;
 mod local;
 mod moving;
+mod new_plugin;
 mod password;
 mod plugin;
+mod plugin_check;
+mod plugin_test;
+mod replay;
 mod run;
 mod secret;
 pub mod serve;
@@ -121,6 +128,13 @@ enum Command {
     Cron(cron::Command),
     /// Copy a SQLite file into an empty PostgreSQL
     Move(moving::Command),
+    /// Started by a server for each plugin that it compiles
+    #[command(hide = true)]
+    CompilePlugin {
+        /// For an engine that counts what is executed
+        #[arg(long)]
+        fuel: bool,
+    },
     /// Check data folder, database, clock, engine and free space
     Doctor,
     /// Measure this machine
@@ -128,6 +142,9 @@ enum Command {
         /// No-op runs to drain
         #[arg(long, default_value_t = 50_000)]
         runs: usize,
+        /// Runs that wait, and that live one after the other, where it is about many
+        #[arg(long, default_value_t = 1_000_000)]
+        many: usize,
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// An empty PostgreSQL, instead of a temporary file: `postgres://USER@HOST/DATABASE`
@@ -194,8 +211,11 @@ impl Cli {
             Command::Restore(command) => backup::restore(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
+            Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, seed, database_url } => Ok(bench::run(runs, seed, database_url, global.json)?),
+            Command::Bench { runs, many, seed, database_url } => {
+                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)
+            }
         }
     }
 }

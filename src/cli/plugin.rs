@@ -1,28 +1,43 @@
 //! `windlass plugin …`
 
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 
 use super::client::{self, Client};
-use super::show::{Table, now, say, say_json, short, when};
+use super::show::{Table, now, say, say_json, say_raw, short, when};
 use super::stop::{Done, Stop, WRONG};
-use super::{Global, try_plugin};
+use super::{Global, build_plugin, new_plugin, plugin_check, plugin_test, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
-use crate::web::api::LARGE_LIMIT;
-use crate::web::api::shape::{List, PluginJson, Pushed};
+use crate::web::api::shape::{List, PluginJson, PushJson};
+use crate::web::api::{LARGE_LIMIT, SIGNATURE};
+
+/// Between two looks at a push.
+const LOOK: Duration = Duration::from_millis(150);
 
 #[derive(Subcommand)]
 pub enum Command {
     List,
+    /// A folder with a small plugin that works, to begin with
+    New(new_plugin::New),
+    /// Make the component of a plugin's folder, with the tools of its language
+    Build(build_plugin::Build),
+    /// The contract between Windlass and its plugins, as WIT
+    Wit,
     /// One attempt on this machine, without a server; prints what it came to
     Run(try_plugin::Run),
+    /// What stands against a component, and what it will ask for: one line each, without a server
+    Check(plugin_check::Check),
+    /// Run a component against written cases, without a server
+    Test(plugin_test::Test),
     /// What a component is, asks for and offers, without a server
     Inspect(try_plugin::Inspect),
-    /// Add a component; it is checked and compiled first
+    /// Add a plugin: a component, or a program for WASI preview 1; waits until it is compiled and checked
     Push {
         /// A WebAssembly component
         file: PathBuf,
@@ -43,7 +58,12 @@ pub enum Command {
 
 pub fn run(command: Command, global: &Global) -> Done {
     match command {
+        Command::New(asked) => new_plugin::run(&asked, global),
+        Command::Build(asked) => build_plugin::run(&asked, global),
+        Command::Wit => say_raw(new_plugin::contract().trim_end()),
         Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Check(asked) => plugin_check::run(&asked, global),
+        Command::Test(asked) => plugin_test::run(&asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),
         Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
         Command::Push { file, name, version, tenant, signature } => {
@@ -51,13 +71,17 @@ pub fn run(command: Command, global: &Global) -> Done {
             let bytes = component(&file)?;
             let query = query(&file, name, version, tenant)?;
             let signature = signature.as_deref().map(encoded).transpose()?;
-            let pushed: Pushed = client.post_plugin(&format!("plugins?{query}"), &bytes, signature.as_deref())?;
-            if global.json {
-                return say_json(&pushed);
+            let headers: Vec<_> = signature.iter().map(|signature| (SIGNATURE, signature.as_str())).collect();
+            let begun: PushJson = client.post_bytes(&format!("plugins?{query}"), &bytes, "application/wasm", &headers)?;
+            let push = followed(&client, begun)?;
+            if push.state != "ready" {
+                return Err(Stop::new(WRONG, push.message.unwrap_or(push.state)));
             }
-            let plugin = &pushed.plugin;
-            let how = if pushed.new { "pushed" } else { "already there" };
-            say(format_args!("{how}  {} {} ({})", plugin.name, plugin.version, plugin.digest))
+            if global.json {
+                return say_json(&push);
+            }
+            let how = if push.new { "pushed" } else { "already there" };
+            say(format_args!("{how}  {} {} ({})", push.name, push.version.as_deref().unwrap_or("?"), push.digest))
         }
     }
 }
@@ -66,6 +90,26 @@ pub fn run(command: Command, global: &Global) -> Done {
 fn encoded(file: &Path) -> Done<String> {
     let text = std::fs::read(file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?;
     Ok(STANDARD.encode(text))
+}
+
+/// Looks until it has come to its end, and shows how far it is where somebody looks.
+fn followed(client: &Client, mut push: PushJson) -> Done<PushJson> {
+    let mut shown = std::io::stderr();
+    let somebody = shown.is_terminal();
+    while matches!(push.state.as_str(), "waiting" | "compiling" | "describing") {
+        super::pause(LOOK);
+        push = client.get(&format!("pushes/{}", push.id))?;
+        if somebody {
+            let seconds = now().since(push.begun_at).as_secs();
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(shown, "\r\x1b[K{} {seconds} s", push.state);
+            let _ = shown.flush();
+        }
+    }
+    if somebody {
+        let _ = write!(shown, "\r\x1b[K");
+    }
+    Ok(push)
 }
 
 /// The file's bytes; one that the server would refuse for its size is not sent.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::Global;
 use super::client::{self, Client};
 use super::job::started;
 use super::show::{Table, now, or_dash, passing, say, say_json, say_raw, short, when};
 use super::stop::{BAD, Done, Stop, TIMED_OUT, WRONG};
+use super::{Global, replay};
 use crate::domain::item::Items;
 use crate::span::Size;
 use crate::web::address::encoded;
@@ -64,6 +64,10 @@ pub enum Command {
     },
     /// End a waiting run; ask a running one to stop
     Cancel(Which),
+    /// What an attempt's guest learned, as a file
+    Recording(replay::Fetch),
+    /// An attempt once more on this machine, answered from its recording, without the network
+    Replay(replay::Replay),
 }
 
 #[derive(Args)]
@@ -92,8 +96,14 @@ pub struct Listed {
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
+    // A file needs no server.
+    if let Command::Replay(asked) = &command {
+        return replay::run(asked, global);
+    }
     let client = Client::open(global)?;
     match command {
+        Command::Replay(asked) => replay::run(&asked, global),
+        Command::Recording(asked) => replay::fetch(&client, &asked, global),
         Command::List(listed) => list(&client, listed, global.json),
         Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
         Command::Logs { which, follow, attempt } => logs(&client, &which, follow, attempt, global.json),

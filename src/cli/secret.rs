@@ -24,6 +24,16 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
     },
+    /// Put another value in the place of one that stands; what runs keeps the old one until its attempt ends
+    Rotate {
+        /// TENANT/NAME
+        secret: String,
+        #[arg(long)]
+        tenant: Option<String>,
+        /// The value, byte for byte
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+    },
     /// Names, never values
     List {
         #[arg(value_name = "TENANT", required_unless_present = "tenant")]
@@ -37,21 +47,36 @@ pub fn run(command: Command, global: &Global) -> Done {
     let client = Client::open(global)?;
     match command {
         Command::Set { secret, tenant, from_file } => {
-            let (tenant, name) = client::named(&secret, tenant.as_deref(), "NAME")?;
-            if !is_name(&name) {
-                return Err(Stop::new(
-                    WRONG,
-                    format!("{name:?} is no name of a secret: a-z, 0-9 and -, beginning with a letter"),
-                ));
-            }
-            let set: SecretJson = client.put_bytes(&format!("tenants/{tenant}/secrets/{name}"), &value(from_file)?)?;
-            if global.json { say_json(&set) } else { say(format_args!("{tenant}/{name} is set (version {})", set.version)) }
+            let (tenant, name) = named(&secret, tenant.as_deref())?;
+            let set = client.put_bytes(&format!("tenants/{tenant}/secrets/{name}"), &value(from_file, "set")?)?;
+            done(&tenant, &set, "set", global.json)
+        }
+        Command::Rotate { secret, tenant, from_file } => {
+            let (tenant, name) = named(&secret, tenant.as_deref())?;
+            let path = format!("tenants/{tenant}/secrets/{name}/rotate");
+            let set = client.post_bytes(&path, &value(from_file, "rotate")?, "application/octet-stream", &[])?;
+            done(&tenant, &set, "rotated", global.json)
         }
         Command::List { of, tenant } => {
             let tenant = client::tenant(&of.or(tenant).unwrap_or_default())?;
             list(&client.get(&format!("tenants/{tenant}/secrets"))?, global.json)
         }
     }
+}
+
+fn named(secret: &str, tenant: Option<&str>) -> Done<(String, String)> {
+    let (tenant, name) = client::named(secret, tenant, "NAME")?;
+    if !is_name(&name) {
+        return Err(Stop::new(WRONG, format!("{name:?} is no name of a secret: a-z, 0-9 and -, beginning with a letter")));
+    }
+    Ok((tenant, name))
+}
+
+fn done(tenant: &str, secret: &SecretJson, what: &str, json: bool) -> Done {
+    if json {
+        return say_json(secret);
+    }
+    say(format_args!("{tenant}/{} is {what} (version {})", secret.name, secret.version))
 }
 
 fn list(list: &List<SecretJson>, json: bool) -> Done {
@@ -71,11 +96,11 @@ fn list(list: &List<SecretJson>, json: bool) -> Done {
     table.print("no secrets")
 }
 
-fn value(file: Option<PathBuf>) -> Done<Vec<u8>> {
+fn value(file: Option<PathBuf>, command: &str) -> Done<Vec<u8>> {
     if let Some(file) = file {
         return std::fs::read(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())));
     }
-    from_stdin("windlass secret set TENANT/NAME < FILE")
+    from_stdin(&format!("windlass secret {command} TENANT/NAME < FILE"))
 }
 
 /// What must not stand on the command line; `how` is the command that would be right.

@@ -22,7 +22,7 @@ use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::objects::Objects;
-use crate::plugin::{self, Executor, Sandbox};
+use crate::plugin::{self, Compiler, Executor, Sandbox};
 use crate::runner::{Context, Runner};
 use crate::store::{Database, Store};
 use crate::vault::Vault;
@@ -88,8 +88,11 @@ impl Server {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
+            compiler: Compiler::Process(settings.binary.clone()),
             own: std::iter::once(address).chain(metrics_address).collect(),
             extra_roots: settings.extra_roots()?,
+            target: settings.network.target.clone(),
+            resolve: plugin::system_resolver(),
             clock: clock.clone(),
         })?);
         keep_key(&settings, &store).await?;

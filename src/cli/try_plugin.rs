@@ -49,7 +49,7 @@ pub struct Run {
 #[derive(Args)]
 pub struct Inspect {
     /// A WebAssembly component
-    file: PathBuf,
+    pub file: PathBuf,
 }
 
 /// What one attempt came to.
@@ -136,7 +136,7 @@ async fn attempt(settings: &Settings, folder: PathBuf, bytes: Vec<u8>, run: Run)
 }
 
 /// One of six words that a script can tell apart, and for a failure its class.
-fn words(outcome: &Outcome) -> (&'static str, Option<&'static str>) {
+pub fn words(outcome: &Outcome) -> (&'static str, Option<&'static str>) {
     match outcome {
         Outcome::Succeeded { .. } | Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } => (outcome.word(), None),
         Outcome::Trapped { .. } | Outcome::Cancelled => (outcome.word(), None),

@@ -103,6 +103,8 @@ fn a_wrong_variable_is_named_as_such() {
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
+        ("network = { target = { failures = 0 } }", "windlass.toml:1: network.target.failures: 0 is not possible; write 1 to"),
+        ("network.target.probe_every = \"2h\"", "network.target.probe_every: 2h is not possible; write \"1s\" to \"1h\""),
         ("database_url = \"mysql://db/w\"", "windlass.toml:1: database_url: \"mysql://db/w\" names no database; write"),
         ("database_url = \"sqlite::memory:\"", "database_url: \"sqlite::memory:\" names no file"),
         (

@@ -143,4 +143,16 @@ pub struct Attempt {
     pub message: Option<String>,
     /// The delay before the next attempt.
     pub delay_ms: Option<i64>,
+    /// `None`: no guest ran, or it still runs.
+    #[serde(flatten)]
+    pub used: Option<Used>,
+}
+
+/// What an attempt took of what it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Used {
+    /// Bytes, at the most.
+    pub peak_memory: u64,
+    /// HTTP requests, refused ones too.
+    pub requests: u64,
 }

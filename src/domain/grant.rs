@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::plugin::is_name;
-use super::span::Size;
+use super::limits::LimitsSpec;
+pub use super::secret::{SIGN_ALGORITHMS, SecretGrant, SecretUse};
+use super::span::{Size, Span};
 use crate::config::network;
 use crate::error::{Problem, did_you_mean};
 
@@ -19,13 +20,25 @@ pub struct Ceiling {
     pub networks: Vec<String>,
     pub memory: Size,
     pub scratch: Size,
+    /// Of one attempt.
+    pub time_limit: Span,
+    #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
+    pub limits: LimitsSpec,
     /// Kinds of probes: `plugin`, `http`, `sql`, `redis` …
     pub probes: Vec<String>,
 }
 
 impl Default for Ceiling {
     fn default() -> Self {
-        Self { hosts: Vec::new(), networks: Vec::new(), memory: Size::mib(64), scratch: Size(0), probes: vec!["plugin".into()] }
+        Self {
+            hosts: Vec::new(),
+            networks: Vec::new(),
+            memory: Size::mib(64),
+            scratch: Size(0),
+            time_limit: Span::secs(24 * 60 * 60),
+            limits: LimitsSpec::default(),
+            probes: vec!["plugin".into()],
+        }
     }
 }
 
@@ -55,6 +68,7 @@ impl Ceiling {
                 );
             }
         }
+        problems.extend(self.limits.contradictions(&format!("{field}.limits")));
         problems
     }
 }
@@ -64,15 +78,17 @@ impl Ceiling {
 #[serde(deny_unknown_fields, default)]
 pub struct Grant {
     pub http: Vec<HttpGrant>,
-    /// Linear memory and tables of the whole instance.
+    /// Linear memory and tables of the whole instance, and what the host holds for it.
     pub memory: Size,
     pub scratch: Size,
+    #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
+    pub limits: LimitsSpec,
     pub secrets: Vec<SecretGrant>,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), secrets: Vec::new() }
+        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), limits: LimitsSpec::default(), secrets: Vec::new() }
     }
 }
 
@@ -91,86 +107,10 @@ impl HttpGrant {
     }
 }
 
-/// How a secret may be used: to sign, with one algorithm and texts that begin in one way, or in one place of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretGrant {
-    pub name: String,
-    #[serde(rename = "use")]
-    pub usage: SecretUse,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub algorithm: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begins_with: Option<String>,
-    /// For `use = "header"`: the header's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretUse {
-    Sign,
-    Header,
-}
-
-impl SecretGrant {
-    fn contradictions(&self, field: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
-        let known = SIGN_ALGORITHMS.map(|name| format!("{name:?}")).join(" or ");
-        if !is_name(&self.name) {
-            refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter", self.name));
-        }
-        match self.usage {
-            SecretUse::Sign => {
-                match self.algorithm.as_deref() {
-                    None => refuse("algorithm", format!("is missing, and use = \"sign\" needs one; write {known}")),
-                    Some(name) if !SIGN_ALGORITHMS.contains(&name) => {
-                        refuse(
-                            "algorithm",
-                            format!("{name:?} is not known{}; write {known}", did_you_mean(name, SIGN_ALGORITHMS)),
-                        );
-                    }
-                    Some(_) => {}
-                }
-                if self.begins_with.as_deref().unwrap_or_default().is_empty() {
-                    refuse(
-                        "begins_with",
-                        "is missing, and use = \"sign\" needs it: how every text that may be signed begins".into(),
-                    );
-                }
-                if self.header.is_some() {
-                    refuse("header", "belongs to use = \"header\"; leave it out".into());
-                }
-            }
-            SecretUse::Header => {
-                let token =
-                    |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-                if !self.header.as_deref().is_some_and(token) {
-                    refuse(
-                        "header",
-                        "is missing or no header's name, and use = \"header\" needs it, as in \"Authorization\"".into(),
-                    );
-                }
-                for (key, given) in [("algorithm", self.algorithm.is_some()), ("begins_with", self.begins_with.is_some())] {
-                    if given {
-                        refuse(key, "belongs to use = \"sign\"; leave it out".into());
-                    }
-                }
-            }
-        }
-        problems
-    }
-}
-
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Algorithms that `sign` knows.
-pub const SIGN_ALGORITHMS: [&str; 2] = ["hmac-sha1", "hmac-sha256"];
-
 /// Scheme, host (exact, or `*.x` for any name below x) and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     pub tls: bool,
     pub host: String,
@@ -246,6 +186,7 @@ impl Grant {
                     .push(Problem::new(format!("{field}.{what}"), format!("{asked} is above the tenant's ceiling of {most}")));
             }
         }
+        problems.extend(self.limits.beyond(&ceiling.limits, &format!("{field}.limits")));
         problems
     }
 
@@ -272,7 +213,9 @@ impl Grant {
                 ));
             }
             problems.extend(secret.contradictions(&field));
+            problems.extend(secret.beyond(&self.http, &field));
         }
+        problems.extend(self.limits.contradictions(&format!("{field}.limits")));
         problems
     }
 

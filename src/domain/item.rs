@@ -13,8 +13,6 @@ mod verdict;
 
 pub use verdict::{Closing, Names, Verdict, judge, unless_left_open};
 
-/// Items of one run.
-pub const ITEMS_LIMIT: u64 = 10_000;
 /// Bytes of an item's name.
 pub const NAME_LIMIT: usize = 200;
 /// Bytes of an item's input, and of its output.
@@ -105,7 +103,7 @@ pub struct Item {
 }
 
 /// An item to add, or to work on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewItem {
     pub name: String,
     /// JSON; empty for none.
@@ -113,7 +111,7 @@ pub struct NewItem {
 }
 
 /// What became of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     pub name: String,
     /// Not an open one.
@@ -124,7 +122,8 @@ pub struct Ending {
 }
 
 /// What a running guest asks of its run's items.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ask {
     Declare(Vec<NewItem>),
     /// At most so many.
@@ -132,7 +131,8 @@ pub enum Ask {
     Finish(Vec<Ending>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Items that are open now, or that have ended by this call.
     Count(u64),
@@ -255,6 +255,13 @@ impl ItemCounts {
         let each: Vec<_> = each.map(|state| format!("{} {}", self.of(state), state.word())).collect();
         format!("{}: {}", of_items(self.total()), each.join(", "))
     }
+}
+
+/// Why a run gets no more items.
+pub fn too_many(items: u64, most: u64) -> String {
+    format!(
+        "{items} items; a run has at most {most}: make an item of several pieces, or raise it: grant.limits = {{ items = … }}"
+    )
 }
 
 fn of_items(n: u64) -> String {

@@ -53,6 +53,8 @@ pub struct JobSpec {
     #[serde(default)]
     pub success_due: SuccessDue,
     #[serde(default)]
+    pub record: Record,
+    #[serde(default)]
     pub triggers: Vec<TriggerSpec>,
     #[serde(default)]
     pub grant: Grant,
@@ -68,6 +70,17 @@ fn default_max_live() -> u32 {
 
 fn default_time_limit() -> Span {
     Span::secs(60)
+}
+
+/// Of which attempts all that the guest learned is kept, so that they can be played again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    Never,
+    #[default]
+    #[serde(alias = "on_failure")]
+    OnFailure,
+    Always,
 }
 
 /// How the pieces of work inside a run decide its end.
@@ -275,6 +288,8 @@ pub struct Job {
     pub digest: String,
     pub paused_at: Option<Timestamp>,
     pub paused_by: Option<String>,
+    /// Then it is resumed by itself.
+    pub paused_until: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

@@ -36,4 +36,10 @@ pub struct Call {
     pub duration_ms: u64,
     /// Why there is no answer: denied, refused, timed out.
     pub error: Option<String>,
+    /// Of that time, how long it waited for its turn at the target.
+    pub waited_ms: u64,
+    /// It went over a connection that an earlier request had left open.
+    pub reused: bool,
+    /// Names of the secrets that the host put into it.
+    pub secrets: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +109,81 @@ pub struct Plugin {
     /// What minisign wrote about its bytes, checked when it was pushed.
     #[serde(skip)]
     pub signature: Option<String>,
+}
+
+/// A module on its way to a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    pub id: Id,
+    /// Owner; `Id(0)` is the server.
+    pub tenant: Id,
+    /// The plugin's; before that is known, what it is called by who pushes it, or nothing.
+    pub name: String,
+    pub version: Option<String>,
+    /// Of the bytes that were pushed.
+    pub digest: String,
+    pub bytes: u64,
+    pub state: PushState,
+    /// Why it was refused.
+    pub message: Option<String>,
+    /// Ready, and these bytes were not there before.
+    pub fresh: bool,
+    pub begun_at: Timestamp,
+    /// The last word of the node that has it.
+    pub at: Timestamp,
+    pub pushed_by: String,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushState {
+    /// Another module is being compiled.
+    Waiting,
+    Compiling,
+    /// It is compiled, and says what it is.
+    Describing,
+    Ready,
+    Refused,
+    /// Its node has not said a word of it for a minute.
+    Lost,
+}
+
+impl PushState {
+    const STORED: [Self; 5] = [Self::Waiting, Self::Compiling, Self::Describing, Self::Ready, Self::Refused];
+
+    /// As it stands in the database, the API and on pages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Compiling => "compiling",
+            Self::Describing => "describing",
+            Self::Ready => "ready",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+
+    pub fn parse(word: &str) -> Self {
+        Self::STORED.into_iter().find(|state| state.word() == word).unwrap_or(Self::Lost)
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Ready | Self::Refused | Self::Lost)
+    }
+}
+
+impl Push {
+    /// A node says a word so often of what it has.
+    pub const WORD: Duration = Duration::from_secs(10);
+
+    /// As it is now: lost, where its node has gone.
+    pub fn seen(mut self, now: Timestamp) -> Self {
+        if !self.state.is_final() && now.since(self.at) > 6 * Self::WORD {
+            self.state = PushState::Lost;
+            self.message = Some("the node that had it is gone: push it again".into());
+        }
+        self
+    }
 }
 
 impl Plugin {

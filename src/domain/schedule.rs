@@ -1,14 +1,17 @@
 //! When a schedule is due. croner carries cron; docs/adr/0004 says why.
 //!
-//! Five fields or a nickname, in the zone of the schedule. A time that a change of clocks leaves out is due once at the
-//! end of the gap; a time that comes twice is due the first time; wildcard minutes are due in both.
+//! Five fields or a nickname, in the zone of the schedule. Where clocks change, a line that names its hours and minutes goes by
+//! the clock on the wall: a time that is left out is due once, at the end of the gap; one that comes twice is due the first time.
+//! A line whose minute or hour is a wildcard goes by real time: it is due in both of two hours of the same name, and not in one
+//! that does not come (as in Vixie cron).
 
-use chrono::TimeZone;
+use chrono::{DateTime, Days as Later, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use sha2::{Digest, Sha256};
 
+use super::days::Days;
 use crate::clock::Timestamp;
 use crate::id::Id;
 
@@ -18,13 +21,25 @@ const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@d
 const FIELDS: [(&str, u64, u64); 5] =
     [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
 
+/// Instants are whole seconds.
+const MOMENT: TimeDelta = TimeDelta::seconds(1);
+/// The longest that clocks were ever set forward or back: islands that changed the side of the date line left out a day.
+const LONGEST: TimeDelta = TimeDelta::hours(25);
+
 /// A cron line that can be asked for its instants.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cron: Cron,
     zone: Tz,
     line: String,
+    /// It goes by the clock on the wall, not by real time.
+    on_the_wall: bool,
+    /// It rests on these.
+    except: Vec<Days>,
 }
+
+/// Rests in a row that are passed over before a schedule counts as one that never comes.
+const RESTS: usize = 1_000;
 
 impl Schedule {
     /// `seed` is the job: a `~` in the line always stands for the same value of the same job.
@@ -45,7 +60,8 @@ impl Schedule {
         let cron = parser.parse(&resolved).map_err(|wrong| {
             format!("{line:?} is no cron line: {wrong}; write minute hour day-of-month month day-of-week, as in \"30 2 * * *\", or a nickname such as @hourly")
         })?;
-        let schedule = Self { cron, zone, line: resolved };
+        let on_the_wall = resolved != "@hourly" && !resolved.split(' ').take(2).any(|field| field.starts_with('*'));
+        let schedule = Self { cron, zone, line: resolved, on_the_wall, except: Vec::new() };
         // "0 0 31 2 *" parses but never comes.
         if schedule.after(Timestamp(1_700_000_000_000)).is_none() {
             return Err(format!("{line:?} never comes: no such day in any month it names"));
@@ -53,18 +69,82 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// The same, resting on these days of its zone.
+    ///
+    /// # Errors
+    /// When nothing is left of it.
+    pub fn except(self, days: &[Days]) -> Result<Self, String> {
+        let schedule = Self { except: days.to_vec(), ..self };
+        match schedule.after(Timestamp(1_700_000_000_000)) {
+            Some(_) => Ok(schedule),
+            None => Err(format!("{:?} never comes: every day of it is excepted", schedule.line)),
+        }
+    }
+
     /// The first instant after `now` at which it is due; `None` when there is none any more.
     pub fn after(&self, now: Timestamp) -> Option<Timestamp> {
-        let local = self.zone.timestamp_millis_opt(now.0).single()?;
-        let next = self.cron.find_next_occurrence(&local, false).ok()?;
-        Some(Timestamp(next.timestamp_millis()))
+        let mut from = self.zone.timestamp_millis_opt(now.0).single()?;
+        for _ in 0..=RESTS {
+            let next = if self.on_the_wall { self.wall_after(&from)? } else { self.find(&from, false, true)? };
+            let Some((_, last)) = self.rest(next.date_naive()) else { return Some(Timestamp(next.timestamp_millis())) };
+            // A moment before the day after: midnight itself may be due.
+            from = self.instant(last.checked_add_days(Later::new(1))?.and_time(NaiveTime::MIN))? - MOMENT;
+        }
+        None
     }
 
     /// The last instant at or before `now` at which it was due.
     pub fn before(&self, now: Timestamp) -> Option<Timestamp> {
-        let local = self.zone.timestamp_millis_opt(now.0).single()?;
-        let last = self.cron.find_previous_occurrence(&local, true).ok()?;
-        Some(Timestamp(last.timestamp_millis()))
+        let mut from = self.zone.timestamp_millis_opt(now.0).single()?;
+        for _ in 0..=RESTS {
+            let last = if self.on_the_wall { self.wall_before(&from)? } else { self.find(&from, true, false)? };
+            let Some((first, _)) = self.rest(last.date_naive()) else { return Some(Timestamp(last.timestamp_millis())) };
+            from = self.instant(first.and_time(NaiveTime::MIN))? - MOMENT;
+        }
+        None
+    }
+
+    fn find<Z: TimeZone>(&self, from: &DateTime<Z>, inclusive: bool, forward: bool) -> Option<DateTime<Z>> {
+        let found = if forward {
+            self.cron.find_next_occurrence(from, inclusive)
+        } else {
+            self.cron.find_previous_occurrence(from, inclusive)
+        };
+        found.ok()
+    }
+
+    /// Times on the wall come in the order of their instants, so the first whose instant lies after is the one.
+    fn wall_after(&self, now: &DateTime<Tz>) -> Option<DateTime<Tz>> {
+        let mut wall = (now.naive_local() - LONGEST).and_utc();
+        loop {
+            wall = self.find(&wall, false, true)?;
+            match self.instant(wall.naive_utc())? {
+                at if at > *now => return Some(at),
+                _ => {}
+            }
+        }
+    }
+
+    fn wall_before(&self, now: &DateTime<Tz>) -> Option<DateTime<Tz>> {
+        let mut wall = (now.naive_local() + LONGEST).and_utc();
+        loop {
+            wall = self.find(&wall, false, false)?;
+            match self.instant(wall.naive_utc())? {
+                at if at <= *now => return Some(at),
+                _ => {}
+            }
+        }
+    }
+
+    /// When the clocks of the zone show this: the first time, or at the end of the gap that leaves it out.
+    fn instant(&self, wall: NaiveDateTime) -> Option<DateTime<Tz>> {
+        let minutes = (0..=LONGEST.num_minutes()).map(|n| wall + TimeDelta::minutes(n));
+        minutes.filter_map(|at| self.zone.from_local_datetime(&at).earliest()).next()
+    }
+
+    /// First and last of the days it rests on, if this is one of them.
+    fn rest(&self, day: NaiveDate) -> Option<(NaiveDate, NaiveDate)> {
+        self.except.iter().find(|days| days.has(day)).map(|days| days.bounds(day))
     }
 
     /// The next `n` instants after `now`.
@@ -112,8 +192,6 @@ fn spread(line: &str, seed: Id) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -139,6 +217,26 @@ mod tests {
             ["02:00:00+02:00", "02:30:00+02:00", "02:00:00+01:00", "02:30:00+01:00", "03:00:00+01:00"]
                 .map(|t| at(&format!("2026-10-25T{t}")))
         );
+    }
+
+    #[test]
+    fn lists_and_ranges_of_hours_go_by_the_clock_on_the_wall_too() {
+        let spring = berlin("0,30 2 * * *").next(at("2026-03-29T00:00:00+01:00"), 2);
+        assert_eq!(spring, [at("2026-03-29T03:00:00+02:00"), at("2026-03-30T02:00:00+02:00")]);
+        let autumn = berlin("0,30 1-3 * * *").next(at("2026-10-25T01:30:00+02:00"), 4);
+        let due = ["02:00:00+02:00", "02:30:00+02:00", "03:00:00+01:00", "03:30:00+01:00"];
+        assert_eq!(autumn, due.map(|t| at(&format!("2026-10-25T{t}"))));
+    }
+
+    #[test]
+    fn an_excepted_day_is_passed_over_and_its_neighbours_are_not() {
+        let days = |days: &[&str]| days.iter().map(|day| Days::try_from((*day).to_owned()).unwrap()).collect::<Vec<_>>();
+        let line = berlin("0 0,12 * * *").except(&days(&["2026-12-24..2026-12-26", "01-01"])).unwrap();
+        let due = line.next(at("2026-12-23T11:00:00+01:00"), 2);
+        assert_eq!(due, [at("2026-12-23T12:00:00+01:00"), at("2026-12-27T00:00:00+01:00")]);
+        assert_eq!(line.before(at("2026-12-26T23:00:00+01:00")), Some(due[0]));
+        assert_eq!(line.after(at("2026-12-31T13:00:00+01:00")), Some(at("2027-01-02T00:00:00+01:00")));
+        assert!(berlin("0 0 25 12 *").except(&days(&["12-25"])).unwrap_err().contains("never comes"));
     }
 
     #[test]

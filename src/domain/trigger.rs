@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::days::Days;
 use super::schedule::Schedule;
 use super::span::Span;
 use super::zone;
@@ -64,6 +65,7 @@ struct TriggerFields {
     catch_up: Option<CatchUp>,
     start_deadline: Option<Span>,
     input: Option<Value>,
+    except: Option<Vec<Days>>,
     backlog: Option<BacklogSpec>,
 }
 
@@ -71,7 +73,7 @@ impl TryFrom<TriggerFields> for TriggerSpec {
     type Error = String;
 
     fn try_from(fields: TriggerFields) -> Result<Self, String> {
-        let TriggerFields { schedule, zone, overlap, catch_up, start_deadline, input, backlog } = fields;
+        let TriggerFields { schedule, zone, overlap, catch_up, start_deadline, input, except, backlog } = fields;
         match (schedule, backlog) {
             (Some(schedule), None) => Ok(Self::Schedule(ScheduleSpec {
                 schedule,
@@ -80,11 +82,14 @@ impl TryFrom<TriggerFields> for TriggerSpec {
                 catch_up: catch_up.unwrap_or_default(),
                 start_deadline,
                 input,
+                except: except.unwrap_or_default(),
             })),
             (None, Some(backlog)) => {
-                if zone.is_some() || overlap.is_some() || catch_up.is_some() || start_deadline.is_some() || input.is_some() {
+                let of_schedule = [zone.is_some(), overlap.is_some(), catch_up.is_some(), start_deadline.is_some()];
+                if of_schedule.contains(&true) || input.is_some() || except.is_some() {
                     return Err(
-                        "zone, overlap, catch_up, start_deadline and input belong to a schedule, not beside backlog".into()
+                        "zone, overlap, catch_up, start_deadline, input and except belong to a schedule, not beside backlog"
+                            .into(),
                     );
                 }
                 Ok(Self::Backlog { backlog })
@@ -131,14 +136,25 @@ pub struct ScheduleSpec {
     pub start_deadline: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+    /// Days of its zone on which it rests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Days>,
 }
 
 impl ScheduleSpec {
+    /// When it is due for this job; `zone` is the tenant's, for a schedule that names none.
+    ///
+    /// # Errors
+    /// As [`Schedule::parse`].
+    pub fn of(&self, job: Id, zone: Tz) -> Result<Schedule, String> {
+        Schedule::parse(&self.schedule, self.zone.unwrap_or(zone), job)?.except(&self.except)
+    }
+
     fn contradictions(&self, field: &str, max_live: u32) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
         // The seed decides only which minute a `~` is.
-        if let Err(wrong) = Schedule::parse(&self.schedule, self.zone.unwrap_or_default(), Id(0)) {
+        if let Err(wrong) = self.of(Id(0), Tz::default()) {
             refuse("schedule", wrong);
         }
         if self.overlap == Overlap::Allow && max_live == 1 {

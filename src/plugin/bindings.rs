@@ -14,7 +14,9 @@ wasmtime::component::bindgen!({
             import windlass:plugin/items@1.0.0;
             import windlass:plugin/state@1.0.0;
             import windlass:plugin/sign@1.0.0;
+            import windlass:plugin/secrets@1.0.0;
             import windlass:plugin/artifacts@1.0.0;
+            import windlass:plugin/fetch@1.0.0;
             export windlass:plugin/job@1.0.0;
             export windlass:plugin/backlog@1.0.0;
             export windlass:plugin/config@1.0.0;
@@ -24,6 +26,7 @@ wasmtime::component::bindgen!({
     ",
     world: "windlass:host/room",
     imports: {
+        "windlass:plugin/fetch.fetch": async,
         "windlass:plugin/items.declare": async,
         "windlass:plugin/items.next": async,
         "windlass:plugin/items.finish": async,

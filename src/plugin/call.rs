@@ -18,6 +18,7 @@ use super::journal::Level;
 use super::loaded::Loaded;
 use super::scratch::{Folders, PLACE};
 use super::stdio::Stream;
+use super::tape;
 use super::trap::{Broken, explain, over_time};
 
 /// How often a guest that waits in a host call is looked at: its stop flag and its progress have no other waker.
@@ -71,12 +72,14 @@ impl Room {
     ) -> Result<Told, Broken> {
         let _room = self.engine.room(plugin.weight).await.map_err(|wrong| Broken::Host { message: wrong.to_string() })?;
         let context = Arc::new(context(Instant::now() + limit));
+        context.journal.limit(&context.limits);
         let streams = (stream(&context, Level::Info), stream(&context, Level::Warn));
         let scratch = self.scratch.lend(&context).map_err(|wrong| Broken::Host { message: wrong.to_string() })?;
         let mut wasi = WasiCtx::builder();
         // No files but those of a scratch folder, no environment, no arguments, no sockets, no names: what is not given here does not exist.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         wasi.max_random_size(RANDOM);
+        tape::furnish(&context.tape, &mut wasi);
         wasi.stdout(streams.0.clone()).stderr(streams.1.clone());
         if let Ask::Program(program) = &ask {
             program.furnish(&mut wasi);
@@ -90,6 +93,9 @@ impl Room {
         let watched = watched(enter(&mut store, plugin, ask), &context).await;
         store.data().outgoing.calls.close();
         context.journal.memory(store.data().memory_used());
+        if let Ok(left) = store.get_fuel() {
+            context.journal.burned(u64::MAX - left);
+        }
         drop(store);
         if let Some(scratch) = scratch {
             scratch.end().await;

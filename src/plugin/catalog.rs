@@ -9,26 +9,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-use wasmtime::component::Component;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::call::{Ask, Room, Told};
-use super::compiled::Folder;
+use super::compiled::{Folder, Part};
+use super::compiler::Compiler;
 use super::instance::Context;
 use super::loaded::Loaded;
 use super::{Journal, Stop, inspect};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::limits::Limits;
 use crate::error::{Error, Result};
 
 /// Bytes of a component. A Python program with its interpreter has 18 MB.
 pub const SIZE_LIMIT: usize = 32 * 1024 * 1024;
+/// Modules that wait at a time.
+const PLACES: usize = 16;
 /// Bytes of what `describe` answers.
 const DESCRIPTION: usize = 256 * 1024;
 /// What `describe` and `config.check` get: they compute, they have nothing to wait for.
 const ASIDE: Duration = Duration::from_secs(5);
-/// How long an upload waits for the compiler. 20 MB take 11 s of CPU; a hostile 1.2 MB took 76 s.
-const COMPILE_LIMIT: Duration = Duration::from_mins(2);
 
 /// A plugin that was added, and what it says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,14 +51,27 @@ pub struct Described {
     pub is_command: bool,
 }
 
+/// How far a module is on its way to a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Another one is being compiled.
+    Waiting,
+    Compiling,
+    /// It says what it is.
+    Describing,
+}
+
 pub struct Catalog {
     room: Arc<Room>,
     guests: tokio::runtime::Handle,
     clock: Arc<dyn Clock>,
     folder: Arc<Folder>,
+    compiler: Compiler,
     loaded: RwLock<HashMap<String, Arc<Loaded>>>,
     /// One at a time: the compiler takes every core it gets, and runs want some.
     compiling: Arc<Semaphore>,
+    /// Modules that wait for it are held in memory.
+    places: Arc<Semaphore>,
 }
 
 /// `sha256:` and the hash of the bytes.
@@ -71,27 +85,40 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 impl Catalog {
-    pub fn new(room: Arc<Room>, guests: tokio::runtime::Handle, clock: Arc<dyn Clock>, data_dir: &Path) -> Result<Self> {
+    pub fn new(
+        room: Arc<Room>,
+        guests: tokio::runtime::Handle,
+        clock: Arc<dyn Clock>,
+        compiler: Compiler,
+        data_dir: &Path,
+    ) -> Result<Self> {
         let folder = Arc::new(Folder::open(data_dir, &room.engine.wasm)?);
-        Ok(Self { room, guests, clock, folder, loaded: RwLock::default(), compiling: Arc::new(Semaphore::new(1)) })
+        Ok(Self {
+            room,
+            guests,
+            clock,
+            folder,
+            compiler,
+            loaded: RwLock::default(),
+            compiling: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(PLACES)),
+        })
     }
 
     /// Checks a file, compiles it and makes it ready. [`Error::Invalid`] says everything that stands against it.
     pub async fn add(&self, bytes: Vec<u8>) -> Result<Described> {
-        let size = bytes.len();
-        if size > SIZE_LIMIT {
-            return refused(format!(
-                "the file has {size} bytes, the limit is {SIZE_LIMIT}: build with opt-level \"s\" and without debug information"
-            ));
-        }
-        if let Err(wrong) = inspect::is_component(&bytes) {
-            return refused(wrong);
-        }
-        let digest = digest(&bytes);
-        let plugin = match self.get(&digest) {
-            Some(plugin) => plugin,
-            None => self.make(&digest, bytes).await?,
+        self.add_in_steps(bytes, &watch::channel(Step::Waiting).0).await
+    }
+
+    /// The same, and says how far it is.
+    pub async fn add_in_steps(&self, bytes: Vec<u8>, step: &watch::Sender<Step>) -> Result<Described> {
+        self.check(&bytes)?;
+        let (size, digest) = (bytes.len(), digest(&bytes));
+        let (plugin, part) = match self.get(&digest) {
+            Some(plugin) => (plugin, None),
+            None => self.make(&digest, bytes, step).await?,
         };
+        step.send_replace(Step::Describing);
         let description = if plugin.found.describe { self.describe(&plugin).await? } else { json!({}) };
         let text = |key: &str| description.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let found = &plugin.found;
@@ -107,8 +134,38 @@ impl Catalog {
             description,
             digest: digest.clone(),
         };
-        self.keep(&digest, plugin);
+        self.keep(&digest, plugin, part)?;
         Ok(described)
+    }
+
+    /// What can be said against a file without compiling it: its size and its first bytes.
+    ///
+    /// # Errors
+    /// `Invalid`, with what would be right.
+    pub fn check(&self, bytes: &[u8]) -> Result<()> {
+        let size = bytes.len();
+        if size > SIZE_LIMIT {
+            return refused(format!(
+                "the file has {size} bytes, the limit is {SIZE_LIMIT}: build with opt-level \"s\" and without debug information"
+            ));
+        }
+        inspect::kind(bytes).map(drop).or_else(refused)
+    }
+
+    /// A place among the modules that wait to be compiled, as long as it is held.
+    ///
+    /// # Errors
+    /// `Unavailable` when all are taken.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            Error::Unavailable(format!("{PLACES} plugins wait to be compiled on this node already; push it again in a minute"))
+        })
+    }
+
+    /// Forgets a plugin that nobody keeps, its compiled code too.
+    pub fn discard(&self, digest: &str) {
+        self.unload(digest);
+        self.folder.remove(digest);
     }
 
     /// Makes a plugin ready that was added before, here or on another node: from compiled code if there is any.
@@ -122,9 +179,8 @@ impl Catalog {
                 "the bytes of plugin {digest} are damaged: they have the digest {found}; push it again"
             )));
         }
-        let plugin = self.make(digest, bytes).await?;
-        self.keep(digest, plugin);
-        Ok(())
+        let (plugin, part) = self.make(digest, bytes, &watch::channel(Step::Waiting).0).await?;
+        self.keep(digest, plugin, part)
     }
 
     /// Makes a plugin ready without its bytes; false when no compiled code is here.
@@ -135,7 +191,7 @@ impl Catalog {
         })
         .await?;
         let Some(plugin) = read else { return Ok(false) };
-        self.keep(digest, Arc::new(plugin));
+        self.keep(digest, Arc::new(plugin), None)?;
         Ok(true)
     }
 
@@ -157,33 +213,33 @@ impl Catalog {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    fn keep(&self, digest: &str, plugin: Arc<Loaded>) {
+    /// Makes it ready, and writes down what was compiled for the next start.
+    fn keep(&self, digest: &str, plugin: Arc<Loaded>, part: Option<Part>) -> Result<()> {
+        if let Some(part) = part {
+            self.folder.keep(part, digest)?;
+        }
         self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), plugin);
+        Ok(())
     }
 
-    /// Compiles, checks and links; what was compiled is written down for the next start.
-    async fn make(&self, digest: &str, bytes: Vec<u8>) -> Result<Arc<Loaded>> {
+    /// Compiles, checks and links. What was compiled is gone unless it is kept.
+    async fn make(&self, digest: &str, bytes: Vec<u8>, step: &watch::Sender<Step>) -> Result<(Arc<Loaded>, Option<Part>)> {
         let turn = Arc::clone(&self.compiling)
             .acquire_owned()
             .await
             .map_err(|_| Error::Unavailable("nothing more is compiled".into()))?;
-        if let Some(plugin) = self.get(digest) {
-            return Ok(plugin);
-        }
+        step.send_replace(Step::Compiling);
         // An earlier upload may have gone away while it compiled; its work is not done twice.
         if self.load_compiled(digest).await?
             && let Some(plugin) = self.get(digest)
         {
-            return Ok(plugin);
+            return Ok((plugin, None));
         }
-        let (room, folder, name) = (Arc::clone(&self.room), Arc::clone(&self.folder), digest.to_owned());
-        let made = blocking(move || {
-            // The compiler cannot be stopped: whoever gave up waiting leaves it its turn until it is done.
+        let (room, folder, compiler) = (Arc::clone(&self.room), Arc::clone(&self.folder), self.compiler.clone());
+        blocking(move || {
+            // Whoever gave up waiting leaves the compiler its turn until it is done.
             let _turn = turn;
-            let component = match Component::new(&room.engine.wasm, &bytes) {
-                Ok(component) => component,
-                Err(wrong) => return refused(inspect::unreadable(&wrong)),
-            };
+            let (component, part) = folder.compile(&compiler, &bytes, &room.engine.wasm)?;
             let found = inspect::inspect(&component.component_type(), &room.engine.wasm);
             let objections = inspect::objections(&found);
             if !objections.is_empty() {
@@ -193,17 +249,16 @@ impl Catalog {
             }
             let plugin = match Loaded::link(&room.engine, &component) {
                 Ok(plugin) => plugin,
-                Err(wrong) => return refused(format!("it does not fit the contract windlass:plugin@1.0.0: {wrong:#}")),
+                Err(wrong) => {
+                    return refused(format!(
+                        "it does not fit the contract windlass:plugin@1.0.0: {}",
+                        inspect::one_line(&format!("{wrong:#}"))
+                    ));
+                }
             };
-            folder.write(&name, &component)?;
-            Ok(Arc::new(plugin))
-        });
-        match tokio::time::timeout(COMPILE_LIMIT, made).await {
-            Ok(made) => made,
-            Err(_) => {
-                refused(format!("compiling it takes more than {} s: build it from smaller functions", COMPILE_LIMIT.as_secs()))
-            }
-        }
+            Ok((Arc::new(plugin), Some(part)))
+        })
+        .await
     }
 
     async fn describe(&self, plugin: &Arc<Loaded>) -> Result<Value> {
@@ -226,15 +281,18 @@ impl Catalog {
     pub(super) async fn aside(&self, plugin: &Arc<Loaded>, ask: Ask) -> Result<Told, super::trap::Broken> {
         let (room, plugin, clock) = (Arc::clone(&self.room), Arc::clone(plugin), Arc::clone(&self.clock));
         let context = move |deadline| Context {
+            tenant: Arc::default(),
             clock,
             journal: Arc::new(Journal::default()),
             stop: Arc::new(Stop::default()),
             grant: Arc::new(Grant::default()),
             ceiling: Arc::new(Ceiling::default()),
+            limits: Limits::default(),
             secrets: Arc::default(),
             state: None,
             items: None,
             artifacts: None,
+            tape: Arc::default(),
             item_bytes: AtomicU64::new(0),
             time_limit: ASIDE,
             grace: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! The engine that every guest runs on: how code is made, where instances live, and the tick that interrupts them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,13 @@ pub struct Engine {
 impl Engine {
     /// `slots`: guests that may live at a time. Where the address space for a pool cannot be reserved (a container with
     /// a limit on virtual memory), instances are allocated one by one: slower, else the same.
-    pub fn new(slots: u32) -> Result<Self> {
-        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(slots))) {
+    /// `fuel`: what guests execute is counted.
+    pub fn new(slots: u32, fuel: bool) -> Result<Self> {
+        let (wasm, pooled) = match wasmtime::Engine::new(&config(Some(slots), fuel)) {
             Ok(wasm) => (wasm, true),
             Err(wrong) => {
                 tracing::warn!(error = %wrong, "no pool for guests, they are allocated one by one: raise the limit on virtual memory");
-                (wasmtime::Engine::new(&config(None)).map_err(broken)?, false)
+                (wasmtime::Engine::new(&config(None, fuel)).map_err(broken)?, false)
             }
         };
         let linker = linker(&wasm).map_err(broken)?;
@@ -74,13 +76,26 @@ impl Engine {
     }
 }
 
+/// The engine of the compiler's process: no pool, for nothing runs there; its code fits the others all the same.
+pub fn compiling(fuel: bool) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config(None, fuel))
+}
+
+/// Of everything that makes compiled code fit an engine: version, target, settings.
+pub fn mark(engine: &wasmtime::Engine) -> String {
+    let mut hash = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    format!("{:016x}", hash.finish())
+}
+
 pub fn broken(cause: wasmtime::Error) -> Error {
     Error::Internal(anyhow::Error::from(cause))
 }
 
-fn config(pool: Option<u32>) -> Config {
+fn config(pool: Option<u32>, fuel: bool) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
+    config.consume_fuel(fuel);
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     if let Some(slots) = pool {
         let mut pooling = PoolingAllocationConfig::new();
@@ -108,6 +123,7 @@ fn linker(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Room::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     files::count(&mut linker)?;
+    super::tape::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -124,4 +140,20 @@ fn tick(wasm: &wasmtime::Engine) -> Result<()> {
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_of_the_compiler_fits_engines_with_and_without_a_pool() {
+        for fuel in [false, true] {
+            let compiler = mark(&compiling(fuel).unwrap());
+            for pool in [Some(8), Some(300), None] {
+                assert_eq!(mark(&wasmtime::Engine::new(&config(pool, fuel)).unwrap()), compiler, "{pool:?}");
+            }
+        }
+        assert_ne!(mark(&compiling(false).unwrap()), mark(&compiling(true).unwrap()));
+    }
 }

@@ -7,9 +7,7 @@ use wasmtime::component::types::Component as ComponentType;
 const CONTRACT: &str = "windlass:plugin";
 const CONTRACT_VERSION: &str = "1.0.0";
 /// Imports of the contract that are offered.
-const OFFERED: [&str; 8] = ["types", "log", "progress", "control", "items", "state", "sign", "artifacts"];
-/// Imports of the contract that stand in it but come with a later version.
-const LATER: [&str; 1] = ["secrets"];
+const OFFERED: [&str; 10] = ["types", "log", "progress", "control", "items", "state", "sign", "secrets", "artifacts", "fetch"];
 /// Packages of WASI 0.2 that are offered; sockets are linked but closed, since C libraries import them unasked.
 const WASI: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
 
@@ -28,15 +26,22 @@ pub struct Found {
     pub imports: Vec<String>,
 }
 
-/// Whether the bytes may be a component at all, told by their first eight. `Err` says what they are instead.
-pub fn is_component(bytes: &[u8]) -> Result<(), String> {
-    const HOW: &str = "build it for wasm32-wasip2 (cargo build --release --target wasm32-wasip2) or make a component of it with \
-                       wasm-tools component new";
+/// Which of the two kinds of modules a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Component,
+    /// Of WASI preview 1: an adapter makes a component of it.
+    Core,
+}
+
+/// What the bytes may be, told by their first eight. `Err` says what they are instead.
+pub fn kind(bytes: &[u8]) -> Result<Kind, String> {
+    const HOW: &str = "build it for wasm32-wasip2 (cargo build --release --target wasm32-wasip2) or for wasm32-wasip1";
     match bytes {
-        [] => Err("the file is empty; push a WebAssembly component".into()),
+        [] => Err("the file is empty; push a WebAssembly module".into()),
         [0, b'a', b's', b'm', rest @ ..] => match rest {
-            [0x0d, 0, 1, 0, ..] => Ok(()),
-            [1, 0, 0, 0, ..] => Err(format!("this is a core WebAssembly module, not a component: {HOW}")),
+            [0x0d, 0, 1, 0, ..] => Ok(Kind::Component),
+            [1, 0, 0, 0, ..] => Ok(Kind::Core),
             [_, _, _, _, ..] => Err(format!("this WebAssembly file has a version that is not known here: {HOW}")),
             _ => Err("the file ends within its first 8 bytes: it was cut off; push it again".into()),
         },
@@ -49,7 +54,7 @@ pub fn is_component(bytes: &[u8]) -> Result<(), String> {
 
 /// The compiler's words on a component that it cannot read, on one line and with what to do.
 pub fn unreadable(wrong: &wasmtime::Error) -> String {
-    let words = format!("{wrong:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = one_line(&format!("{wrong:#}"));
     let hint = if words.contains("out of bounds") || words.contains("unexpected end") {
         "it was cut off or damaged on its way; push it again"
     } else if words.contains("component model async") {
@@ -57,7 +62,12 @@ pub fn unreadable(wrong: &wasmtime::Error) -> String {
     } else {
         "build it again for wasm32-wasip2"
     };
-    format!("the component cannot be read ({words}): {hint}")
+    format!("the module cannot be read ({words}): {hint}")
+}
+
+/// The words of a text on one line.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub fn inspect(component: &ComponentType, engine: &wasmtime::Engine) -> Found {
@@ -92,14 +102,8 @@ pub fn objections(found: &Found) -> Vec<String> {
     for name in &found.imports {
         let (package, rest) = name.split_once('/').unwrap_or((name, ""));
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
-        if package == CONTRACT {
-            if version == CONTRACT_VERSION && OFFERED.contains(&interface) {
-                continue;
-            }
-            if LATER.contains(&interface) {
-                objections.push(format!("it imports {name}, which is not offered by this version yet"));
-                continue;
-            }
+        if package == CONTRACT && version == CONTRACT_VERSION && OFFERED.contains(&interface) {
+            continue;
         }
         let wasi = package.strip_prefix("wasi:").is_some_and(|package| WASI.contains(&package));
         if wasi && version.starts_with("0.2.") && interface != "incoming-handler" {
@@ -125,15 +129,15 @@ mod tests {
 
     #[test]
     fn a_file_is_told_by_its_first_bytes() {
-        assert!(is_component(b"\0asm\x0d\0\x01\0").is_ok());
+        assert_eq!(kind(b"\0asm\x0d\0\x01\0"), Ok(Kind::Component));
+        assert_eq!(kind(b"\0asm\x01\0\0\0"), Ok(Kind::Core));
         for (bytes, says) in [
             (&b""[..], "empty"),
-            (b"\0asm\x01\0\0\0", "core WebAssembly module"),
             (b"\0asm", "cut off"),
             (b"(component)", "wasm-tools parse"),
             (b"#!/bin/sh\n", "no WebAssembly file"),
         ] {
-            let wrong = is_component(bytes).unwrap_err();
+            let wrong = kind(bytes).unwrap_err();
             assert!(wrong.contains(says), "{wrong}");
         }
     }

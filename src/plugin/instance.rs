@@ -11,27 +11,30 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Engine;
-use super::host::http::Outgoing;
+use super::host::http::{Calls, Outgoing};
 use super::scratch::Budget;
-use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop};
+use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop, Tape};
 use crate::clock::Clock;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::limits::Limits;
 use crate::domain::span::Size;
 
 /// Bytes of host memory behind one element of a table.
 const TABLE_ELEMENT: usize = 8;
-/// Handles a guest may hold (streams, requests, headers): they take the host's memory, not the guest's.
-const HANDLES: usize = 256;
 /// Bytes of one set of headers, as the host holds it.
 const HEADERS: usize = 64 * 1024;
 
 /// What a guest may see and do, for one call of one export.
 pub struct Context {
+    /// Whose connections it may use again; empty outside a run.
+    pub tenant: Arc<str>,
     pub clock: Arc<dyn Clock>,
     pub journal: Arc<Journal>,
     pub stop: Arc<Stop>,
     pub grant: Arc<Grant>,
     pub ceiling: Arc<Ceiling>,
+    /// [`Limits::of`] the two.
+    pub limits: Limits,
     pub secrets: Arc<HashMap<String, Secret>>,
     /// `None` for the calls outside a run, which have no state.
     pub state: Option<StatePort>,
@@ -39,6 +42,7 @@ pub struct Context {
     pub items: Option<ItemsPort>,
     /// The same.
     pub artifacts: Option<ArtifactsPort>,
+    pub tape: Arc<Tape>,
     /// Bytes in items so far.
     pub item_bytes: AtomicU64,
     pub time_limit: Duration,
@@ -73,6 +77,8 @@ pub enum Halt {
     Cancelled,
     #[error("out of memory: wanted {wanted}, the limit is {limit}")]
     OutOfMemory { wanted: Size, limit: Size },
+    #[error("{wanted} elements in tables, the limit is {limit}; to raise it: grant.limits = {{ table_elements = … }}")]
+    Tables { wanted: u64, limit: u64 },
 }
 
 /// What a store holds.
@@ -115,21 +121,27 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// Counts linear memories and tables of the whole instance together.
+/// Counts linear memories and tables of the whole instance together, and what the host holds for its requests.
 struct Memory {
     used: usize,
     limit: usize,
+    /// Of all tables.
+    elements: u64,
+    most_elements: u64,
+    instances: usize,
+    calls: Arc<Calls>,
 }
 
 impl Memory {
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
-        let wanted = self.used.saturating_add(desired.saturating_sub(current));
+        let own = self.used.saturating_add(desired.saturating_sub(current));
+        let wanted = own.saturating_add(usize::try_from(self.calls.held()).unwrap_or(usize::MAX));
         if wanted > self.limit {
             // Not `Ok(false)`: the guest would abort somewhere else, and the numbers would be lost.
             let size = |bytes: usize| Size(bytes as u64);
             return Err(Halt::OutOfMemory { wanted: size(wanted), limit: size(self.limit) }.into());
         }
-        self.used = wanted;
+        self.used = own;
         Ok(true)
     }
 }
@@ -144,7 +156,16 @@ impl ResourceLimiter for Memory {
         if maximum.is_some_and(|most| desired > most) {
             return Ok(false);
         }
+        let wanted = self.elements.saturating_add(desired.saturating_sub(current) as u64);
+        if wanted > self.most_elements {
+            return Err(Halt::Tables { wanted, limit: self.most_elements }.into());
+        }
+        self.elements = wanted;
         self.grow(current.saturating_mul(TABLE_ELEMENT), desired.saturating_mul(TABLE_ELEMENT))
+    }
+
+    fn instances(&self) -> usize {
+        self.instances
     }
 }
 
@@ -160,11 +181,23 @@ pub fn store(
     let memory = context.grant.memory.min(context.ceiling.memory);
     let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
     let (mut table, mut http) = (ResourceTable::new(), WasiHttpCtx::new());
-    table.set_max_capacity(HANDLES);
+    table.set_max_capacity(usize::try_from(context.limits.handles).unwrap_or(usize::MAX));
     http.set_field_size_limit(HEADERS);
-    let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory: Memory { used: 0, limit } };
+    let memory = Memory {
+        used: 0,
+        limit,
+        elements: 0,
+        most_elements: context.limits.table_elements,
+        instances: usize::try_from(context.limits.instances).unwrap_or(usize::MAX),
+        calls: Arc::clone(&outgoing.calls),
+    };
+    let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory };
     let mut store = Store::new(&engine.wasm, guest);
+    // What one call hands over is copied to the host before anybody sees it.
+    store.set_hostcall_fuel(limit);
     store.limiter(|guest| &mut guest.memory);
+    // As much as there is: it is counted, not limited. Fails where the engine does not count.
+    let _ = store.set_fuel(u64::MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         let context = &store.data().context;
@@ -186,12 +219,21 @@ mod tests {
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut memory = Memory { used: 0, limit: 1000 };
+        let (clock, journal) = (Arc::new(crate::clock::ManualClock::default()), Arc::default());
+        let calls = Calls::new(journal, clock);
+        let mut memory = Memory { used: 0, limit: 1000, elements: 0, most_elements: 50, instances: 1, calls };
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 40, None).unwrap());
         assert!(!memory.memory_growing(600, 640, Some(620)).unwrap(), "its own maximum");
         let wrong = memory.memory_growing(600, 700, None).unwrap_err();
         let halt = wrong.downcast_ref::<Halt>().unwrap();
         assert_eq!(*halt, Halt::OutOfMemory { wanted: Size(1020), limit: Size(1000) });
+        let wrong = memory.table_growing(40, 51, None).unwrap_err();
+        assert_eq!(*wrong.downcast_ref::<Halt>().unwrap(), Halt::Tables { wanted: 51, limit: 50 });
+        // What the host holds for a request under way is not there for the guest.
+        memory.limit = 1_000_000;
+        let _open = memory.calls.begin("GET", "http://a/".into(), Arc::default());
+        assert!(memory.memory_growing(600, 700_000, None).unwrap());
+        assert!(memory.memory_growing(700_000, 800_000, None).is_err());
     }
 }

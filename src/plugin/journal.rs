@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::domain::attempt::Used;
+use crate::domain::limits::Limits;
 pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
 
-/// Bytes of log that one attempt may keep; what comes after is counted and dropped.
-pub const LOG_LIMIT: usize = 1024 * 1024;
-/// Lines of log that one attempt may keep.
-pub const LINES_LIMIT: u64 = 20_000;
 /// Bytes of one line; the rest of it is cut.
 pub const LINE_LIMIT: usize = 16 * 1024;
 /// Fields of one line, and bytes of a key or a value.
@@ -25,8 +23,9 @@ pub struct Journal(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
+    limits: Limits,
     lines: Vec<Line>,
-    log_bytes: usize,
+    log_bytes: u64,
     log_lines: u64,
     dropped: u64,
     progress: Option<Progress>,
@@ -36,6 +35,7 @@ struct Kept {
     calls_seen: u64,
     secrets: BTreeSet<String>,
     peak_memory: u64,
+    fuel: Option<u64>,
 }
 
 /// What has gathered since the last time.
@@ -50,6 +50,12 @@ pub struct Taken {
 }
 
 impl Journal {
+    /// What the attempt may write, from here on. Before, the usual holds.
+    pub fn limit(&self, limits: &Limits) {
+        self.lock().limits.clone_from(limits);
+    }
+
+    /// Lines beyond the limits, of bytes or of lines, are counted and dropped.
     pub fn log(&self, mut line: Line) {
         if line.message.len() > LINE_LIMIT {
             let end = line.message.floor_char_boundary(LINE_LIMIT);
@@ -63,9 +69,9 @@ impl Journal {
         }
         // What a line costs beside its text counts too: a million empty fields are not free.
         let fields = line.fields.iter().map(|(key, value)| OVERHEAD + key.len() + value.len()).sum::<usize>();
-        let bytes = OVERHEAD + line.message.len() + fields;
+        let bytes = (OVERHEAD + line.message.len() + fields) as u64;
         let mut kept = self.lock();
-        if kept.log_bytes + bytes > LOG_LIMIT || kept.log_lines >= LINES_LIMIT {
+        if kept.log_bytes + bytes > kept.limits.log_bytes.0 || kept.log_lines >= kept.limits.log_lines {
             kept.dropped += 1;
             return;
         }
@@ -114,6 +120,23 @@ impl Journal {
         self.lock().peak_memory
     }
 
+    /// What a call executed, where that is counted.
+    pub fn burned(&self, fuel: u64) {
+        let mut kept = self.lock();
+        kept.fuel = Some(kept.fuel.unwrap_or_default() + fuel);
+    }
+
+    /// What the guest executed, in wasmtime's units; `None` where nobody counts.
+    pub fn fuel(&self) -> Option<u64> {
+        self.lock().fuel
+    }
+
+    /// What the attempt has taken; `None` when no guest came to life.
+    pub fn used(&self) -> Option<Used> {
+        let kept = self.lock();
+        (kept.peak_memory > 0).then_some(Used { peak_memory: kept.peak_memory, requests: kept.calls_seen })
+    }
+
     /// Whether nothing has gathered since the last time it was taken.
     pub fn is_empty(&self) -> bool {
         let kept = self.lock();
@@ -148,7 +171,7 @@ mod tests {
     #[test]
     fn a_million_empty_fields_are_not_free() {
         let journal = Journal::default();
-        for _ in 0..LINES_LIMIT {
+        for _ in 0..20_000 {
             let fields = vec![(String::new(), String::new()); 1_000];
             journal.log(Line { at: Timestamp(0), level: Level::Info, message: String::new(), fields });
         }

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::{Ceiling, Grant};
@@ -17,11 +19,14 @@ use crate::id::Id;
 pub mod catalog;
 pub mod embedded;
 pub mod journal;
+pub mod tape;
 
 mod bindings;
 mod call;
 mod command;
+pub mod compile;
 mod compiled;
+pub mod compiler;
 mod engine;
 mod host;
 mod inspect;
@@ -33,10 +38,13 @@ mod scratch;
 mod stdio;
 mod trap;
 
-pub use catalog::{Catalog, Described};
+pub use catalog::{Catalog, Described, Step};
+pub use compiler::Compiler;
 pub use embedded::{EMBEDDED, Embedded};
+pub use host::http::{Resolve, system as system_resolver};
 pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
+pub use tape::Tape;
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -58,6 +66,8 @@ pub trait Executor: Send + Sync + 'static {
     fn check(&self, digest: &str, config: String) -> Answer<Result<(), Vec<Problem>>>;
     /// Whether the plugin is loaded here, so that its runs may be claimed.
     fn has(&self, digest: &str) -> bool;
+    /// How many living nodes, this one included, share what targets may be asked.
+    fn shares(&self, _nodes: u32) {}
 }
 
 /// One attempt of a run (or one measurement), with all that the guest may see and do.
@@ -89,6 +99,8 @@ pub struct Work {
     pub items: Option<ItemsPort>,
     /// The same: a probe leaves nothing behind.
     pub artifacts: Option<ArtifactsPort>,
+    /// Where what the guest learns comes from.
+    pub tape: Arc<Tape>,
 }
 
 /// Tells a running guest to end, from outside.
@@ -149,12 +161,14 @@ pub struct Call<A, T> {
     pub answer: tokio::sync::oneshot::Sender<Result<T, Refusal>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAsk {
     Get(String),
     /// `expected`: the version that must stand there; 0 for none.
     Set {
         key: String,
+        #[serde(with = "tape::bytes")]
         value: Vec<u8>,
         expected: Option<u64>,
     },
@@ -167,8 +181,10 @@ pub enum StateAsk {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateAnswer {
+    #[serde(with = "tape::versioned")]
     Entry(Option<(Vec<u8>, u64)>),
     Version(u64),
     Done,

@@ -6,13 +6,12 @@ use super::bindings::exports::windlass::plugin::job::{Failure, Output};
 use super::bindings::windlass::plugin::types::{Class as GuestClass, Counts as GuestCounts};
 use super::trap::Broken;
 use crate::domain::attempt::{Class, Counts, Outcome};
+use crate::domain::span::Size;
 
 /// Characters of a success's summary.
 pub const SUMMARY: usize = 4_096;
 /// Characters of a failure's message.
 pub const MESSAGE: usize = 8_192;
-/// Bytes of a success's data.
-pub const DATA_LIMIT: usize = 1024 * 1024;
 /// Facts of a failure, and characters of one of them.
 const DETAILS: usize = 64;
 const DETAIL: usize = 1_024;
@@ -30,15 +29,18 @@ pub fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-pub fn succeeded(output: Output) -> Outcome {
+/// `most`: of the output's data.
+pub fn succeeded(output: Output, most: Size) -> Outcome {
     let counts = output.counts.map(counts);
     let permanent =
         |message: String| Outcome::Failed { class: Class::Permanent, message, delay: None, counts, details: Vec::new() };
     if let Some(data) = &output.data {
-        if data.len() > DATA_LIMIT {
+        if data.len() as u64 > most.0 {
             return permanent(format!(
-                "the output's data has {} bytes, the limit is {DATA_LIMIT}: return a summary, keep the rest elsewhere",
-                data.len()
+                "the output's data has {} bytes, the limit is {}: return a summary and keep the rest elsewhere, or raise it: \
+                 grant.limits = {{ output_bytes = … }}",
+                data.len(),
+                most.0
             ));
         }
         if let Err(wrong) = serde_json::from_str::<serde::de::IgnoredAny>(data) {
@@ -78,11 +80,13 @@ pub fn broken(broken: Broken) -> Outcome {
     }
 }
 
-/// A WASI program's end: its exit code, and the last lines that it wrote.
+/// A WASI program's end: its exit code, and the last lines that it wrote. A last line that is a JSON object or list is its data.
 pub fn exited(code: i32, stdout: String, stderr: &str) -> Outcome {
     if code == 0 {
-        let summary = if stdout.is_empty() { "exit code 0".to_owned() } else { cut(stdout, SUMMARY) };
-        return Outcome::Succeeded { summary, data: None, counts: None };
+        let summary = if stdout.is_empty() { "exit code 0".to_owned() } else { cut(stdout.clone(), SUMMARY) };
+        let data = Some(stdout).filter(|line| line.starts_with(['{', '[']));
+        let data = data.filter(|line| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok());
+        return Outcome::Succeeded { summary, data, counts: None };
     }
     let message = if stderr.is_empty() { format!("exit code {code}") } else { format!("exit code {code}: {stderr}") };
     Outcome::failed(Class::Transient, cut(message, MESSAGE))
@@ -116,10 +120,10 @@ mod tests {
 
     #[test]
     fn data_must_be_json_of_a_decent_size() {
-        assert!(matches!(succeeded(output("ok", Some("[1]".into()))), Outcome::Succeeded { .. }));
-        for (data, says) in [("nope".to_owned(), "no JSON"), ("1".repeat(DATA_LIMIT + 1), "1048577 bytes, the limit is 1048576")]
-        {
-            let Outcome::Failed { class: Class::Permanent, message, .. } = succeeded(output("", Some(data))) else {
+        let most = Size::kib(1);
+        assert!(matches!(succeeded(output("ok", Some("[1]".into())), most), Outcome::Succeeded { .. }));
+        for (data, says) in [("nope".to_owned(), "no JSON"), ("1".repeat(1_025), "1025 bytes, the limit is 1024")] {
+            let Outcome::Failed { class: Class::Permanent, message, .. } = succeeded(output("", Some(data)), most) else {
                 panic!("{says}")
             };
             assert!(message.contains(says), "{message}");
@@ -129,6 +133,10 @@ mod tests {
     #[test]
     fn an_exit_code_is_an_outcome() {
         assert!(matches!(exited(0, "3 rows".into(), ""), Outcome::Succeeded { summary, .. } if summary == "3 rows"));
+        assert!(
+            matches!(exited(0, "{\"rows\":3}".into(), ""), Outcome::Succeeded { data: Some(data), .. } if data == "{\"rows\":3}")
+        );
+        assert!(matches!(exited(0, "{3 rows}".into(), ""), Outcome::Succeeded { data: None, .. }));
         assert_eq!(exited(1, String::new(), "no such table"), Outcome::failed(Class::Transient, "exit code 1: no such table"));
     }
 }

@@ -10,16 +10,19 @@ use super::bindings::exports::windlass::plugin::{backlog, finish, job};
 use super::call::{Ask, Room, Told};
 use super::catalog::Catalog;
 use super::command::Program;
+use super::compiler::Compiler;
 use super::engine::Engine;
 use super::host::http::Gate;
 use super::instance::Context;
 use super::scratch::Folders;
 use super::trap::Broken;
-use super::{Answer, Executor, Work, outcome};
+use super::{Answer, Executor, Resolve, Work, outcome};
 use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
 use crate::domain::item::ItemCounts;
+use crate::domain::limits::Limits;
+use crate::domain::span::Size;
 use crate::error::{Problem, Result};
 
 /// Guests beyond the runs in flight: probes and checks of configurations run beside them.
@@ -33,10 +36,15 @@ pub struct Settings {
     pub runs: u32,
     /// Compiled code lies in `compiled` below it, scratch folders in `scratch`, which is cleared.
     pub data_dir: PathBuf,
+    pub compiler: Compiler,
     /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
     pub own: Vec<SocketAddr>,
     /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
     pub extra_roots: Vec<u8>,
+    /// What guests together may do to one target.
+    pub target: crate::config::Target,
+    /// How names become addresses: [`super::system_resolver`].
+    pub resolve: Resolve,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -81,11 +89,33 @@ impl Sandbox {
     /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, when a root is no certificate
     /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
     pub fn new(settings: Settings) -> Result<Self> {
+        Self::made(settings, false)
+    }
+
+    /// One that counts what its guests execute ([`super::Journal::fuel`]): the same for the same calls, at the price of time.
+    /// Fails as [`Sandbox::new`] does.
+    pub fn counting(settings: Settings) -> Result<Self> {
+        Self::made(settings, true)
+    }
+
+    fn made(settings: Settings, fuel: bool) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
-        let gate = Arc::new(Gate::new(&settings.extra_roots, settings.own)?);
+        let gate = Arc::new(Gate::new(
+            &settings.extra_roots,
+            settings.own,
+            settings.target,
+            settings.resolve,
+            Arc::clone(&settings.clock),
+        )?);
         let scratch = Folders::open(&settings.data_dir)?;
-        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE))?, gate, scratch });
-        let catalog = Catalog::new(Arc::clone(&room), guests.handle.clone(), Arc::clone(&settings.clock), &settings.data_dir)?;
+        let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE), fuel)?, gate, scratch });
+        let catalog = Catalog::new(
+            Arc::clone(&room),
+            guests.handle.clone(),
+            Arc::clone(&settings.clock),
+            if fuel { settings.compiler.counting() } else { settings.compiler },
+            &settings.data_dir,
+        )?;
         Ok(Self { room, catalog: Arc::new(catalog), clock: settings.clock, guests })
     }
 
@@ -110,29 +140,35 @@ impl Sandbox {
             return Box::pin(std::future::ready(Err(Broken::Host { message })));
         };
         let (room, clock, limit) = (Arc::clone(&self.room), Arc::clone(&self.clock), work.time_limit);
+        let limits = limits(&work);
+        let tape = Arc::clone(&work.tape);
         let context = move |deadline| Context {
+            tenant: work.tenant.into(),
             clock,
             journal: work.journal,
             stop: work.stop,
+            limits,
             grant: work.grant,
             ceiling: work.ceiling,
             secrets: work.secrets,
             state: Some(work.state),
             items: work.items,
             artifacts: work.artifacts,
+            tape: work.tape,
             item_bytes: AtomicU64::new(0),
             time_limit: limit,
             grace: work.grace,
             stall_limit: work.stall_limit,
             deadline,
         };
-        let guests = self.guests.handle.clone();
-        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, limit).await }).await })
+        let (guests, patience) = (self.guests.handle.clone(), tape.patience(limit));
+        Box::pin(async move { on_guests(&guests, async move { room.call(&plugin, context, ask, patience).await }).await })
     }
 }
 
 impl Executor for Sandbox {
     fn execute(&self, work: Work) -> Answer<Outcome> {
+        let most = limits(&work).output_bytes;
         let ask = match self.catalog.get(&work.digest) {
             Some(plugin) if plugin.command.is_some() => match Program::new(&work) {
                 Ok(program) => Ask::Program(program),
@@ -140,13 +176,13 @@ impl Executor for Sandbox {
             },
             _ => Ask::Run(job_work(&work)),
         };
-        Box::pin(came_to(self.ask(work, ask)))
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
         let totals = finish::Totals { done: totals.done, failed: totals.failed, skipped: totals.skipped };
-        let ask = Ask::Finish(job_work(&work), totals);
-        Box::pin(came_to(self.ask(work, ask)))
+        let (ask, most) = (Ask::Finish(job_work(&work), totals), limits(&work).output_bytes);
+        Box::pin(came_to(most, self.ask(work, ask)))
     }
 
     fn finishes(&self, digest: &str) -> bool {
@@ -201,11 +237,16 @@ impl Executor for Sandbox {
     fn has(&self, digest: &str) -> bool {
         self.catalog.has(digest)
     }
+
+    fn shares(&self, nodes: u32) {
+        self.room.gate.targets.shares(nodes);
+    }
 }
 
-async fn came_to(called: Answer<Result<Told, Broken>>) -> Outcome {
+/// `most`: of the output's data.
+async fn came_to(most: Size, called: Answer<Result<Told, Broken>>) -> Outcome {
     match called.await {
-        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output),
+        Ok(Told::Ran(Ok(output))) => outcome::succeeded(output, most),
         Ok(Told::Ran(Err(failure))) => outcome::failed(failure),
         Ok(Told::Exited { code, stdout, stderr }) => outcome::exited(code, stdout, &stderr),
         Ok(_) => outcome::broken(Broken::Host { message: "the plugin answered another question".into() }),
@@ -236,6 +277,11 @@ pub async fn on_guests(
             Err(Broken::Host { message: "the host broke while it ran the guest; the server's log says where".into() })
         }
     }
+}
+
+/// What holds for the attempt.
+fn limits(work: &Work) -> Limits {
+    Limits::of(&work.grant.limits, &work.ceiling.limits)
 }
 
 fn job_work(work: &Work) -> job::Work {

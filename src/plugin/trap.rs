@@ -3,6 +3,7 @@
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::inspect::one_line;
 use super::instance::Halt;
 use crate::domain::span::Size;
 
@@ -44,6 +45,13 @@ impl std::fmt::Display for Broken {
     }
 }
 
+/// What of wasmtime's words on a limit stands in them, what it was, and the limit's key.
+const FULL: [(&str, &str, &str); 3] = [
+    ("instance count too high", "the component is made of more modules than it may be", "instances"),
+    ("no free keys", "it holds more streams, requests, headers and files than it may", "handles"),
+    ("fuel", "one call hands over more than the guest may have of memory", "memory"),
+];
+
 /// `tail`: the end of the guest's standard error. `limit`: the time limit, for the message.
 pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) -> Broken {
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
@@ -52,6 +60,7 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
             Halt::TimedOut => Broken::TimedOut { message: over_time(limit) + &place(frames) },
             Halt::Cancelled => Broken::Cancelled,
             Halt::OutOfMemory { wanted, limit } => Broken::OutOfMemory { wanted, limit },
+            Halt::Tables { .. } => Broken::Trapped { message: halt.to_string() + &place(frames) },
         };
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -61,9 +70,13 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
         return Broken::Host { message: "this node has no room for another guest of this size now".to_owned() };
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        return Broken::Trapped {
-            message: format!("the guest broke: {}{}", one_line(&error.root_cause().to_string()), place(frames)),
-        };
+        let cause = error.root_cause().to_string();
+        if let Some((_, what, key)) = FULL.iter().find(|(word, _, _)| cause.contains(word)) {
+            let way =
+                if *key == "memory" { "grant.memory = …".to_owned() } else { format!("grant.limits = {{ {key} = … }}") };
+            return Broken::Trapped { message: format!("{what} ({cause}); to raise it: {way}{}", place(frames)) };
+        }
+        return Broken::Trapped { message: format!("the guest broke: {}{}", one_line(&cause), place(frames)) };
     };
     let message = match trap {
         Trap::StackOverflow => "stack overflow".to_owned(),
@@ -74,6 +87,11 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
             Some(line) => format!("the guest gave up (unreachable): {line}"),
             None => "the guest reached a place that it holds for unreachable".to_owned(),
         }),
+        Trap::IntegerDivisionByZero => "division by zero".to_owned(),
+        Trap::IntegerOverflow => "a division whose result is too large for its integer".to_owned(),
+        Trap::BadConversionToInteger => "a number that fits no integer".to_owned(),
+        Trap::IndirectCallToNull | Trap::TableOutOfBounds => "called a function that is not there".to_owned(),
+        Trap::BadSignature => "called a function by another type than its own".to_owned(),
         other => format!("the guest trapped: {other}"),
     };
     Broken::Trapped { message: message + &place(frames) }
@@ -94,10 +112,6 @@ fn panicked(tail: &str) -> Option<String> {
 
 fn last_line(tail: &str) -> Option<&str> {
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty())
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A full backtrace in which few functions repeat (one calls itself, or two each other).

@@ -10,15 +10,17 @@ use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, guest, items, prober, random, version};
+use super::{Context, guest, items, prober, random, recorder, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{ItemCounts, unless_left_open};
+use crate::domain::job::Record;
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
-use crate::plugin::{Answer, Secret, Work};
+use crate::plugin::tape::Header;
+use crate::plugin::{Answer, Secret, Tape, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -27,6 +29,9 @@ const MESSAGE: usize = 4_096;
 /// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
 /// keeps the run ours, and nobody else has it.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
+
+/// So often the database refuses an end before it is recorded without the guest's words.
+const REFUSED: u32 = 5;
 
 /// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
 /// `secret set` are two commands, and the first poll comes between them.
@@ -152,11 +157,11 @@ impl Guest<'_> {
     async fn attempt(&self) -> Outcome {
         let executor = &self.context.executor;
         if let Some(totals) = self.to_finish().await {
-            return self.call(|work| executor.finish(work, totals)).await;
+            return self.call(Some(totals), |work| executor.finish(work, totals)).await;
         }
-        let outcome = self.call(|work| executor.execute(work)).await;
+        let outcome = self.call(None, |work| executor.execute(work)).await;
         match (&outcome, self.to_finish().await) {
-            (Outcome::Succeeded { .. }, Some(totals)) => self.call(|work| executor.finish(work, totals)).await,
+            (Outcome::Succeeded { .. }, Some(totals)) => self.call(Some(totals), |work| executor.finish(work, totals)).await,
             _ => outcome,
         }
     }
@@ -170,16 +175,17 @@ impl Guest<'_> {
         (counts.total() > 0 && counts.open() == 0).then_some(counts)
     }
 
-    async fn call(&self, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
+    /// `finish`: what its items came to, when that is called and not `run`.
+    async fn call(&self, finish: Option<ItemCounts>, call: impl FnOnce(Work) -> Answer<Outcome>) -> Outcome {
         let Self { context, live, made, known, .. } = self;
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
         let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
-        let Some(time_limit) = time_limit(context, run, made) else {
+        let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
-        let work = Work {
+        let mut work = Work {
             tenant: known.job.tenant_name.clone(),
             job: known.job.spec.name.clone(),
             run: run.id,
@@ -199,21 +205,30 @@ impl Guest<'_> {
             state,
             items: Some(items),
             artifacts: Some(artifacts),
+            tape: Arc::default(),
         };
+        if made.spec.record != Record::Never {
+            work.tape = Arc::new(Tape::record(Header::new(&work, finish, context.clock.now())));
+        }
+        let tape = work.tape.clone();
         let outcome = tokio::select! {
             outcome = call(work) => outcome,
             never = guest::serve_state(context, known, state_calls) => match never {},
-            never = items::serve(context, live, &made.spec.items, item_calls) => match never {},
+            never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
             never = uploads.serve(artifact_calls) => match never {},
         };
         uploads.end().await;
+        if let Some(recording) = tape.recording(&outcome) {
+            live.recorded(recording, self.secrets.clone());
+        }
         outcome
     }
 }
 
 /// Of this attempt: the job's, or what the total limit leaves; none when that is nothing.
-fn time_limit(context: &Context, run: &Run, made: &Made) -> Option<Duration> {
-    let limit = made.spec.time_limit.0;
+fn time_limit(context: &Context, run: &Run, made: &Made, known: &Known) -> Option<Duration> {
+    // Apply has checked the one against the other; the ceiling may have been lowered since.
+    let limit = made.spec.time_limit.min(known.ceiling.time_limit).0;
     let Some(total) = made.spec.total_limit else { return Some(limit) };
     let used = run.first_started_at.map_or(Duration::ZERO, |first| context.clock.now().since(first));
     total.0.checked_sub(used).filter(|left| !left.is_zero()).map(|left| limit.min(left))
@@ -255,7 +270,9 @@ async fn finish(
     let items = items.and_then(|counts| Some((counts, &made?.spec.items)));
     let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
     lines.into_iter().for_each(|line| live.journal.log(line));
+    recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
+    finished.used = live.journal.used();
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),
@@ -283,11 +300,11 @@ fn pairs(details: &[(String, String)]) -> String {
 }
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
-pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
+pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
     let (run, counts) = (finished.run.clone(), finished.counts);
     let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
     tell(context, &finished);
-    let mut pause = Duration::from_millis(200);
+    let (mut pause, mut refused) = (Duration::from_millis(200), 0);
     loop {
         match context.store.record(vec![finished.clone()]).await {
             Ok(recorded) if recorded.first() == Some(&Recorded::Late) => {
@@ -307,6 +324,11 @@ pub(super) async fn record(context: &Arc<Context>, finished: Finished) {
             }
             Err(wrong) => {
                 tracing::error!(run.id = %run.id, error = %wrong, "an end could not be recorded yet; it is tried again");
+                // The database is there and says no: it may be the guest's words that it cannot take.
+                refused += u32::from(matches!(wrong, Error::Internal(_)));
+                if refused == REFUSED {
+                    finished = finished.bare();
+                }
                 context.clock.sleep(pause).await;
                 pause = (pause * 2).min(RECORD_PAUSE);
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::job::{Job, JobSpec};
+use crate::domain::limits::Limits;
 use crate::domain::rollout::Rollout;
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
@@ -27,6 +28,13 @@ impl Known {
     pub fn digests(&self) -> impl Iterator<Item = &str> {
         let both = self.rollout.iter().flat_map(|rollout| [rollout.old.as_str(), rollout.new.as_str()]);
         std::iter::once(self.job.digest.as_str()).chain(both)
+    }
+}
+
+impl Known {
+    /// What its guest may take.
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.grant.limits, &self.ceiling.limits)
     }
 }
 

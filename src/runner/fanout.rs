@@ -150,6 +150,8 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
         state,
         items: Some(port),
         artifacts: Some(artifacts),
+        // A chunk is no attempt: nothing of it is recorded.
+        tape: Arc::default(),
     };
     let outcome = tokio::select! {
         outcome = context.executor.execute(work) => outcome,

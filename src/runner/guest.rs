@@ -7,14 +7,13 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::definitions::Known;
+use crate::domain::limits::Limits;
 use crate::error::Result;
 use crate::plugin::{Refusal, Secret, StateAnswer, StateAsk, StateCall};
 
-/// Bytes of one key; keys a job may keep, bytes of one value, bytes of all.
+/// Bytes of one key, and of one value; how many, [`Limits`] says.
 const STATE_KEY: usize = 256;
-const STATE_KEYS: u64 = 1_000;
 const STATE_VALUE: usize = 64 * 1024;
-const STATE_BYTES: u64 = 1024 * 1024;
 
 /// Values of the secrets that the job was granted.
 pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<String, Secret>> {
@@ -37,8 +36,9 @@ pub(super) async fn serve_state(
     known: &Known,
     mut calls: mpsc::Receiver<StateCall>,
 ) -> std::convert::Infallible {
+    let limits = known.limits();
     while let Some(StateCall { ask, answer }) = calls.recv().await {
-        let answered = answer_state(context, known, ask).await.unwrap_or_else(|wrong| {
+        let answered = answer_state(context, known, &limits, ask).await.unwrap_or_else(|wrong| {
             tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
             Err(Refusal { code: "unavailable", message: "the store did not answer; try again".into() })
         });
@@ -47,7 +47,12 @@ pub(super) async fn serve_state(
     std::future::pending().await
 }
 
-async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result<std::result::Result<StateAnswer, Refusal>> {
+async fn answer_state(
+    context: &Context,
+    known: &Known,
+    limits: &Limits,
+    ask: StateAsk,
+) -> Result<std::result::Result<StateAnswer, Refusal>> {
     let (job, now) = (known.job.id, context.clock.now());
     match ask {
         StateAsk::Get(key) | StateAsk::Set { key, .. } | StateAsk::Delete { key, .. } | StateAsk::Keys { prefix: key }
@@ -65,9 +70,8 @@ async fn answer_state(context: &Context, known: &Known, ask: StateAsk) -> Result
             }
             let (keys, bytes) = tx.state_used(job).await?;
             let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
-            if let Some(refusal) =
-                over_quota(&key, &value, keys + u64::from(standing.is_none()), bytes - before + value.len() as u64)
-            {
+            let (keys, bytes) = (keys + u64::from(standing.is_none()), bytes - before + value.len() as u64);
+            if let Some(refusal) = over_quota(&key, &value, keys, bytes, limits) {
                 return Ok(Err(refusal));
             }
             let version = standing.map_or(0, |(_, version)| version) + 1;
@@ -96,13 +100,14 @@ fn moved(key: &str, standing: Option<u64>, expected: Option<u64>) -> Option<Refu
     })
 }
 
-fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64) -> Option<Refusal> {
+fn over_quota(key: &str, value: &[u8], keys: u64, bytes: u64, limits: &Limits) -> Option<Refusal> {
+    let (most_keys, most_bytes) = (limits.state_keys, limits.state_bytes.0);
     let message = if value.len() > STATE_VALUE {
         format!("{} bytes under {key:?}; a value has at most {STATE_VALUE}", value.len())
-    } else if keys > STATE_KEYS {
-        format!("{keys} keys; a job has at most {STATE_KEYS}")
-    } else if bytes > STATE_BYTES {
-        format!("{bytes} bytes in all; a job has at most {STATE_BYTES}")
+    } else if keys > most_keys {
+        format!("{keys} keys; a job has at most {most_keys}; to raise it: grant.limits = {{ state_keys = … }}")
+    } else if bytes > most_bytes {
+        format!("{bytes} bytes in all; a job has at most {most_bytes}; to raise it: grant.limits = {{ state_bytes = … }}")
     } else {
         return None;
     };

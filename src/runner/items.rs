@@ -95,11 +95,12 @@ async fn answer(store: &Store, clock: &dyn Clock, asked: &[Asked]) -> Result<Vec
     Ok(told)
 }
 
-/// Answers a guest's calls of `items`, until the guest has ended.
+/// Answers a guest's calls of `items`, until the guest has ended. `most`: items that the run may have.
 pub(super) async fn serve(
     context: &Context,
     live: &Live,
     spec: &ItemsSpec,
+    most: u64,
     mut calls: mpsc::Receiver<ItemsCall>,
 ) -> std::convert::Infallible {
     let run = &live.run;
@@ -112,7 +113,7 @@ pub(super) async fn serve(
             ask => ask,
         };
         let strict = spec.order == Order::Strict;
-        let asked = Asked { tenant: run.tenant, run: run.id, fence: run.fence, attempt: run.attempt, strict, ask };
+        let asked = Asked { tenant: run.tenant, run: run.id, fence: run.fence, attempt: run.attempt, strict, most, ask };
         let told = context.items.ask(asked).await;
         if let Err(refused) = &told {
             tracing::warn!(run.id = %run.id, code = refused.code, "items were refused: {}", refused.message);

@@ -8,7 +8,8 @@ use crate::clock::Timestamp;
 use crate::domain::run::{Progress, Run};
 use crate::domain::trigger::Cause;
 use crate::id::Id;
-use crate::plugin::{Journal, Right, Stop};
+use crate::plugin::tape::{Recording, Recordings};
+use crate::plugin::{Journal, Right, Secret, Stop};
 use crate::store::log::LogChunk;
 
 /// Why a run is told to stop.
@@ -29,7 +30,11 @@ pub struct Live {
     /// When it was asked to stop; the hard stop follows.
     asked_at: Mutex<Option<Timestamp>>,
     written: Mutex<Written>,
+    recorded: Mutex<Recorded>,
 }
+
+/// What was recorded, call by call, and the secrets whose values must not stand in it.
+type Recorded = (Vec<Recording>, Arc<HashMap<String, Secret>>);
 
 /// How much of the journal has been taken.
 #[derive(Default)]
@@ -49,6 +54,7 @@ impl Live {
             items: AtomicBool::new(false),
             asked_at: Mutex::default(),
             written: Mutex::default(),
+            recorded: Mutex::default(),
         }
     }
 
@@ -75,6 +81,19 @@ impl Live {
 
     pub fn asked_at(&self) -> Option<Timestamp> {
         *lock(&self.asked_at)
+    }
+
+    /// One call of its guest was recorded.
+    pub fn recorded(&self, recording: Recording, secrets: Arc<HashMap<String, Secret>>) {
+        let mut recorded = lock(&self.recorded);
+        recorded.0.push(recording);
+        recorded.1 = secrets;
+    }
+
+    /// All calls that were recorded; `None` when none was.
+    pub fn take_recordings(&self) -> Option<(Recordings, Arc<HashMap<String, Secret>>)> {
+        let (recordings, secrets) = std::mem::take(&mut *lock(&self.recorded));
+        (!recordings.is_empty()).then_some((Recordings(recordings), secrets))
     }
 
     /// What its journal gathered, as a chunk to store, and its last progress.

@@ -32,6 +32,8 @@ pub mod promoter;
 pub mod pruner;
 pub mod reaper;
 pub mod reconciler;
+pub mod recorder;
+mod resumer;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
@@ -55,6 +57,7 @@ pub struct Context {
     pub live: LiveRuns,
     pub pulse: Pulse,
     pub items: items::Desk,
+    pub shelf: recorder::Shelf,
 }
 
 impl Context {
@@ -78,6 +81,7 @@ impl Context {
             live: LiveRuns::default(),
             pulse: Pulse::default(),
             items,
+            shelf: recorder::Shelf::default(),
         })
     }
 }
@@ -115,10 +119,13 @@ impl Runner {
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
         let (definitions, operations) = (context.store.signals().definitions(), context.store.signals().operations());
         let seen = Arc::default();
-        start("scheduler", Some(definitions), for_all(scheduler::tick));
+        start("scheduler", Some(definitions.clone()), for_all(scheduler::tick));
+        start("resumer", Some(definitions), for_all(resumer::tick));
         start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
         start("pruner", None, for_all(pruner::tick));
+        start("tokens", None, tick(pruner::note_tokens));
         start("scribe", None, tick(scribe::tick));
+        start("recorder", None, tick(recorder::tick));
         start("reconciler", None, for_all(reconciler::tick));
         start("canceller", None, tick(reaper::stop_cancelled));
         start("operations", Some(operations), for_all(operation::tick));
@@ -142,6 +149,10 @@ impl Runner {
                 self.context.live.stop_now();
                 ended.await;
             }
+        }
+        // Of the last attempts.
+        if let Err(wrong) = recorder::tick(self.context.clone()).await {
+            tracing::warn!(error = %wrong, "the last recordings could not be stored");
         }
         drop(self.ended);
     }

@@ -159,6 +159,7 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
         state,
         items: None,
         artifacts: None,
+        tape: Arc::default(),
     };
     let found = context.executor.measure(work);
     let found = tokio::select! {

@@ -1,4 +1,4 @@
-//! Cuts what has been kept long enough, also from the object store, rolls counters up, notes the highest id and which tokens were used.
+//! Cuts what has been kept long enough, also from the object store, rolls counters up, notes the highest id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     let mut reader = context.store.read().await?;
     let (jobs, revisions) = (reader.jobs_with_old_samples(samples).await?, reader.old_revisions(now).await?);
     let expired = reader.has_expired(now, &expiry).await?;
+    let hour = (now.minute() / 60).to_string();
+    let new_hour = reader.setting("pruned_hour").await?.is_none_or(|pruned| pruned != hour);
     drop(reader);
     let mut tx = context.store.begin().await?;
     for job in jobs {
@@ -36,15 +38,26 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
         tx.prune_expired(now, &expiry).await?;
     }
     // Statistics go with a growing history; without any, SQLite passes over the index of failures.
-    if now.minute() % 60 == 0 {
+    if new_hour {
+        tx.set_setting("pruned_hour", &hour).await?;
         tx.prune_hours(now).await?;
         tx.forget_nodes(now.minus(STOPPED)).await?;
         tx.analyze().await?;
     }
-    tx.tokens_used(&context.store.take_used_tokens()).await?;
     tx.set_setting("high_water", &context.store.new_id().0.to_string()).await?;
     tx.commit().await?;
     sweep(&context).await?;
+    Ok(EVERY)
+}
+
+/// Notes which tokens this node was shown; each node knows its own.
+pub(super) async fn note_tokens(context: Arc<Context>) -> Result<Duration> {
+    let used = context.store.take_used_tokens();
+    if !used.is_empty() {
+        let mut tx = context.store.begin().await?;
+        tx.tokens_used(&used).await?;
+        tx.commit().await?;
+    }
     Ok(EVERY)
 }
 

@@ -102,10 +102,11 @@ impl Watch {
     async fn look(&mut self, context: &Context) -> Result<()> {
         let nodes = context.store.read().await?.nodes().await?;
         let here = context.store.node();
-        let mut leads = true;
+        let (mut leads, mut living) = (true, 1);
         for node in nodes.iter().filter(|node| node.stopped_at.is_none() && node.id != here) {
             if !self.is_dead(node, context.settings.lease.lease.0) {
                 leads &= here < node.id;
+                living += 1;
                 continue;
             }
             let mut tx = context.store.begin().await?;
@@ -116,6 +117,7 @@ impl Watch {
             }
         }
         context.pulse.lead(leads);
+        context.executor.shares(living);
         self.seen.retain(|id, _| nodes.iter().any(|node| node.id == *id));
         if nodes.iter().any(|node| node.stopped_at.is_some()) {
             take_back(context).await?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Context;
 use crate::clock::Timestamp;
 use crate::domain::run::{Enqueued, NewRun};
-use crate::domain::schedule::Schedule;
 use crate::domain::trigger::{CatchUp, Cause, Overlap, ScheduleSpec, Trigger, TriggerSpec};
 use crate::error::Result;
 use crate::id::Id;
@@ -53,11 +52,8 @@ impl Plan {
         let TriggerSpec::Schedule(spec) = &due.trigger.spec else { return };
         // Its job was added a moment ago: the definitions are read before the next look.
         let Some(known) = context.definitions.job(due.trigger.job) else { return };
-        let zone = spec
-            .zone
-            .or_else(|| context.definitions.tenant(due.trigger.tenant).map(|tenant| tenant.zone))
-            .unwrap_or(chrono_tz::Tz::UTC);
-        let schedule = match Schedule::parse(&spec.schedule, zone, due.trigger.job) {
+        let zone = context.definitions.tenant(due.trigger.tenant).map_or(chrono_tz::Tz::UTC, |tenant| tenant.zone);
+        let schedule = match spec.of(due.trigger.job, zone) {
             Ok(schedule) => schedule,
             Err(wrong) => {
                 tracing::error!(trigger.id = %due.trigger.id, error = wrong, "a stored schedule cannot be read; it rests");

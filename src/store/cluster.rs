@@ -70,6 +70,13 @@ impl Cluster {
         }
     }
 
+    /// Bytes of the database on its server's disk.
+    pub async fn bytes(&self) -> Result<u64> {
+        const SIZE: &str = "SELECT pg_database_size(current_database())";
+        let size: i64 = sqlx::query_scalar(SIZE).fetch_one(&self.side).await.map_err(|wrong| failed(SIZE, wrong))?;
+        Ok(size.unsigned_abs())
+    }
+
     /// Tells others what this node commits, until the store is closed.
     pub async fn tell(self: Arc<Self>, mut news: mpsc::UnboundedReceiver<News>) {
         while let Some(first) = news.recv().await {

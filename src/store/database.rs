@@ -38,6 +38,13 @@ impl Database {
         }
     }
 
+    /// Of the file and its write-ahead log; 0 where the database is none.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let Self::Sqlite(path) = self else { return 0 };
+        let log = path.with_extension("db-wal");
+        [path, &log].into_iter().filter_map(|file| file.metadata().ok()).map(|found| found.len()).sum()
+    }
+
     /// A connection for the writer, to a database that was opened before.
     pub(super) async fn link(&self) -> Result<Link> {
         match self {

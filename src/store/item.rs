@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::sql::{Arg, Row, Sql, args, chunks};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
-use crate::domain::item::{Answer, Ask, Ending, ITEMS_LIMIT, Item, ItemCounts, ItemState, NewItem, Refused, Told};
+use crate::domain::item::{Answer, Ask, Ending, Item, ItemCounts, ItemState, NewItem, Refused, Told, too_many};
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -19,6 +19,8 @@ pub struct Asked {
     pub attempt: u32,
     /// One after another; a failure skips what follows.
     pub strict: bool,
+    /// Items that the run may have.
+    pub most: u64,
     pub ask: Ask,
 }
 
@@ -88,12 +90,8 @@ impl Tx {
             let fresh = |item: &&NewItem| !known.contains_key(&(a.run, item.name.clone())) && seen.insert(item.name.clone());
             let fresh: Vec<&NewItem> = items.iter().filter(fresh).collect();
             let (size, top) = sizes.get(&a.run).copied().unwrap_or((0, -1));
-            if size + fresh.len() as u64 > ITEMS_LIMIT {
-                let message = format!(
-                    "{} items; a run has at most {ITEMS_LIMIT}: make an item of several pieces",
-                    size + fresh.len() as u64
-                );
-                told[*n] = Some(Err(Refused::new("limit", message)));
+            if size + fresh.len() as u64 > a.most {
+                told[*n] = Some(Err(Refused::new("limit", too_many(size + fresh.len() as u64, a.most))));
                 continue;
             }
             added.extend(fresh.into_iter().zip(top + 1..).map(|(item, position)| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::claim::unfinished;
-use super::sql::{Row, Sql, args};
+use super::sql::{Arg, Row, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
 use crate::domain::grant::Grant;
@@ -12,15 +12,15 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 static OF_TENANT: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.removed_at IS NULL ORDER BY j.name",
 );
 static ALL: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.removed_at IS NULL AND t.removed_at IS NULL ORDER BY t.name, j.name",
 );
 static ONE: Sql = Sql::new(
-    "SELECT j.id, j.tenant, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.created_at, j.updated_at FROM job j \
+    "SELECT j.id, j.tenant, j.name, t.name AS tenant_name, j.revision, r.spec, r.digest, j.paused_at, j.paused_by, j.paused_until, j.created_at, j.updated_at FROM job j \
      JOIN job_revision r ON r.id = j.revision JOIN tenant t ON t.id = j.tenant WHERE j.tenant = $1 AND j.name = $2 AND j.removed_at IS NULL",
 );
 static REVISION: Sql = Sql::new("SELECT job, spec, digest FROM job_revision WHERE id = $1");
@@ -50,7 +50,10 @@ static ASK: Sql = Sql::new(
     "INSERT INTO cancel (run, tenant, at, by) SELECT id, tenant, CAST($1 AS BIGINT), CAST($2 AS TEXT) FROM lease WHERE tenant = $3 AND job = $4 \
      ON CONFLICT (run) DO NOTHING",
 );
-static PAUSE: Sql = Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, updated_at = $3 WHERE tenant = $4 AND id = $5");
+static PAUSE: Sql =
+    Sql::new("UPDATE job SET paused_at = $1, paused_by = $2, paused_until = $3, updated_at = $4 WHERE tenant = $5 AND id = $6");
+static NEXT_RESUME: Sql = Sql::new("SELECT min(paused_until) AS at FROM job WHERE paused_until IS NOT NULL");
+static RESUMABLE: Sql = Sql::new("SELECT id, tenant, name FROM job WHERE paused_until IS NOT NULL AND paused_until <= $1");
 static NAMES: Sql = Sql::new("SELECT j.id, j.name, t.name AS tenant_name FROM job j JOIN tenant t ON t.id = j.tenant");
 
 /// What a run was made from.
@@ -63,12 +66,12 @@ pub struct Revision {
 
 impl Tx {
     pub async fn jobs_of(&mut self, tenant: Id) -> Result<Vec<Job>> {
-        self.rows(&OF_TENANT, args![tenant]).await?.iter().map(job).collect()
+        Ok(readable(&self.rows(&OF_TENANT, args![tenant]).await?))
     }
 
     /// All jobs of all tenants, by names.
     pub async fn jobs(&mut self) -> Result<Vec<Job>> {
-        self.rows(&ALL, args![]).await?.iter().map(job).collect()
+        Ok(readable(&self.rows(&ALL, args![]).await?))
     }
 
     pub async fn job(&mut self, tenant: Id, name: &str) -> Result<Option<Job>> {
@@ -97,7 +100,8 @@ impl Tx {
 
     /// Makes the job, or gives the one of that name its next revision; answers it as stored.
     pub async fn put_job(&mut self, tenant: Id, spec: &JobSpec, digest: &str, by: &str, now: Timestamp) -> Result<Job> {
-        let id = self.job(tenant, &spec.name).await?.map_or_else(|| self.new_id(), |job| job.id);
+        // Its id alone: what cannot be read of it is what the new revision mends.
+        let id = self.row(&ONE, args![tenant, &spec.name]).await?.map_or_else(|| Ok(self.new_id()), |row| row.id("id"))?;
         let revision = self.new_id();
         let args = args![id, tenant, &spec.name, revision, &spec.class, spec.priority, spec.max_live, now, now];
         self.exec(&PUT, args).await?;
@@ -116,7 +120,9 @@ impl Tx {
 
     /// The grants that hold now, by job.
     pub async fn grants(&mut self) -> Result<HashMap<Id, Grant>> {
-        self.rows(&GRANTS, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.json("spec")?))).collect()
+        let rows = self.rows(&GRANTS, args![]).await?;
+        // A grant that cannot be read grants nothing; its job says so when it runs.
+        rows.iter().map(|row| Ok((row.id("job")?, row.json("spec").unwrap_or_default()))).collect()
     }
 
     /// Runs of the job that are not over.
@@ -141,13 +147,46 @@ impl Tx {
         expect_rows(removed, 1, "remove job")
     }
 
-    /// Pauses (`at` is set) or resumes it.
-    pub async fn pause_job(&mut self, tenant: Id, job: Id, at: Option<Timestamp>, by: &str, now: Timestamp) -> Result<()> {
-        let changed = self.exec(&PAUSE, args![at, at.map(|_| by), now, tenant, job]).await?;
+    /// Pauses it, for ever or until then.
+    pub async fn pause_job(&mut self, tenant: Id, job: Id, by: &str, until: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        self.set_pause(tenant, job, args![now, by, until, now, tenant, job]).await
+    }
+
+    pub async fn resume_job(&mut self, tenant: Id, job: Id, now: Timestamp) -> Result<()> {
+        let nothing = || None::<Timestamp>;
+        self.set_pause(tenant, job, args![nothing(), None::<String>, nothing(), now, tenant, job]).await
+    }
+
+    /// When the first pause ends.
+    pub async fn next_resume(&mut self) -> Result<Option<Timestamp>> {
+        self.row(&NEXT_RESUME, args![]).await?.map_or(Ok(None), |row| row.opt_time("at"))
+    }
+
+    /// Jobs whose pause has ended: id, tenant, name.
+    pub async fn resumable(&mut self, now: Timestamp) -> Result<Vec<(Id, Id, String)>> {
+        let rows = self.rows(&RESUMABLE, args![now]).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.id("tenant")?, row.text("name")?))).collect()
+    }
+
+    async fn set_pause(&mut self, tenant: Id, job: Id, args: Vec<Arg>) -> Result<()> {
+        let changed = self.exec(&PAUSE, args).await?;
         self.wake(tenant, job);
         self.redefine();
         expect_rows(changed, 1, "pause job")
     }
+}
+
+/// Without those whose definition cannot be read (a damaged row, or one of a later version): the others' work goes on.
+fn readable(rows: &[Row]) -> Vec<Job> {
+    let read = |row| match job(row) {
+        Ok(job) => Some(job),
+        Err(wrong) => {
+            let (tenant, name) = (row.text("tenant_name").unwrap_or_default(), row.text("name").unwrap_or_default());
+            tracing::error!(tenant.name = tenant, job.name = name, error = %wrong, "a job's definition cannot be read and it stands still; apply its file again");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 fn job(row: &Row) -> Result<Job> {
@@ -160,6 +199,7 @@ fn job(row: &Row) -> Result<Job> {
         digest: row.text("digest")?,
         paused_at: row.opt_time("paused_at")?,
         paused_by: row.opt_text("paused_by")?,
+        paused_until: row.opt_time("paused_until")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

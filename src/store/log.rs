@@ -46,11 +46,12 @@ static END: Sql = Sql::new(
      WHERE tenant = $1 AND run = $2 AND attempt = $3",
 );
 static CALLS: Sql = Sql::new(
-    "INSERT INTO http_call (tenant, run, attempt, seq, at, method, url, status, sent_bytes, received_bytes, duration_ms, error) VALUES {12}",
+    "INSERT INTO http_call (tenant, run, attempt, seq, at, method, url, status, sent_bytes, received_bytes, duration_ms, error, waited_ms, reused, secrets) \
+     VALUES {15}",
 );
 static CALLS_OF: Sql = Sql::new(
-    "SELECT attempt, at, method, url, status, sent_bytes, received_bytes, duration_ms, error FROM http_call WHERE tenant = $1 AND run = $2 \
-     ORDER BY attempt DESC, seq DESC LIMIT 200",
+    "SELECT attempt, at, method, url, status, sent_bytes, received_bytes, duration_ms, error, waited_ms, reused, secrets FROM http_call \
+     WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC, seq DESC LIMIT 200",
 );
 static PROGRESS: Sql = Sql::new(
     "INSERT INTO progress (tenant, run, done, total, message, at) VALUES {6} ON CONFLICT (tenant, run) DO UPDATE SET done = excluded.done, \
@@ -121,6 +122,9 @@ impl Tx {
                     received_bytes: row.count("received_bytes")?,
                     duration_ms: row.count("duration_ms")?,
                     error: row.opt_text("error")?,
+                    waited_ms: row.count("waited_ms")?,
+                    reused: row.count("reused")? != 0,
+                    secrets: row.opt_text("secrets")?.iter().flat_map(|names| names.split(' ')).map(str::to_owned).collect(),
                 };
                 Ok((row.small("attempt")?, call))
             })
@@ -163,7 +167,10 @@ fn call_row(chunk: &LogChunk, n: usize, call: &Call) -> Vec<Arg> {
         call.sent_bytes,
         call.received_bytes,
         call.duration_ms,
-        call.error.clone()
+        call.error.clone(),
+        call.waited_ms,
+        call.reused,
+        Some(call.secrets.join(" ")).filter(|names| !names.is_empty())
     ]
 }
 

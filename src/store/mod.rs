@@ -37,8 +37,10 @@ pub mod page_board;
 pub mod plugin;
 mod postgres;
 pub mod prune;
+pub mod push;
 pub mod reap;
 pub mod record;
+pub mod recording;
 pub mod rollout;
 pub mod run;
 pub mod schedule;
@@ -136,6 +138,17 @@ impl Store {
             cluster.entered_again();
         }
         Ok(entered)
+    }
+
+    /// Bytes that the database takes on disk; on SQLite with its write-ahead log.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database does not answer.
+    pub async fn bytes(&self) -> Result<u64> {
+        match (&self.cluster, &*self.database) {
+            (Some(cluster), _) => cluster.bytes().await,
+            (None, database) => Ok(database.file_bytes()),
+        }
     }
 
     /// Whether other nodes may share this database.

@@ -12,6 +12,8 @@ use crate::id::Id;
 
 /// How long it is known who did what, and how much ran in which hour.
 const YEAR: Duration = Duration::from_secs(400 * 24 * 3600);
+/// How long it is known how pushes ended.
+const PUSHED: Duration = Duration::from_secs(24 * 3600);
 /// Runs a chunk: the writer waits while one is cut.
 pub const CHUNK: u32 = 1_000;
 
@@ -62,7 +64,8 @@ static OLD_SAMPLES: Sql = Sql::new(
 static OLD_REST: Sql = Sql::new(
     "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
      OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
-     OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) THEN 1 ELSE 0 END AS BIGINT) AS n",
+     OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) \
+     OR EXISTS (SELECT 1 FROM push WHERE id < $5) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -71,6 +74,7 @@ static CUT_PROGRESS: Sql = Sql::new("DELETE FROM progress WHERE (tenant, run) IN
 static CUT_LOG: Sql = Sql::new("DELETE FROM log WHERE (tenant, run) IN (VALUES {2})");
 static CUT_CALLS: Sql = Sql::new("DELETE FROM http_call WHERE (tenant, run) IN (VALUES {2})");
 static CUT_ITEMS: Sql = Sql::new("DELETE FROM item WHERE (tenant, run) IN (VALUES {2})");
+static CUT_RECORDINGS: Sql = Sql::new("DELETE FROM recording WHERE (tenant, run) IN (VALUES {2})");
 static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (VALUES {2})");
 static CUT_REVISIONS: Sql = Sql::new("DELETE FROM job_revision WHERE (id) IN (VALUES {1})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
@@ -98,7 +102,9 @@ impl Tx {
         let keys: Vec<_> = runs.iter().map(|run| args![tenant, *run]).collect();
         self.prune_artifacts(&keys).await?;
         self.prune_used_digests(&keys).await?;
-        for sql in [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_ITEMS, &CUT_SETTLED, &CUT_DONE] {
+        let hanging =
+            [&CUT_ATTEMPT, &CUT_PAYLOAD, &CUT_PROGRESS, &CUT_LOG, &CUT_CALLS, &CUT_RECORDINGS, &CUT_ITEMS, &CUT_SETTLED];
+        for sql in hanging.into_iter().chain([&CUT_DONE]) {
             self.exec_keys(sql, &keys).await?;
         }
         Ok(())
@@ -145,16 +151,23 @@ impl Tx {
 
     /// Whether [`Tx::prune_expired`] would cut anything.
     pub async fn has_expired(&mut self, now: Timestamp, expiry: &Expiry) -> Result<bool> {
-        let args = args![now, Id::first_at(now.minus(YEAR)), Id::first_at(expiry.operations), expiry.minute];
+        let args = args![
+            now,
+            Id::first_at(now.minus(YEAR)),
+            Id::first_at(expiry.operations),
+            expiry.minute,
+            Id::first_at(now.minus(PUSHED))
+        ];
         Ok(self.row(&OLD_REST, args).await?.map_or(Ok(0), |row| row.int("n"))? != 0)
     }
 
-    /// Cuts sessions and keys that have expired, the audit of more than a year ago, operations that are over, and makes
+    /// Cuts sessions and keys that have expired, the audit of more than a year ago, pushes of more than a day ago, operations that are over, and makes
     /// hours of old minutes.
     pub async fn prune_expired(&mut self, now: Timestamp, expiry: &Expiry) -> Result<()> {
         self.exec(&CUT_SESSIONS, args![now]).await?;
         self.exec(&CUT_DEDUPE, args![now]).await?;
         self.exec(&CUT_AUDIT, args![Id::first_at(now.minus(YEAR))]).await?;
+        self.prune_pushes(now.minus(PUSHED)).await?;
         self.prune_operations(expiry.operations).await?;
         self.roll_up(expiry.minute).await
     }

@@ -7,7 +7,7 @@ use super::log::LogChunk;
 use super::sql::{Arg, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::domain::attempt::Counts;
+use crate::domain::attempt::{Counts, Used};
 use crate::domain::item::{Closing, ItemState};
 use crate::domain::retry::{Budget, Decision};
 use crate::domain::run::{Final, Progress, Reason, Run, State};
@@ -35,6 +35,7 @@ pub struct Finished {
     pub log: Option<LogChunk>,
     pub progress: Option<Progress>,
     pub items: OpenItems,
+    pub used: Option<Used>,
 }
 
 /// What becomes of items that are open when an attempt ends.
@@ -49,6 +50,17 @@ pub enum OpenItems {
 }
 
 impl Finished {
+    /// The end alone, without what the guest said: what is left to record when the database takes none of that.
+    pub fn bare(self) -> Self {
+        let said = format!("{}: what it said could not be stored; the server's log says why", self.outcome);
+        Self {
+            counts: self.counts,
+            print: self.print,
+            items: self.items,
+            ..Self::new(self.run, self.decision, self.outcome, said)
+        }
+    }
+
     /// An end that leaves nothing but a message.
     pub fn new(run: Run, decision: Decision, outcome: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -63,6 +75,7 @@ impl Finished {
             log: None,
             progress: None,
             items: OpenItems::None,
+            used: None,
         }
     }
 }
@@ -78,10 +91,12 @@ static FINISH: Sql = Sql::new("DELETE FROM lease WHERE (id, fence) IN (VALUES {2
 static STANDING: Sql = Sql::new("SELECT id, fence FROM lease WHERE (id, fence) IN (VALUES {2})");
 static DONE: Sql = Sql::new(
     "INSERT INTO done (tenant, id, job, revision, state, reason, cause, payload, attempt, failed, lost, snoozed, node, created_at, started_at, \
-     ended_at, taken, done, undone, remain, print, message, outcome) VALUES {23}",
+     ended_at, taken, done, undone, remain, print, message, outcome, \
+     peak_memory, requests) VALUES {25}",
 );
-static ATTEMPT: Sql =
-    Sql::new("INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms) VALUES {9}");
+static ATTEMPT: Sql = Sql::new(
+    "INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests) VALUES {11}",
+);
 static NOT_LIVE: Sql = Sql::new("DELETE FROM live WHERE (run) IN (VALUES {1})");
 static OUTSIDE: Sql = Sql::new(
     "INSERT INTO lease (id, job, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, \
@@ -179,7 +194,9 @@ impl Tx {
                         now,
                         f.outcome,
                         Some(f.message.as_str()),
-                        Some(delay)
+                        Some(delay),
+                        f.used.map(|used| used.peak_memory),
+                        f.used.map(|used| used.requests)
                     ]);
                     rows.waiting.push(again(&f.run, *due_at, why, *spent));
                     if f.items == OpenItems::Wait {
@@ -340,7 +357,9 @@ fn done_row(f: &Finished, end: Final, message: &str, payload: bool, node: i64, n
         f.print,
         message,
         // The other states say it themselves, and history is long.
-        matches!(end, Final::Dead(_)).then_some(last_outcome(f))
+        matches!(end, Final::Dead(_)).then_some(last_outcome(f)),
+        f.used.map(|used| used.peak_memory),
+        f.used.map(|used| used.requests)
     ]
 }
 

@@ -4,7 +4,7 @@ use super::claim::{leased, shared, unfinished};
 use super::record::{CANCELLED, DEAD, SUCCEEDED};
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
-use crate::domain::attempt::{Attempt, Counts};
+use crate::domain::attempt::{Attempt, Counts, Used};
 use crate::domain::run::{Payload, Reason, Run, State, StateFilter};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -89,7 +89,7 @@ static READY_JOB: Sql = Sql::new(
 );
 static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
 static ATTEMPTS: Sql = Sql::new(
-    "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
+    "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
 );
 static COUNT_READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
 static COUNT_RETRIED: Sql =
@@ -103,7 +103,7 @@ static COUNT_DEAD: Sql = Sql::new(
     "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
 );
-static LAST_ATTEMPT: Sql = Sql::new("SELECT node, outcome FROM done WHERE tenant = $1 AND id = $2");
+static LAST_ATTEMPT: Sql = Sql::new("SELECT node, outcome, peak_memory, requests FROM done WHERE tenant = $1 AND id = $2");
 
 impl Tx {
     pub async fn run(&mut self, tenant: Id, id: Id) -> Result<Option<Run>> {
@@ -196,7 +196,7 @@ impl Tx {
         let rows = self.rows(&ATTEMPTS, args![run.tenant, run.id]).await?;
         let mut attempts = rows.iter().map(attempt).collect::<Result<Vec<_>>>()?;
         let last = match &run.state {
-            State::Running { node, started_at, .. } => Some((*started_at, None, Some((*node, "running".to_owned())))),
+            State::Running { node, started_at, .. } => Some((*started_at, None, Some((*node, "running".to_owned(), None)))),
             State::Succeeded { started_at, ended_at } => Some((*started_at, Some(*ended_at), None)),
             State::Dead { started_at, ended_at, .. } | State::Cancelled { started_at, ended_at } => {
                 started_at.map(|started_at| (started_at, Some(*ended_at), None))
@@ -204,28 +204,29 @@ impl Tx {
             State::Waiting { .. } => None,
         };
         if let Some((started_at, ended_at, running)) = last {
-            let (node, outcome) = match running {
+            let (node, outcome, used) = match running {
                 Some(running) => running,
                 None => self.last_attempt(run).await?,
             };
             let (attempt, message) = (run.attempt, run.message.clone());
-            attempts.insert(0, Attempt { attempt, node, started_at, ended_at, outcome, message, delay_ms: None });
+            attempts.insert(0, Attempt { attempt, node, started_at, ended_at, outcome, message, delay_ms: None, used });
         }
         Ok(attempts)
     }
 
-    /// The node and the outcome of the attempt that ended a run.
-    async fn last_attempt(&mut self, run: &Run) -> Result<(i64, String)> {
+    /// The node, the outcome and the use of the attempt that ended a run.
+    async fn last_attempt(&mut self, run: &Run) -> Result<(i64, String, Option<Used>)> {
         let row = self.row(&LAST_ATTEMPT, args![run.tenant, run.id]).await?;
         let (node, outcome) = match &row {
             Some(row) => (row.opt_int("node")?, row.opt_text("outcome")?),
             None => (None, None),
         };
+        let used = row.as_ref().map(used).transpose()?.flatten();
         let word = match &run.state {
             State::Dead { .. } => "failed",
             state => state.word(),
         };
-        Ok((node.unwrap_or(0), outcome.unwrap_or_else(|| word.to_owned())))
+        Ok((node.unwrap_or(0), outcome.unwrap_or_else(|| word.to_owned()), used))
     }
 
     pub async fn state_counts(&mut self, tenant: Id) -> Result<StateCounts> {
@@ -307,5 +308,11 @@ fn attempt(row: &Row) -> Result<Attempt> {
         outcome: row.text("outcome")?,
         message: row.opt_text("message")?,
         delay_ms: row.opt_int("delay_ms")?,
+        used: used(row)?,
     })
+}
+
+fn used(row: &Row) -> Result<Option<Used>> {
+    let both = row.opt_count("peak_memory")?.zip(row.opt_count("requests")?);
+    Ok(both.map(|(peak_memory, requests)| Used { peak_memory, requests }))
 }

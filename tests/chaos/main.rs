@@ -1,7 +1,8 @@
 //! What happens when nodes, databases and networks fail under load: real processes, and a witness that no node can write to.
 //!
 //! `cargo test --test chaos` goes through the matrix once. `make chaos N=1000` kills a node N times; the last line is one
-//! JSON object, and what is lost, recorded twice or unexplained makes it fail. The seed says when the blows fall.
+//! JSON object, and what is lost, recorded twice or unexplained makes it fail. The seed says when the blows fall. With
+//! `LEASE_MS` it is about recovery: PostgreSQL alone, with that lease instead of a short one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 
@@ -11,6 +12,7 @@ mod guests;
 mod harness;
 mod long;
 mod matrix;
+mod network;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 mod proxy;
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
     if let Some(kills) = number("--kills") {
-        return long::run(kills, number("--seed").unwrap_or(1));
+        return long::run(kills, number("--seed").unwrap_or(1), number("--lease-ms"));
     }
     let filter: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = Vec::new();

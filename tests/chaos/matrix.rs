@@ -1,10 +1,12 @@
 //! Each way to fail, once, on the databases it can happen to.
 
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::{command, wait};
+use crate::network;
 use crate::proxy::Proxy;
 use crate::scene::{IMAGES, Kind, Scene};
 
@@ -21,9 +23,11 @@ pub const ALL: &[(&str, Test)] = &[
     ("items_of_a_killed_node_are_worked_on_again_on_sqlite", || items_of_a_killed_node_are_worked_on_again(Kind::Sqlite)),
     ("items_of_a_killed_node_are_worked_on_again_on_postgres", || items_of_a_killed_node_are_worked_on_again(Kind::Postgres)),
     ("c1_c2_runs_of_a_killed_node_are_back_in_time", c1_c2_runs_of_a_killed_node_are_back_in_time),
+    ("c2_a_run_claimed_and_not_begun_is_back_in_time", c2_a_run_claimed_and_not_begun_is_back_in_time),
     ("c3_a_stopping_node_hands_over_and_spends_nothing", c3_a_stopping_node_hands_over_and_spends_nothing),
     ("c9_a_paused_node_records_nothing_late", c9_a_paused_node_records_nothing_late),
     ("a_node_that_is_cut_off_stops_its_guests", a_node_that_is_cut_off_stops_its_guests),
+    ("a_node_whose_packets_vanish_stops_its_guests", a_node_whose_packets_vanish_stops_its_guests),
     ("a_restarted_database_loses_nothing", a_restarted_database_loses_nothing),
     ("a_crashed_database_loses_nothing", a_crashed_database_loses_nothing),
     ("killed_backends_lose_nothing", killed_backends_lose_nothing),
@@ -83,6 +87,34 @@ fn c1_c2_runs_of_a_killed_node_are_back_in_time() {
     assert!(scene.account().is_clean());
 }
 
+/// A node that has claimed a run reads its secrets next: while somebody holds their table, it cannot begin.
+fn c2_a_run_claimed_and_not_begun_is_back_in_time() {
+    let mut scene = Scene::new(Kind::Postgres, &[]);
+    scene.guard();
+    let mut psql = Command::new("psql").args(["-X", "-q", &scene.url]).stdin(Stdio::piped()).spawn().unwrap();
+    writeln!(psql.stdin.as_mut().unwrap(), "BEGIN; LOCK TABLE secret IN ACCESS EXCLUSIVE MODE;").unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'secret'::regclass AND granted";
+    let database = scene.url.rsplit('/').next().unwrap().to_owned();
+    let cluster = scene.cluster.as_ref().unwrap();
+    wait("the table is held", OVER, || (cluster.psql(&database, held) == "1").then_some(()));
+    let id = scene.nodes[0].enqueue("guarded", "ledger", "guarded").unwrap();
+    let node: usize = wait("the run is claimed", OVER, || cluster.psql(&database, "SELECT node - 1 FROM lease").parse().ok());
+    let killed = Instant::now();
+    scene.nodes[node].kill();
+    // The lock goes with its connection.
+    psql.kill().unwrap();
+    psql.wait().unwrap();
+    let run = wait("the run has ended", Duration::from_secs(60), || {
+        let run = scene.nodes[1 - node].api_get(&format!("tenants/guarded/runs/{id}"));
+        (run["state"] != "waiting" && run["state"] != "running").then_some(run)
+    });
+    let effects = scene.witness.effects();
+    let begun = effects.iter().find(|effect| effect.run == id && !effect.ends).unwrap();
+    assert_eq!((&run["state"], &run["attempt"], begun.attempt), (&"succeeded".into(), &2.into(), 2), "{run:#}\n{effects:#?}");
+    let took = begun.at.saturating_duration_since(killed);
+    assert!(took <= Duration::from_secs(15), "{took:?}");
+}
+
 fn c3_a_stopping_node_hands_over_and_spends_nothing() {
     let mut scene = Scene::new(Kind::Postgres, &QUICK);
     scene.enqueue(24);
@@ -116,21 +148,37 @@ fn c9_a_paused_node_records_nothing_late() {
     assert!(scene.account().is_clean());
 }
 
+/// The way to the database swallows what is sent: everybody can see this one.
 fn a_node_that_is_cut_off_stops_its_guests() {
     let mut proxy = None;
-    let mut scene = Scene::through(Kind::Postgres, &QUICK, &[], |url| {
+    let scene = Scene::through(Kind::Postgres, &QUICK, &[], |url| {
         let way = Proxy::before(url);
         proxy = Some(way.clone());
         way.url(url)
     });
     let proxy = proxy.unwrap();
+    cut_off(scene, |cut| proxy.cut(cut));
+}
+
+/// The kernel drops its packets: also those of new connections, of keep-alives and of retransmissions.
+fn a_node_whose_packets_vanish_stops_its_guests() {
+    if !network::is_own() {
+        return network::enter("a_node_whose_packets_vanish_stops_its_guests");
+    }
+    let settings = [format!("listen_addresses=127.0.0.1,{}", network::FAR)];
+    let scene = Scene::through(Kind::Postgres, &QUICK, &[&settings[0]], |url| url.replacen("127.0.0.1", network::FAR, 1));
+    cut_off(scene, network::cut);
+}
+
+/// The second node is cut off from the database; its way to the witness stays.
+fn cut_off(mut scene: Scene, cut: impl Fn(bool)) {
     scene.enqueue(32);
     scene.until_under_way(6);
-    let (under_way, cut) = (scene.witness.under_way(), Instant::now());
-    proxy.cut(true);
-    scene.recovered(&under_way, cut);
+    let (under_way, since) = (scene.witness.under_way(), Instant::now());
+    cut(true);
+    scene.recovered(&under_way, since);
     sleep(OVER);
-    proxy.cut(false);
+    cut(false);
     assert!(scene.account().is_clean());
 }
 

@@ -40,12 +40,14 @@ pub struct Scene {
     _folder: TempDir,
 }
 
-/// What is true in the end. Everything but the first two must be 0.
+/// What is true in the end. The last three must be 0.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Account {
     pub runs: usize,
     /// Beginnings of work that the witness heard of.
     pub executions: usize,
+    /// Attempts that were claimed and hit before the guest's first word.
+    pub never_begun: usize,
     /// Accepted, and not succeeded with its effect at the target.
     pub lost: usize,
     pub recorded_twice: usize,
@@ -128,6 +130,23 @@ impl Scene {
         assert_eq!(applied.code, 0, "{applied:?}");
     }
 
+    /// Another tenant, whose job of the same name has a secret.
+    pub fn guard(&self) {
+        let witness = &self.witness.url;
+        let text = format!(
+            "tenant = \"guarded\"\n[ceiling]\nhosts = [\"{witness}\"]\nnetworks = [\"127.0.0.0/8\"]\n\
+             [[job]]\nname = \"ledger\"\nplugin = \"ledger@0\"\nconfig = {{ witness = \"{witness}\", ms = {WORK_MS} }}\n\
+             [job.grant]\nhttp = [{{ host = \"{witness}\", methods = [\"POST\"] }}]\n\
+             secrets = [{{ name = \"key\", use = \"sign\", algorithm = \"hmac-sha256\", begins_with = \"x\" }}]\n"
+        );
+        let file = self.nodes[0].dir().join("files/guarded.toml");
+        fs::write(&file, text).expect("a file");
+        let applied = self.nodes[0].cli(&["apply", path(&file)]);
+        assert_eq!(applied.code, 0, "{applied:?}");
+        let set = self.nodes[0].cli_with(&["secret", "set", "guarded/key"], b"a value");
+        assert_eq!(set.code, 0, "{set:?}");
+    }
+
     /// Accepts `n` runs, on any node that answers; a request that was not answered is repeated under the same key.
     pub fn enqueue(&mut self, n: usize) {
         for _ in 0..n {
@@ -201,6 +220,9 @@ impl Scene {
                 println!("run {run}: {shown:#}\n{of_run:#?}");
             }
             account.unexplained += unexplained;
+            let claimed = shown["attempts"].as_array().map_or(0, Vec::len);
+            let begun: BTreeSet<u32> = of_run.iter().map(|effect| effect.attempt).collect();
+            account.never_begun += claimed.saturating_sub(begun.len());
         }
         // What nobody was told was accepted may be there all the same: it was asked for under a key and must have run well.
         account.lost += self.accepted.iter().filter(|run| !listed.contains(run)).count();

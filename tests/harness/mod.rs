@@ -270,12 +270,14 @@ pub fn command(dir: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    // Not this machine's user's: what these tests compile is theirs.
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.current_dir(dir).arg("--data-dir").arg(dir);
     command
 }
 
 /// The binary as it was when the tests began, for another build may replace it while they run.
-fn binary() -> String {
+pub fn binary() -> String {
     static BINARY: OnceLock<File> = OnceLock::new();
     let file = BINARY.get_or_init(|| File::open(env!("CARGO_BIN_EXE_windlass")).unwrap());
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())

@@ -9,6 +9,7 @@ use windlass::app::Who;
 use windlass::app::enqueue::Request;
 use windlass::clock::Clock;
 use windlass::domain::attempt::{Attempt, Class, Outcome};
+use windlass::domain::job::Job;
 use windlass::domain::retry::{Budget, Decision};
 use windlass::domain::run::{NewRun, Reason, Run, State};
 use windlass::domain::span::Size;
@@ -17,6 +18,7 @@ use windlass::id::Id;
 use windlass::store::record::{Finished, Recorded};
 
 use crate::api::world::Served;
+use crate::database::Beside;
 use crate::world::{World, new_run, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,7 +164,7 @@ async fn a_run_that_could_not_start_in_time_does_not_start() {
     world.job("j", json!({ "max_live": 0, "start_deadline": "60s" })).await;
     let who = Who::server();
     let asked = served.app.run_now("alpha", "j", Request::default(), Cause::Api, &who).await.unwrap().id();
-    served.app.pause("alpha", "j", &who).await.unwrap();
+    served.app.pause("alpha", "j", None, &who).await.unwrap();
     world.clock.advance(Duration::from_secs(61));
     served.app.resume("alpha", "j", &who).await.unwrap();
     let runner = world.start().await;
@@ -171,7 +173,7 @@ async fn a_run_that_could_not_start_in_time_does_not_start() {
     assert_eq!(last(world, asked).await.outcome, "too_late");
     assert_eq!(world.guests.attempts("j"), 0, "it did not start");
     // Run again, it has its time anew.
-    served.app.pause("alpha", "j", &who).await.unwrap();
+    served.app.pause("alpha", "j", None, &who).await.unwrap();
     let again = served.app.rerun("alpha", asked, None, &who).await.unwrap().id();
     let by = |run: &Run| run.start_by.map(|by| by.since(run.created_at));
     assert_eq!(by(&world.run(again).await), Some(Duration::from_secs(60)));
@@ -226,6 +228,26 @@ async fn c11_what_cannot_be_read_ends_its_own_run_alone() {
     }
     assert_eq!(world.ended(world.enqueue(&good).await, Duration::ZERO).await.state.word(), "succeeded");
     runner.drain().await;
+}
+
+/// A row that was damaged, or one that a later version wrote.
+#[tokio::test]
+async fn c11_a_job_that_cannot_be_read_stands_still_alone() {
+    let world = World::new().await;
+    let (bad, good) = (world.job("bad", json!({})).await, world.job("good", json!({})).await);
+    let mut beside = Beside::open(world.store.database()).await;
+    beside.exec(format!("UPDATE job_revision SET spec = '{{\"name\": 1}}' WHERE id = {}", bad.revision.0)).await;
+    let id = world.enqueue(&bad).await;
+    let runner = world.start().await;
+    assert_eq!(dead(&world.ended(id, Duration::ZERO).await), Some(Reason::Undecodable));
+    assert_eq!(world.ended(world.enqueue(&good).await, Duration::ZERO).await.state.word(), "succeeded");
+    runner.drain().await;
+    let mut tx = world.store.begin().await.unwrap();
+    let names = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.spec.name).collect::<Vec<_>>();
+    assert_eq!(names(tx.jobs().await.unwrap()), ["good"]);
+    let mended = tx.put_job(bad.tenant, &bad.spec, &bad.digest, "a person", world.clock.now()).await.unwrap();
+    assert_eq!(mended.id, bad.id, "applying its file again mends it, and its history is its own");
+    assert_eq!(names(tx.jobs().await.unwrap()), ["bad", "good"]);
 }
 
 /// What is logged on this thread.

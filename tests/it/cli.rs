@@ -5,15 +5,19 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass::config::{Plugins, Settings};
 use windlass::domain::item::ItemState;
 use windlass::domain::member::Role;
 
 use crate::api::world::Served;
+use crate::plugin::modules;
 use crate::runner::items::{Items, named};
 use crate::world::{transient, well};
 
 mod machine;
 mod plugin;
+mod plugin_test;
+mod replay;
 
 struct Ended {
     code: i32,
@@ -24,7 +28,7 @@ struct Ended {
 fn windlass(args: &[&str], access: Option<(&str, &str)>, stdin: &str) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
     command.args(args).env_remove("WINDLASS_SERVER").env_remove("WINDLASS_TOKEN").env_remove("WINDLASS_CONFIG");
-    command.env_remove("WINDLASS_TEST_DATABASE");
+    command.env_remove("WINDLASS_TEST_DATABASE").env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     if let Some((server, token)) = access {
         command.env("WINDLASS_SERVER", server).env("WINDLASS_TOKEN", token);
     }
@@ -277,4 +281,22 @@ async fn items_are_listed_and_what_is_not_done_is_run_again() {
     let shown = call(&["run", "show", &format!("alpha/{}", again["id"].as_str().unwrap())]).await;
     assert!(shown.out.contains("items     4 items: 4 done"), "{}", shown.out);
     runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_pushed_with_what_minisign_wrote_beside_it() {
+    let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let plugins = Plugins { require_signature: true, trusted_keys: vec![pair.pk.to_base64()] };
+    let served = Served::with(Settings { plugins, ..Settings::default() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let bytes = modules::program("hello", None);
+    std::fs::write(file("hello.wasm"), &bytes).unwrap();
+    let signature = minisign::sign(None, &pair.sk, &bytes[..], None, None).unwrap().to_string();
+    std::fs::write(file("hello.wasm.minisig"), signature).unwrap();
+    let bare = as_holder(&served, &served.admin, &["plugin", "push", &file("hello.wasm")], "").await;
+    assert!(bare.code == 2 && bare.err.contains("--signature FILE.minisig"), "{}", bare.err);
+    let args = ["plugin", "push", &file("hello.wasm"), "--signature", &file("hello.wasm.minisig")];
+    let pushed = as_holder(&served, &served.admin, &args, "").await;
+    assert!(pushed.code == 0 && pushed.out.starts_with("pushed  hello 0.0.0 (sha256:"), "{} {}", pushed.out, pushed.err);
 }

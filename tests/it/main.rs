@@ -9,12 +9,21 @@ mod dead;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
+mod leak;
 mod nodes;
 mod parity;
 pub mod plugin;
 mod pooler;
 pub mod runner;
+mod schedule;
 mod statements;
 mod store;
 mod web;
 mod world;
+
+/// Windlass itself, built before these tests: it compiles plugins.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_windlass");
+
+pub fn compiler() -> windlass::plugin::Compiler {
+    windlass::plugin::Compiler::Process(BINARY.into())
+}

@@ -4,6 +4,8 @@ pub mod artifacts;
 mod fanout;
 pub mod items;
 mod outside;
+mod recording;
+mod request;
 mod rollouts;
 mod steps;
 
@@ -188,7 +190,7 @@ async fn a_paused_job_waits_and_its_schedule_is_suppressed() {
     let world = World::new().await;
     let job = world.job("j", json!({"triggers": [{"schedule": "*/5 * * * *"}]})).await;
     let mut tx = world.store.begin().await.unwrap();
-    tx.pause_job(job.tenant, job.id, Some(crate::world::TEN), "ann", crate::world::TEN).await.unwrap();
+    tx.pause_job(job.tenant, job.id, "ann", None, crate::world::TEN).await.unwrap();
     tx.commit().await.unwrap();
     let runner = world.start().await;
     let id = world.enqueue(&job).await;
@@ -200,9 +202,26 @@ async fn a_paused_job_waits_and_its_schedule_is_suppressed() {
     assert_eq!(found.1, "suppressed");
     assert_eq!(world.run(id).await.state.word(), "waiting");
     let mut tx = world.store.begin().await.unwrap();
-    tx.pause_job(job.tenant, job.id, None, "ann", crate::world::TEN).await.unwrap();
+    tx.resume_job(job.tenant, job.id, crate::world::TEN).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.ended(id, Duration::ZERO).await.state.word(), "succeeded");
+    runner.drain().await;
+}
+
+#[tokio::test]
+async fn a_pause_with_an_end_ends_by_itself() {
+    let world = World::new().await;
+    let job = world.job("j", json!({})).await;
+    let end = world.clock.now().plus(Duration::from_secs(3_600));
+    let mut tx = world.store.begin().await.unwrap();
+    tx.pause_job(job.tenant, job.id, "ann", Some(end), world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let runner = world.start().await;
+    let id = world.enqueue(&job).await;
+    world.clock.advance(Duration::from_secs(3_500));
+    assert_eq!(world.run(id).await.state.word(), "waiting");
+    assert_eq!(world.ended(id, 10 * SECOND).await.state.word(), "succeeded");
+    assert!(world.clock.now() >= end, "{:?}", world.clock.now());
     runner.drain().await;
 }
 

@@ -11,6 +11,8 @@ use windlass::id::Id;
 
 mod artifacts;
 mod items;
+mod limits;
+mod versions;
 mod world;
 
 use world::{CODE, World};
@@ -223,6 +225,9 @@ async fn buttons_do_what_they_say_and_the_next_page_says_so() {
     let page = browser.page(location(&paused)).await;
     assert!(page.contains("Paused: its triggers") && page.contains("Resume") && page.contains("pill paused"));
     browser.press("/t/alpha/jobs/drain-jobs/resume").await;
+    browser.send_form("/t/alpha/jobs/drain-jobs/pause", "for=8h").await;
+    assert!(browser.page("/t/alpha/jobs/drain-jobs").await.contains("<span>resumes "));
+    browser.press("/t/alpha/jobs/drain-jobs/resume").await;
 
     let started = browser.press("/t/alpha/jobs/drain-jobs/runs").await;
     assert!(location(&started).starts_with("/t/alpha/jobs/drain-jobs?done=started.alpha."), "{}", location(&started));
@@ -346,7 +351,7 @@ async fn a_change_is_told_to_open_pages() {
     let mut stream = response.into_body().into_data_stream();
     let open = stream.next().await.unwrap().unwrap();
     assert!(open.starts_with(b":") || open.starts_with(b"retry"), "{open:?}");
-    world.app.pause("alpha", "drain-jobs", &World::operator()).await.unwrap();
+    world.app.pause("alpha", "drain-jobs", None, &World::operator()).await.unwrap();
     let told = stream.next().await.unwrap().unwrap();
     assert!(told.starts_with(b"event: changed"), "{told:?}");
 }

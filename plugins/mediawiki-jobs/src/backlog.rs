@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use windlass_plugin::http::{self, encode_form};
+use windlass_plugin::text::quote;
 use windlass_plugin::{Failure, Target, now_ms};
 
 use crate::config::Config;
-use crate::verdict::{self, Head, quote};
+use crate::verdict::{self, Head};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 256 * 1024;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use windlass_plugin::http::{self, Response};
+use windlass_plugin::text::quote;
 use windlass_plugin::{Class, Failure, Output, Work, control, log, now_ms, progress, sign};
 
 use crate::answer::{Answer, decode};
@@ -11,7 +12,7 @@ use crate::config::{Config, MAX_BATCH};
 use crate::in_flight;
 use crate::plan::{self, Next, Plan};
 use crate::tally::{Failures, Tally};
-use crate::verdict::{self, Head, quote};
+use crate::verdict::{self, Head};
 use crate::{backlog, request};
 
 const CONNECT: Duration = Duration::from_secs(5);

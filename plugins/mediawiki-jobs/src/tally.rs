@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use windlass_plugin::Counts;
+use windlass_plugin::text::cut;
 
 use crate::answer::{Answer, Job};
-use crate::verdict::cut;
 
 /// Errors often carry a page title, so there can be as many as jobs; beyond this many they are summed up.
 const MAX_KINDS: usize = 50;

@@ -2,6 +2,7 @@
 
 use windlass_plugin::Failure;
 use windlass_plugin::http::{Response, parse_date};
+use windlass_plugin::text::quote;
 
 use crate::plan::REST_MS;
 
@@ -89,19 +90,6 @@ pub fn ends_the_drain(status: u16, took_ms: u64) -> bool {
     }
 }
 
-/// A target's words in one line of at most `limit` characters, in quotes.
-pub fn quote(text: &str, limit: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() { "an empty answer".to_owned() } else { format!("'{}'", cut(&line, limit)) }
-}
-
-pub fn cut(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use windlass_plugin::Class;
@@ -150,8 +138,6 @@ mod tests {
     fn messages_quote_five_hundred_characters() {
         let failure = of_status(&head(404), &"ä".repeat(2_000), "draining");
         assert_eq!(failure.message().matches('ä').count(), 500);
-        assert_eq!(quote(" a\n\t b ", 9), "'a b'");
-        assert_eq!(quote(" ", 9), "an empty answer");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod error;
 mod form;
 mod request;
 mod response;
+mod retry;
 
 pub use date::parse_date;
 pub use error::Error;

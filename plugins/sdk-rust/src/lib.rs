@@ -15,7 +15,7 @@
 //! A plugin has `job!`, and whichever of `backlog!`, `config_check!`, `describe!` and `finish!` it needs; what it does not
 //! name is not in its component. `?` turns any standard error into a transient failure (retried); [`Failure`] says how to
 //! choose otherwise. Everything the host offers is a module here: [`log`], [`progress`], [`control`], [`items`], [`state`],
-//! [`sign`], [`secrets`], [`artifacts`], and [`http`] over `wasi:http`.
+//! [`sign`], [`secrets`], [`artifacts`], and [`http`] over `wasi:http`; [`text`] is for messages.
 
 pub mod artifacts;
 #[doc(hidden)]
@@ -32,6 +32,7 @@ mod refusal;
 pub mod secrets;
 pub mod sign;
 pub mod state;
+pub mod text;
 mod work;
 
 pub use bindings::backlog::exports::windlass::plugin::backlog::{Measurement, Target};

@@ -6,7 +6,7 @@ use super::Checked;
 use crate::app::tenant_file::Parsed;
 use crate::app::{App, Who};
 use crate::config::network;
-use crate::domain::grant::{Ceiling, Grant, SecretUse};
+use crate::domain::grant::{Ceiling, Grant, SecretGrant, SecretUse};
 use crate::domain::job::JobSpec;
 use crate::domain::plugin::Plugin;
 use crate::domain::rollout::Canary;
@@ -52,6 +52,7 @@ impl App {
             let field = format!("job[{n}]");
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
             found.extend(beyond_probes(job, &ceiling, &field));
+            found.extend(beyond_time(job, &ceiling, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
                 found.extend(self.check_config(job, plugin, &field).await?);
@@ -140,6 +141,16 @@ async fn no_plugin(tx: &mut Tx, job: &JobSpec, owner: Id) -> Result<String> {
     })
 }
 
+fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem> {
+    let (asked, most) = (job.time_limit, ceiling.time_limit);
+    (asked > most).then(|| {
+        let message = format!(
+            "{asked} is above the tenant's ceiling of {most}; a server admin may raise it: [ceiling] time_limit = \"{asked}\""
+        );
+        Problem::new(format!("{field}.time_limit"), message)
+    })
+}
+
 fn beyond_probes(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (n, trigger) in job.triggers.iter().enumerate() {
@@ -185,15 +196,16 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
 
 /// The key that would grant what a plugin wants, and how; `None` when it is granted or needs no grant.
 fn not_granted(want: &str, grant: &Grant) -> Option<(&'static str, &'static str)> {
-    let used = |usage| grant.secrets.iter().any(|secret| secret.usage == usage);
+    let signs = |secret: &SecretGrant| secret.usage == SecretUse::Sign;
     match want {
         "http" if grant.http.is_empty() => Some(("http", "http = [{ host = \"https://api.example.org\", methods = [\"GET\"] }]")),
-        "sign" if !used(SecretUse::Sign) => {
+        "sign" if !grant.secrets.iter().any(signs) => {
             Some(("secrets", "secrets = [{ name = \"…\", use = \"sign\", algorithm = \"hmac-sha1\", begins_with = \"…\" }]"))
         }
-        "secrets" if !used(SecretUse::Header) => {
-            Some(("secrets", "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\" }]"))
-        }
+        "secrets" if grant.secrets.iter().all(signs) => Some((
+            "secrets",
+            "secrets = [{ name = \"…\", use = \"header\", header = \"Authorization\", hosts = [\"https://api.example.org\"] }]",
+        )),
         "filesystem" if grant.scratch.0 == 0 => Some(("scratch", "scratch = \"16 MiB\"")),
         _ => None,
     }

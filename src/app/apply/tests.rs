@@ -63,8 +63,11 @@ impl Place {
             threads: 1,
             runs: 1,
             data_dir: dir.path().to_owned(),
+            compiler: crate::plugin::Compiler::Here,
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: crate::config::Target::default(),
+            resolve: crate::plugin::system_resolver(),
             clock: shared.clone(),
         })
         .unwrap();
@@ -331,7 +334,7 @@ async fn a_tenants_admin_stays_inside_the_ceiling_and_the_tenant() {
 #[tokio::test]
 async fn the_server_bounds_the_networks_of_ceilings() {
     let allow = Some(vec!["10.20.0.0/16".parse().unwrap()]);
-    let place = Place::with(Settings { network: Network { allow, extra_ca: Vec::new() }, ..Settings::default() }).await;
+    let place = Place::with(Settings { network: Network { allow, ..Network::default() }, ..Settings::default() }).await;
     let wrong = place.apply(FILE).await.unwrap_err().to_string();
     assert!(wrong.contains(": ceiling.networks[0]: 127.0.0.0/8 is not among the networks that this server may reach"), "{wrong}");
     place.apply(&FILE.replace("127.0.0.0/8", "10.20.30.0/24")).await.unwrap();

@@ -6,6 +6,7 @@ use super::port;
 use crate::plugin::ArtifactAsk;
 use crate::plugin::bindings::windlass::plugin::artifacts::{Artifact, Host, HostArtifact, Refusal};
 use crate::plugin::instance::Guest;
+use crate::plugin::tape::Refused;
 
 /// A file that is being written, as the guest holds it.
 pub struct Open {
@@ -17,8 +18,19 @@ pub struct Open {
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_artifacts(&self, ask: ArtifactAsk) -> impl Future<Output = Result<u64, Refusal>> + Send + use<> {
-        let asked = port::asked(self.context.artifacts.clone(), ask);
-        async move { asked.await.map_err(|wrong| Refusal { code: wrong.code.to_owned(), message: wrong.message }) }
+        let tape = self.context.tape.clone();
+        let (what, with) = noted(&ask);
+        let live = port::of_the_runner(self.context.artifacts.clone(), ask);
+        async move {
+            let live = async {
+                let answer = live.await.map(|number| number.to_string().into_bytes());
+                answer.map_err(|wrong| Refused { code: wrong.code.to_owned(), message: wrong.message })
+            };
+            let answer = tape.called_out(what, with, live).await;
+            let answer = answer.map_err(|Refused { code, message }| Refusal { code, message })?;
+            let number = String::from_utf8(answer).ok().and_then(|text| text.parse().ok());
+            number.ok_or_else(|| Refusal { code: "unavailable".into(), message: "the recording has no number here".into() })
+        }
     }
 
     fn open(&mut self, artifact: &Resource<Open>) -> wasmtime::Result<Result<u64, Refusal>> {
@@ -28,6 +40,22 @@ impl Guest {
         } else {
             Ok(open.handle)
         })
+    }
+}
+
+/// What a recording keeps of a call: of the bytes no more than it takes to know them again.
+fn noted(ask: &ArtifactAsk) -> (&'static str, Vec<Vec<u8>>) {
+    let handle = |handle: &u64| handle.to_string().into_bytes();
+    match ask {
+        ArtifactAsk::Create { name, media_type } => {
+            ("artifacts.create", vec![name.clone().into_bytes(), media_type.clone().into_bytes()])
+        }
+        ArtifactAsk::Write { handle: to, bytes } => {
+            let digest = crate::plugin::catalog::digest(bytes);
+            ("artifacts.write", vec![handle(to), format!("{} bytes, {digest}", bytes.len()).into_bytes()])
+        }
+        ArtifactAsk::Finish { handle: of } => ("artifacts.finish", vec![handle(of)]),
+        ArtifactAsk::Discard { handle: of } => ("artifacts.discard", vec![handle(of)]),
     }
 }
 

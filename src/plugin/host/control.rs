@@ -6,10 +6,12 @@ use crate::plugin::instance::Guest;
 impl Host for Guest {
     fn should_stop(&mut self) -> bool {
         let context = &self.context;
-        context.stop.asked.load(Relaxed) || context.is_cut_off() || context.until_asked().is_zero()
+        context.tape.should_stop(|| context.stop.asked.load(Relaxed) || context.is_cut_off() || context.until_asked().is_zero())
     }
 
     fn remaining_ms(&mut self) -> u64 {
-        u64::try_from(self.context.until_asked().as_millis()).unwrap_or(u64::MAX)
+        let context = &self.context;
+        let left = || u64::try_from(context.until_asked().as_millis()).unwrap_or(u64::MAX);
+        context.tape.remaining_ms(context.time_limit.saturating_sub(context.grace), left)
     }
 }

@@ -3,19 +3,16 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::port;
-use crate::domain::item::{Answer, Ask, Ending, ITEMS_LIMIT, ItemState, MESSAGE_LIMIT, NewItem};
+use crate::domain::item::{Answer, Ask, Ending, ItemState, MESSAGE_LIMIT, NewItem, too_many};
 use crate::plugin::bindings::windlass::plugin::items::{Ending as GuestEnding, Host, Item, Refusal, Status};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::outcome::cut;
 
-/// Bytes of names, inputs and outputs that one attempt may store.
-const BYTES_LIMIT: u64 = 32 * 1024 * 1024;
-
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_items(&self, ask: Result<Ask, Refusal>) -> impl Future<Output = Result<Answer, Refusal>> + Send + use<> {
-        let port = self.context.items.clone();
-        async move { port::asked(port, ask?).await.map_err(|wrong| refusal(wrong.code, &wrong.message)) }
+        let (tape, port) = (self.context.tape.clone(), self.context.items.clone());
+        async move { port::asked(tape, port, ask?).await.map_err(|wrong| refusal(&wrong.code, &wrong.message)) }
     }
 }
 
@@ -30,17 +27,19 @@ fn checked<T>(
     check: impl Fn(&T) -> Result<(), String>,
     bytes: impl Fn(&T) -> usize,
 ) -> Result<Vec<T>, Refusal> {
-    if list.len() as u64 > ITEMS_LIMIT {
-        return Err(refusal("limit", &format!("{} items; a run has at most {ITEMS_LIMIT}", list.len())));
+    let limits = &context.limits;
+    if list.len() as u64 > limits.items {
+        return Err(refusal("limit", &too_many(list.len() as u64, limits.items)));
     }
     list.iter().try_for_each(check).map_err(|wrong| refusal("invalid", &wrong))?;
     let more = list.iter().map(bytes).sum::<usize>() as u64;
     let used = context.item_bytes.fetch_add(more, Relaxed) + more;
-    if used > BYTES_LIMIT {
-        return Err(refusal(
-            "limit",
-            &format!("{used} bytes in items of this attempt; at most {BYTES_LIMIT}: keep them elsewhere"),
-        ));
+    let most = limits.item_bytes.0;
+    if used > most {
+        let why = format!(
+            "{used} bytes in items of this attempt; at most {most}: keep them elsewhere, or raise it: grant.limits = {{ item_bytes = … }}"
+        );
+        return Err(refusal("limit", &why));
     }
     Ok(list)
 }

@@ -5,10 +5,12 @@ pub mod files;
 pub mod http;
 
 mod control;
+mod fetch;
 mod items;
 mod log;
 mod port;
 mod progress;
+mod secrets;
 mod sign;
 mod state;
 

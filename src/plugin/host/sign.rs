@@ -8,13 +8,22 @@ use crate::domain::grant::{SIGN_ALGORITHMS, SecretGrant, SecretUse};
 use crate::plugin::bindings::windlass::plugin::sign::{Host, Refusal};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape::Refused;
 
 impl Host for Guest {
     fn sign(&mut self, secret: String, algorithm: String, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-        sign(&self.context, &secret, &algorithm, &bytes).inspect_err(|refusal| {
-            let message = format!("signing refused: {}", refusal.message);
-            self.context.journal.log(Line { at: self.context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
-        })
+        let context = &self.context;
+        let live = || {
+            let signed = sign(context, &secret, &algorithm, &bytes);
+            let (level, message) = match &signed {
+                Ok(_) => (Level::Debug, format!("signed {} bytes with the secret {secret:?} ({algorithm})", bytes.len())),
+                Err(refusal) => (Level::Warn, format!("signing refused: {}", refusal.message)),
+            };
+            context.journal.log(Line { at: context.clock.now(), level, message, fields: Vec::new() });
+            signed.map_err(|Refusal { code, message }| Refused { code, message })
+        };
+        let signed = context.tape.called("sign", &[secret.as_bytes(), algorithm.as_bytes(), &bytes], live);
+        signed.map_err(|Refused { code, message }| Refusal { code, message })
     }
 }
 
@@ -127,6 +136,8 @@ mod tests {
             algorithm: Some("hmac-sha1".into()),
             begins_with: Some("async=0&".into()),
             header: None,
+            parameter: None,
+            hosts: Vec::new(),
         };
         assert!(allowed(&grant, "hmac-sha1", b"async=0&x").is_ok());
         assert_eq!(allowed(&grant, "hmac-sha256", b"async=0&x").unwrap_err().0, "wrong-algorithm");

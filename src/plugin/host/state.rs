@@ -8,8 +8,8 @@ use crate::plugin::{StateAnswer, StateAsk};
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask(&self, ask: StateAsk) -> impl Future<Output = Result<StateAnswer, Refusal>> + Send + use<> {
-        let asked = port::asked(self.context.state.clone(), ask);
-        async move { asked.await.map_err(|wrong| refusal(wrong.code, &wrong.message)) }
+        let asked = port::asked(self.context.tape.clone(), self.context.state.clone(), ask);
+        async move { asked.await.map_err(|wrong| refusal(&wrong.code, &wrong.message)) }
     }
 }
 

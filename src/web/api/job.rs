@@ -8,14 +8,13 @@ use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::shape::{JobJson, List, NewRunJson, PluginOfJob, TriggerOfJob};
+use super::shape::{JobJson, List, NewRunJson, PauseJson, PluginOfJob, TriggerOfJob};
 use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::domain::job::Job;
-use crate::domain::schedule::Schedule;
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
@@ -84,6 +83,7 @@ async fn shape(
         max_live: job.spec.max_live,
         paused_at: job.paused_at,
         paused_by: job.paused_by.clone(),
+        paused_until: job.paused_until,
         health: health_of(job, health).word().to_owned(),
         why: health.map(|health| health.why.clone()).unwrap_or_default(),
         since: health.map(|health| health.since),
@@ -104,12 +104,10 @@ pub fn health_of(job: &Job, health: Option<&JobHealth>) -> Health {
 
 fn trigger(spec: &TriggerSpec, tenant: &Tenant, job: &Job, times: usize, now: Timestamp) -> Result<TriggerOfJob> {
     let (next, words) = match spec {
-        TriggerSpec::Schedule(schedule) => {
-            match Schedule::parse(&schedule.schedule, schedule.zone.unwrap_or(tenant.zone), job.id) {
-                Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
-                Err(wrong) => (Vec::new(), Some(wrong)),
-            }
-        }
+        TriggerSpec::Schedule(schedule) => match schedule.of(job.id, tenant.zone) {
+            Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
+            Err(wrong) => (Vec::new(), Some(wrong)),
+        },
         TriggerSpec::Backlog { .. } => (Vec::new(), None),
     };
     let fields = serde_json::to_value(spec)?;
@@ -146,9 +144,10 @@ pub async fn pause(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
+    Body(asked): Body<PauseJson>,
 ) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
-    app.pause(&tenant, &job, &who).await?;
+    app.pause(&tenant, &job, asked.until, &who).await?;
     Ok(Json(one(&app, &who, &tenant, &job).await?))
 }
 

@@ -23,6 +23,7 @@ mod openapi;
 mod operation;
 mod plugin;
 mod read;
+mod recording;
 mod rollout;
 mod run;
 mod secret;
@@ -48,6 +49,8 @@ pub fn router(app: App) -> Router {
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(LARGE_LIMIT));
     let routes = Router::new()
+        .route("/pushes", get(plugin::pushes))
+        .route("/pushes/{push}", get(plugin::pushed))
         .route("/tenants", get(tenant::list))
         .route("/tenants/{tenant}", get(tenant::show))
         .route("/tenants/{tenant}/jobs", get(job::list))
@@ -71,6 +74,8 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/items", get(item::list))
         .route("/tenants/{tenant}/runs/{run}/artifacts", get(artifact::list))
         .route("/tenants/{tenant}/runs/{run}/artifacts/{name}", get(artifact::download))
+        .route("/tenants/{tenant}/runs/{run}/recording", get(recording::of_run))
+        .route("/plugins/{digest}/component", get(recording::component))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))
         .route("/operations", get(operation::list).post(operation::begin))
@@ -81,6 +86,7 @@ pub fn router(app: App) -> Router {
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
+        .route("/tenants/{tenant}/secrets/{name}/rotate", post(secret::rotate))
         .route("/members", get(member::list))
         .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))

@@ -16,9 +16,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
     Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PluginJson, PreviewJson, ProblemJson, Pushed, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson, TenantJson,
-    TokenJson, ToldJson,
+    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
+    TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -36,6 +36,7 @@ fn document() -> OpenApi {
     let mut routes = Routes::default();
     tenants_and_jobs(&mut routes);
     runs(&mut routes);
+    recordings(&mut routes);
     items(&mut routes);
     dead_runs(&mut routes);
     server(&mut routes);
@@ -55,7 +56,9 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.get("tenants/{tenant}/jobs", "jobs with health, plugin, triggers and next times").paged().list::<JobJson>();
     api.get("tenants/{tenant}/jobs/{job}", "one, with its spec as applied").one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/runs", "start a run").takes::<NewRunJson>().started(true);
-    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/pause", "no new run starts until it is resumed")
+        .takes::<PauseJson>()
+        .one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/rollout/{step}", "a new version: `pause`, `resume`, `promote` or `rollback`")
         .asks(&[("retries", Type::String)])
@@ -68,6 +71,7 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.get("tenants/{tenant}/secrets", "names, versions, times; never values").list::<SecretJson>();
     api.get("tenants/{tenant}/secrets/{name}", "name, version, times").one::<SecretJson>(200);
     api.put("tenants/{tenant}/secrets/{name}", "set it: the body is the value").takes_bytes().one::<SecretJson>(200);
+    api.post("tenants/{tenant}/secrets/{name}/rotate", "the same for one that is there").takes_bytes().one::<SecretJson>(200);
 }
 
 fn runs(api: &mut Routes) {
@@ -83,7 +87,14 @@ fn runs(api: &mut Routes) {
         .paged()
         .one::<LogJson>(200);
     api.get("tenants/{tenant}/runs/{run}/artifacts", "files that the run left behind, by name").list::<ArtifactJson>();
-    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "its bytes, as an attachment").bytes(200);
+    api.get("tenants/{tenant}/runs/{run}/artifacts/{name}", "one file").bytes("*/*", "its bytes, as an attachment");
+}
+
+fn recordings(api: &mut Routes) {
+    api.get("tenants/{tenant}/runs/{run}/recording", "what the guest learned, of the newest attempt that has one unless asked")
+        .asks(&[("attempt", Type::Integer)])
+        .bytes("application/gzip", "JSON lines, for windlass run replay");
+    api.get("plugins/{digest}/component", "the component itself").bytes("application/wasm", "as it was pushed");
 }
 
 fn items(api: &mut Routes) {
@@ -121,12 +132,13 @@ fn server(api: &mut Routes) {
     api.delete("tokens/{id}", "revoke it").nothing(204);
     let called = ["name", "fallback", "version", "tenant"].map(|name| (name, Type::String));
     api.get("plugins", "plugins that the token's tenant may use").list::<PluginJson>();
-    api.post("plugins", "the body is the component; 200: the same bytes were there")
+    api.post("plugins", "the body is the module; it is compiled after the answer")
         .asks(&called)
         .head("X-Windlass-Signature")
         .takes_bytes()
-        .one::<Pushed>(201)
-        .one::<Pushed>(200);
+        .one::<PushJson>(202);
+    api.get("pushes", "modules on their way to plugins, newest first, of the last day").list::<PushJson>();
+    api.get("pushes/{push}", "how far one is").one::<PushJson>(200);
     api.post("apply", "tenants and jobs as files say, all or none").takes::<ApplyJson>().one::<Applied>(200);
 }
 
@@ -212,6 +224,11 @@ impl Route<'_> {
         self.change(|op, _| op.request_body(Some(body.required(Some(Required::True)).build())))
     }
 
+    fn bytes(self, media_type: &str, about: &str) -> Self {
+        let body = ContentBuilder::new().schema(Some(text("bytes"))).build();
+        self.change(|op, _| op.response("200", ResponseBuilder::new().description(about).content(media_type, body).build()))
+    }
+
     fn one<T: ToSchema>(self, status: u16) -> Self {
         self.named::<T>(&T::name(), status, "done")
     }
@@ -247,11 +264,6 @@ impl Route<'_> {
             let schema = api.schema::<T>(name);
             op.response(status.to_string(), content("application/json", schema, about))
         })
-    }
-
-    fn bytes(self, status: u16) -> Self {
-        let answer = ResponseBuilder::new().description("the bytes").content("*/*", ContentBuilder::new().build()).build();
-        self.change(|op, _| op.response(status.to_string(), answer))
     }
 
     fn nothing(self, status: u16) -> Self {

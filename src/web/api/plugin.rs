@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::header::{HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,10 +12,10 @@ use serde::Deserialize;
 
 use super::extract::{Asked, Caller, Raw};
 use super::read;
-use super::shape::{List, PluginJson, Pushed};
+use super::shape::{List, PluginJson, PushJson};
 use crate::app::App;
-use crate::app::push::Called;
-use crate::domain::plugin::Plugin;
+use crate::app::pushes::Names;
+use crate::domain::plugin::{Plugin, Push};
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -42,27 +43,59 @@ pub struct For {
     tenant: Option<String>,
 }
 
-/// The body is the component. 201 for a new one, 200 when the same bytes were there.
+/// The body is the module. It is compiled after the answer, 202: `pushes/{id}` says how far it is.
 pub async fn push(
     State(app): State<App>,
     Caller(who): Caller,
     Asked(to): Asked<For>,
     headers: HeaderMap,
     Raw(bytes): Raw,
-) -> Result<(StatusCode, Json<Pushed>)> {
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<PushJson>)> {
     if let Some(tenant) = &to.tenant {
         read::within(&app, &who, tenant).await?;
     }
     let signature = headers.get(SIGNATURE).map(signature).transpose()?;
-    let called = Called {
-        name: to.name.as_deref(),
-        fallback: to.fallback.as_deref(),
-        version: to.version.as_deref(),
-        signature: signature.as_deref(),
+    let names = Names { name: to.name, fallback: to.fallback, version: to.version, signature };
+    let push = app.begin_push(names, bytes.into(), to.tenant.as_deref(), &who).await?;
+    let place = format!("/api/v1/pushes/{}", push.id);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, place)], Json(push_shape(push, to.tenant))))
+}
+
+/// The last pushes, newest first; they are kept for a day.
+pub async fn pushes(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<PushJson>>> {
+    let pushes = app.pushes(&who).await?;
+    let names: HashMap<Id, String> =
+        app.store.read().await?.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    let shape = |push: Push| {
+        let tenant = names.get(&push.tenant).cloned();
+        push_shape(push, tenant)
     };
-    let (plugin, new) = app.push(called, bytes.into(), to.tenant.as_deref(), &who).await?;
-    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Pushed { plugin: shape(plugin, to.tenant), new })))
+    Ok(Json(List::whole(pushes.into_iter().map(shape).collect())))
+}
+
+/// How far a push is.
+pub async fn pushed(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>) -> Result<Json<PushJson>> {
+    let push = app.push_of(id.parse()?, &who).await?;
+    let tenants = app.store.read().await?.tenants().await?;
+    let tenant = tenants.into_iter().find(|tenant| tenant.id == push.tenant).map(|tenant| tenant.name);
+    Ok(Json(push_shape(push, tenant)))
+}
+
+fn push_shape(push: Push, tenant: Option<String>) -> PushJson {
+    PushJson {
+        id: push.id,
+        tenant,
+        name: push.name,
+        version: push.version,
+        digest: push.digest,
+        bytes: push.bytes,
+        state: push.state.word().to_owned(),
+        message: push.message,
+        new: push.fresh,
+        begun_at: push.begun_at,
+        at: push.at,
+        pushed_by: push.pushed_by,
+    }
 }
 
 /// Carries what minisign wrote, in base 64: its lines do not fit a header.

@@ -71,6 +71,8 @@ pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id, now: Timestamp) -> Result
         outcome: a.outcome,
         message: a.message,
         delay_ms: a.delay_ms,
+        peak_memory: a.used.map(|used| used.peak_memory),
+        requests: a.used.map(|used| used.requests),
     };
     json.attempts = Some(attempts.into_iter().map(attempt).collect());
     Ok(json)

@@ -35,6 +35,18 @@ pub async fn set(
     Ok(Json(one(&app, &who, &tenant, &name).await?))
 }
 
+/// The same, where there is one already.
+pub async fn rotate(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, name)): At<(String, String)>,
+    Raw(value): Raw,
+) -> Result<Json<SecretJson>> {
+    read::within(&app, &who, &tenant).await?;
+    app.rotate_secret(&tenant, &name, &value, &who).await?;
+    Ok(Json(one(&app, &who, &tenant, &name).await?))
+}
+
 async fn one(app: &App, who: &Who, tenant: &str, name: &str) -> Result<SecretJson> {
     read::within(app, who, tenant).await?;
     let found = app.list_secrets(tenant, who).await?.into_iter().find(|secret| secret.name == name);

@@ -39,6 +39,7 @@ pub fn routes() -> Router<Web> {
         .route("/t/{tenant}/runs/{run}", get(run::show::show))
         .route("/t/{tenant}/runs/{run}/log", get(run::log::text))
         .route("/t/{tenant}/runs/{run}/artifacts/{name}", get(run::artifacts::download))
+        .route("/t/{tenant}/runs/{run}/recording/{attempt}", get(run::recording::file))
         .route("/t/{tenant}/runs/{run}/rerun", post(run::rerun))
         .route("/t/{tenant}/runs/{run}/cancel", post(run::cancel))
         .route("/t/{tenant}/runs/{run}/discard", post(run::discard))

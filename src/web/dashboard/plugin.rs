@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 
 use super::shell::{Place, Shell};
 use crate::clock::Timestamp;
+use crate::domain::plugin::{Push, PushState};
 use crate::error::Result;
 use crate::id::Id;
 use crate::web::Web;
@@ -21,13 +22,23 @@ use crate::web::show::words::short_digest;
 pub mod show;
 
 #[derive(Template)]
-#[template(path = "plugin/index.html")]
+#[template(path = "plugin/index.html", blocks = ["pushes"])]
 struct Plugins {
     shell: Shell,
     rows: Vec<Row>,
+    /// On their way, or refused in the last day.
+    pushes: Vec<Push>,
+    /// One of them has not come to its end.
+    moving: bool,
 }
 
-fragment::fragments!(Plugins);
+fragment::fragments!(Plugins: pushes => as_pushes);
+
+impl Plugins {
+    fn short(&self, push: &Push) -> String {
+        short_digest(&push.digest)
+    }
+}
 
 struct Row {
     name: String,
@@ -66,8 +77,12 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap)
             version: plugin.version,
         }
     });
+    let mut pushes = web.app.pushes(&session.who).await?;
+    pushes.retain(|push| push.state != PushState::Ready);
+    let moving = pushes.iter().any(|push| !push.state.is_final());
+    let rows: Vec<Row> = rows.collect();
     let shell = web.shell_with(&session, &board, Tz::UTC, None).at(Place::Plugins, &[], "Plugins");
-    fragment::answer(&Plugins { shell, rows: rows.collect() }, &headers)
+    fragment::answer(&Plugins { shell, rows, pushes, moving }, &headers)
 }
 
 /// "job 1.0.0" of "windlass:plugin/job@1.0.0"; what is not of our contract stays as it is.

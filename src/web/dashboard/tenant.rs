@@ -143,11 +143,14 @@ async fn job_rows(tx: &mut Tx, board: &Board, line: &TenantLine) -> Result<Vec<J
 
 fn ceiling(ceiling: &Ceiling) -> Vec<(&'static str, String)> {
     let list = |of: &[String]| if of.is_empty() { "none".to_owned() } else { of.join(", ") };
+    let raised: Vec<String> = ceiling.limits.written().iter().map(|(key, most)| format!("{key} {most}")).collect();
     vec![
         ("Hosts", list(&ceiling.hosts)),
         ("Private networks", list(&ceiling.networks)),
         ("Memory", ceiling.memory.to_string()),
         ("Scratch space", ceiling.scratch.to_string()),
+        ("Time limit", ceiling.time_limit.to_string()),
+        ("Other limits", if raised.is_empty() { "the usual".into() } else { raised.join(", ") }),
         ("Probes", list(&ceiling.probes)),
     ]
 }

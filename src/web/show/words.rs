@@ -6,7 +6,6 @@ use super::number::{commas, plural};
 use crate::domain::attempt::Counts;
 use crate::domain::health::words;
 use crate::domain::run::{Reason, Run, State};
-use crate::domain::schedule::Schedule;
 use crate::domain::trigger::{BacklogSpec, CatchUp, Cause, Overlap, ProbeKind, ScheduleSpec, TriggerSpec};
 use crate::id::Id;
 
@@ -44,8 +43,7 @@ fn backlog(spec: &BacklogSpec) -> String {
 
 /// "at 02:30, Europe/Berlin; skipped while a run is unfinished; after downtime the last one missed"
 fn schedule(spec: &ScheduleSpec, job: Id, zone: Tz) -> String {
-    let zone = spec.zone.unwrap_or(zone);
-    let when = match Schedule::parse(&spec.schedule, zone, job) {
+    let when = match spec.of(job, zone) {
         Ok(schedule) => lower_first(schedule.describe().trim_end_matches('.')),
         Err(wrong) => wrong,
     };
@@ -58,17 +56,19 @@ fn schedule(spec: &ScheduleSpec, job: Id, zone: Tz) -> String {
         CatchUp::Last => "after downtime the last one missed is run",
         CatchUp::All => "after downtime all that were missed are run",
     };
-    format!("{when}, {}; {overlap}; {catch_up}", zone.name())
+    let zone = spec.zone.unwrap_or(zone).name();
+    let except: Vec<String> = spec.except.iter().map(ToString::to_string).collect();
+    let except = if except.is_empty() { String::new() } else { format!(", except {}", except.join(", ")) };
+    format!("{when}, {zone}{except}; {overlap}; {catch_up}")
 }
 
 /// A row of a table has room for the kind and the time only.
 pub fn trigger_short(spec: &TriggerSpec, job: Id, zone: Tz) -> String {
     match spec {
         TriggerSpec::Backlog { .. } => "when work waits".into(),
-        TriggerSpec::Schedule(spec) => {
-            let parsed = Schedule::parse(&spec.schedule, spec.zone.unwrap_or(zone), job);
-            parsed.map_or_else(|_| spec.schedule.clone(), |schedule| lower_first(schedule.describe().trim_end_matches('.')))
-        }
+        TriggerSpec::Schedule(spec) => spec
+            .of(job, zone)
+            .map_or_else(|_| spec.schedule.clone(), |schedule| lower_first(schedule.describe().trim_end_matches('.'))),
     }
 }
 
@@ -147,6 +147,7 @@ pub fn short_digest(digest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::days::Days;
     use crate::domain::span::Span;
 
     #[test]
@@ -172,9 +173,10 @@ mod tests {
             catch_up: CatchUp::Last,
             start_deadline: None,
             input: None,
+            except: vec![Days::Yearly(12, 25)],
         });
         let said = trigger(&spec, Id(1), Tz::Europe__Berlin);
-        assert!(said.words.starts_with("at 02:30, Europe/Berlin; skipped while"), "{}", said.words);
+        assert!(said.words.starts_with("at 02:30, Europe/Berlin, except 12-25; skipped while"), "{}", said.words);
     }
 
     #[test]

@@ -105,7 +105,13 @@ async fn metrics_are_for_who_has_a_token_of_the_whole_server_or_reaches_their_ow
     let dir = tempfile::tempdir().unwrap();
     let free = ([127, 0, 0, 1], 0).into();
     let metrics = Metrics { listen: Some(free) };
-    let settings = Settings { data_dir: dir.path().join("data"), listen: free, metrics, ..Settings::default() };
+    let settings = Settings {
+        data_dir: dir.path().join("data"),
+        listen: free,
+        metrics,
+        binary: crate::BINARY.into(),
+        ..Settings::default()
+    };
     let server = Server::start(settings).await.unwrap();
     let (status, text) = scrape(format!("http://{}", server.metrics.unwrap()), None).await;
     assert!(status == 200 && text.ends_with("# EOF\n"), "{text}");

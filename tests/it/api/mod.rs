@@ -13,6 +13,7 @@ mod artifacts;
 mod items;
 mod metrics;
 mod openapi;
+mod pushes;
 mod versions;
 pub mod world;
 use world::Served;
@@ -50,6 +51,7 @@ async fn a_tenants_token_sees_its_tenant_and_no_sign_of_another() {
         ("GET", "tenants/?/backlogs"),
         ("GET", "tenants/?/secrets"),
         ("PUT", "tenants/?/secrets/key"),
+        ("POST", "tenants/?/secrets/key/rotate"),
         ("POST", "tenants/?/jobs/drain/runs"),
         ("POST", "tenants/?/jobs/drain/pause"),
         ("POST", &format!("tenants/?/runs/{run}/cancel")),
@@ -354,6 +356,13 @@ async fn secrets_are_set_and_never_told() {
     assert!(!list.to_string().contains("hunter2") && !put.body.to_string().contains("hunter2"));
     assert_eq!(served.get("tenants/alpha/secrets/other").await.status, 404);
     assert_eq!(served.ask("PUT", "tenants/alpha/secrets/Wiki_Key", Some(&served.admin), &[], b"x").await.status, 422);
+    let rotate = async |name: &str, value: &[u8]| {
+        served.ask("POST", &format!("tenants/alpha/secrets/{name}/rotate"), Some(&served.admin), &[], value).await
+    };
+    assert_eq!(rotate("other", b"hunter3").await.status, 404);
+    let same = rotate("wiki-key", b"hunter2\n").await;
+    assert!(same.status == 422 && same.body.to_string().contains("the value that stands"), "{}", same.body);
+    assert_eq!(rotate("wiki-key", b"hunter3").await.body["version"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,15 @@
 //! A new version seen and moved over the API, and plugins that have to be signed.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use windlass::app::push::Called;
-use windlass::app::{App, Who};
 use windlass::config::{Plugins, Settings};
 use windlass::domain::member::Role;
 use windlass::domain::rollout::{Rollout, Stage, Tally};
 
+use super::pushes::push_with;
 use super::world::Served;
-use crate::plugin::guests;
+use crate::plugin::modules;
 use crate::world::TEN;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,31 +60,34 @@ async fn a_new_version_is_seen_with_its_job_and_moved_by_an_operator() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_wants_signatures_takes_what_a_trusted_key_has_signed() {
-    let served = Served::new().await;
     let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
     let plugins = Plugins { require_signature: true, trusted_keys: vec![pair.pk.to_base64()] };
-    let app = App { settings: Arc::new(Settings { plugins, ..Settings::default() }), ..served.app.clone() };
-    let bytes = guests::command().to_vec();
-    let push = async |signature: Option<&str>| {
-        let called = Called { name: Some("program"), version: Some("1.0.0"), signature, ..Called::default() };
-        app.push(called, bytes.clone(), None, &Who::server()).await
+    let served = Served::with(Settings { plugins, ..Settings::default() }).await;
+    let bytes = modules::program("hello", None);
+    let sign = |bytes: &[u8]| minisign::sign(None, &pair.sk, bytes, None, None).unwrap().to_string();
+    let push = async |served: &Served, signature: Option<&str>| {
+        let header = signature.map(|text| STANDARD.encode(text));
+        let headers: Vec<_> = header.iter().map(|text| ("x-windlass-signature", text.as_str())).collect();
+        push_with(served, "name=program&version=1.0.0", &served.admin, &headers, &bytes).await
     };
-    let wrong = push(None).await.unwrap_err().to_string();
-    assert!(
-        wrong.starts_with("signature: this node takes only plugins that are signed") && wrong.contains("--signature"),
-        "{wrong}"
-    );
-    let other = minisign::sign(None, &pair.sk, &b"other bytes"[..], None, None).unwrap().to_string();
-    assert!(push(Some(&other)).await.unwrap_err().to_string().contains("not of these bytes"));
-    let good = minisign::sign(None, &pair.sk, &bytes[..], None, None).unwrap().to_string();
-    let (plugin, new) = push(Some(&good)).await.unwrap();
-    assert!(new && plugin.signature.as_deref() == Some(good.as_str()));
-    // A signature that is given must be good also where nobody asks for one.
-    let header = STANDARD.encode(&good);
-    let headers = [("content-type", "application/wasm"), ("x-windlass-signature", header.as_str())];
-    let told = served.ask("POST", "plugins?name=again&version=1.0.0", Some(&served.admin), &headers, &bytes).await;
-    assert_eq!(told.status, 422, "its keys are nobody's here: {}", told.body);
+    let unsigned = push(&served, None).await;
+    let why = unsigned["message"].as_str().unwrap();
+    assert!(why.starts_with("signature: this node takes only plugins that are signed") && why.contains("--signature"), "{why}");
+    let other = push(&served, Some(&sign(b"other bytes"))).await;
+    assert!(other["state"] == "refused" && other["message"].as_str().unwrap().contains("not of these bytes"), "{other}");
+    let compiled = std::fs::read_dir(served.world.dir.path().join("compiled")).map_or(0, Iterator::count);
+    assert_eq!(compiled, 0, "nobody compiles what is not signed");
+    let garbled = [("x-windlass-signature", "no base 64")];
+    let told = served.ask("POST", "plugins?name=program", Some(&served.admin), &garbled, &bytes).await;
+    assert_eq!((told.status, told.body["detail"].as_str().unwrap().contains("base 64")), (422, true), "{}", told.body);
+
+    let good = sign(&bytes);
+    let ready = push(&served, Some(&good)).await;
+    assert!(ready["state"] == "ready" && ready["new"] == true, "{ready}");
     let list = served.get("plugins").await.body;
     let program = list["items"].as_array().unwrap().iter().find(|one| one["name"] == "program").unwrap();
     assert_eq!(program["signed"], true);
+    // A signature that is given must be good also where nobody asks for one.
+    let refused = push(&Served::new().await, Some(&good)).await;
+    assert!(refused["message"].as_str().unwrap().contains("a key that this node trusts"), "{refused}");
 }

@@ -37,6 +37,10 @@ impl Told {
 impl Served {
     /// Tenants alpha and beta, without jobs.
     pub async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
         let world = World::new().await;
         let mut tx = world.store.begin().await.unwrap();
         let id = tx.new_id();
@@ -47,8 +51,11 @@ impl Served {
             threads: 1,
             runs: 1,
             data_dir: world.dir.path().to_owned(),
+            compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let app = App {
@@ -56,7 +63,7 @@ impl Served {
             executor: world.guests.clone(),
             catalog: sandbox.unwrap().catalog().clone(),
             clock,
-            settings: Arc::new(Settings::default()),
+            settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap()),
             objects: world.objects(),
         };

@@ -105,3 +105,40 @@ fn a_component_is_told_without_running_it() {
     let wrong = windlass(&["plugin", "run", &files.path("command.wasm"), "--memory", "much"], None, "");
     assert_eq!(wrong.code, 2, "{}", wrong.err);
 }
+
+#[test]
+fn a_project_is_made_once_and_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "hello-there";
+    let windlass = |args: &[&str], path: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_windlass"));
+        let done = command.args(args).current_dir(dir.path()).env("PATH", path).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+    };
+    for (lang, mark, tool) in [
+        ("rust", "src/lib.rs", "rustup.rs"),
+        ("c", "plugin.c", "pip install ziglang"),
+        ("js", "plugin.js", "npm install"),
+        ("python", "plugin.py", "pip install componentize-py"),
+        ("go", "main.go", "go.dev/dl"),
+    ] {
+        let (code, out, err) = windlass(&["plugin", "new", name, "--lang", lang], "");
+        assert_eq!((code, out.contains("windlass plugin build")), (0, true), "{lang}: {out}{err}");
+        assert!(dir.path().join(name).join(mark).exists() && dir.path().join(name).join("job.toml").exists(), "{lang}");
+        // Whoever has no tool of the language is told, in one line, what to install.
+        let (code, _, err) = windlass(&["plugin", "build", name], "/nowhere");
+        assert_eq!((code, err.lines().count(), err.contains(tool)), (2, 1, true), "{lang}: {err}");
+        let (code, _, err) = windlass(&["plugin", "new", name], "");
+        assert!(code == 2 && err.contains("is there already"), "{lang}: {err}");
+        std::fs::remove_dir_all(dir.path().join(name)).unwrap();
+    }
+    for wrong in ["Hello", "../up", "1st", "", "std", "windlass"] {
+        let (code, _, err) = windlass(&["plugin", "new", wrong], "");
+        assert_eq!((code, err.lines().count(), std::fs::read_dir(dir.path()).unwrap().count()), (2, 1, 0), "{wrong:?}: {err}");
+    }
+    let (code, _, err) = windlass(&["plugin", "build"], "");
+    assert!(code == 2 && err.contains("windlass plugin new NAME"), "{err}");
+    let (code, out, _) = windlass(&["plugin", "wit"], "");
+    assert!(code == 0 && out.contains("package windlass:plugin@1.0.0;"), "{out}");
+}

@@ -9,7 +9,6 @@ use builder::build;
 
 struct Built {
     hostile: Vec<u8>,
-    hostile_later: Vec<u8>,
     command: Vec<u8>,
     gather: Vec<u8>,
     no_job: Vec<u8>,
@@ -18,11 +17,6 @@ struct Built {
 /// Does what its input's `attack` names.
 pub fn hostile() -> &'static [u8] {
     &built().hostile
-}
-
-/// The same with imports that this version does not offer.
-pub fn hostile_later() -> &'static [u8] {
-    &built().hostile_later
 }
 
 /// A program that knows nothing of Windlass.
@@ -42,12 +36,9 @@ pub fn no_job() -> &'static [u8] {
 fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let later = build(&["--package", "hostile", "--features", "later"]);
-        let hostile_later = read(&later, "hostile");
         let all = build(&[]);
         Built {
             hostile: read(&all, "hostile"),
-            hostile_later,
             command: read(&all, "command"),
             gather: read(&all, "gather"),
             no_job: read(&all, "no_job"),

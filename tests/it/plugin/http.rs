@@ -10,14 +10,16 @@ use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::{any, get};
 use serde_json::{Value, json};
-use windlass::domain::attempt::Outcome;
+use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant};
+use windlass::domain::limits::LimitsSpec;
+use windlass::domain::span::Size;
 use windlass::plugin::journal::{Call, Taken};
 
 use super::{attack_with, data, house};
 
 /// A server on this machine that counts who came.
-async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(super) async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
     let came = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&came);
     let app = Router::new()
@@ -160,10 +162,56 @@ async fn a_target_that_is_not_there_is_told_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_request_is_made_once_more_where_the_plugin_asks_for_it() {
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&came);
+    let app = Router::new().fallback(any(move || {
+        let n = counted.fetch_add(1, Relaxed);
+        let status = if n % 3 == 2 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        std::future::ready((status, [("retry-after", "0")], "as it says"))
+    }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let ask = async |tries: u64| {
+        request(json!({ "attack": "get", "url": format!("http://{address}/"), "n": tries }), Allowed::all(address)).await
+    };
+    let (outcome, taken) = ask(3).await;
+    assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == "as it says"), "{outcome:?}");
+    assert_eq!((taken.calls.len(), came.load(Relaxed)), (3, 3), "each try is listed");
+    let (outcome, taken) = ask(1).await;
+    let Outcome::Failed { class: Class::Transient, message, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("HTTP 503: as it says") && taken.calls.len() == 1, "{message}");
+}
+
+#[tokio::test]
 async fn many_requests_one_after_another_are_all_answered() {
     let (address, came) = server().await;
     let input = json!({ "attack": "http_flood", "url": format!("http://{address}/ok"), "n": 100 });
     let (outcome, taken) = request(input, Allowed::all(address)).await;
     assert_eq!(data(&outcome)["answered"], 100, "{outcome:?}");
     assert_eq!((taken.calls.len(), came.load(Relaxed)), (100, 100));
+}
+
+#[tokio::test]
+async fn requests_in_all_and_bytes_of_an_answer_have_limits() {
+    let (address, came) = server().await;
+    let limits = LimitsSpec { requests: Some(3), response_bytes: Some(Size(2)), ..LimitsSpec::default() };
+    let with = |input: Value| {
+        let limits = limits.clone();
+        attack_with(input, move |work| {
+            let http = vec![HttpGrant { host: format!("http://{address}"), methods: vec!["GET".into()] }];
+            work.grant = Arc::new(Grant { http, limits, ..Grant::default() });
+            let (hosts, networks) = (vec![format!("http://{address}")], vec!["127.0.0.0/8".into()]);
+            work.ceiling = Arc::new(Ceiling { hosts, networks, ..Ceiling::default() });
+        })
+    };
+    let (_, journal) = with(json!({ "attack": "http_flood", "n": 5, "url": format!("http://{address}/busy") })).await;
+    let calls = journal.take().calls;
+    assert_eq!((calls.len(), came.load(Relaxed)), (5, 3));
+    assert!(calls[4].error.as_deref().is_some_and(|why| why.contains("limits = { requests = … }")), "{calls:?}");
+    assert_eq!(journal.used().map(|used| used.requests), Some(5));
+    let (_, journal) = with(json!({ "attack": "http", "url": format!("http://{address}/ok") })).await;
+    let calls = journal.take().calls;
+    assert!(calls[0].error.as_deref().is_some_and(|why| why.contains("larger than 2 bytes")), "{calls:?}");
 }

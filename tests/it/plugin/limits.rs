@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant};
+use windlass::domain::limits::{Limits, LimitsSpec};
 use windlass::domain::span::Size;
 use windlass::plugin::Executor;
-use windlass::plugin::journal::{LINES_LIMIT, LOG_LIMIT, Level};
+use windlass::plugin::journal::Level;
 
-use super::{attack, attack_with, data, house, work};
+use super::{attack, attack_with, data, house, modules, work};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -150,8 +151,8 @@ async fn floods_are_cut_and_counted_and_never_an_error() {
         let (outcome, journal) = attack(json!({ "attack": what, "n": 30_000 })).await;
         assert!(matches!(&outcome, Outcome::Succeeded { summary, .. } if summary == ends), "{what}: {outcome:?}");
         let taken = journal.take();
-        let kept: usize = taken.lines.iter().map(|line| line.message.len()).sum();
-        assert!(kept <= LOG_LIMIT && taken.lines.len() as u64 <= LINES_LIMIT, "{what}: {kept}");
+        let (kept, usual) = (taken.lines.iter().map(|line| line.message.len() as u64).sum::<u64>(), Limits::default());
+        assert!(kept <= usual.log_bytes.0 && taken.lines.len() as u64 <= usual.log_lines, "{what}: {kept}");
         assert_eq!(taken.lines.len() as u64 + taken.dropped, 30_000, "{what}");
         let level = if what == "stderr_flood" { Level::Warn } else { Level::Info };
         assert_eq!(taken.lines[0].level, level, "{what}");
@@ -200,4 +201,57 @@ async fn items_have_limits() {
         assert!(told["message"].as_str().is_some_and(|message| message.contains(says)), "{told}");
         assert!(asked.1.recv().await.is_none(), "nothing of it comes through");
     }
+}
+
+fn limited(limits: LimitsSpec) -> impl FnOnce(&mut windlass::plugin::Work) {
+    move |work| work.grant = Arc::new(Grant { limits, ..Grant::default() })
+}
+
+#[tokio::test]
+async fn tables_modules_and_handles_have_limits_that_say_their_names() {
+    let house = house().await;
+    let digest = house.sandbox.catalog().add(modules::table_bomb()).await.unwrap().digest;
+    let mut tables = work(&digest, &json!({}));
+    limited(LimitsSpec { table_elements: Some(5_000), ..LimitsSpec::default() })(&mut tables);
+    let outcome = house.sandbox.execute(tables).await;
+    let Outcome::Trapped { message } = &outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("the limit is 5000") && message.contains("table_elements"), "{message}");
+    for (attack, limits, says) in [
+        ("echo", LimitsSpec { instances: Some(1), ..LimitsSpec::default() }, "limits = { instances = … }"),
+        ("handles", LimitsSpec { handles: Some(50), ..LimitsSpec::default() }, "limits = { handles = … }"),
+    ] {
+        let (outcome, _) = attack_with(json!({ "attack": attack }), limited(limits)).await;
+        let Outcome::Trapped { message } = &outcome else { panic!("{outcome:?}") };
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn output_and_log_are_as_large_as_the_grant_says() {
+    let small = LimitsSpec { output_bytes: Some(Size(100)), ..LimitsSpec::default() };
+    let (outcome, _) = attack_with(json!({ "attack": "big_data", "bytes": 200 }), limited(small)).await;
+    assert!(
+        matches!(&outcome, Outcome::Failed { class: Class::Permanent, message, .. } if message.contains("the limit is 100") && message.contains("output_bytes")),
+        "{outcome:?}"
+    );
+    for (limits, lines) in [
+        (LimitsSpec { log_lines: Some(3), ..LimitsSpec::default() }, 3),
+        (LimitsSpec { log_bytes: Some(Size(5_500)), ..LimitsSpec::default() }, 5),
+    ] {
+        let (outcome, journal) = attack_with(json!({ "attack": "log_flood", "n": 50 }), limited(limits)).await;
+        let taken = journal.take();
+        assert_eq!((taken.lines.len(), taken.dropped, outcome.word()), (lines, 50 - lines as u64, "succeeded"));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_above_the_ceiling_is_the_ceilings() {
+    let (outcome, journal) = attack_with(json!({ "attack": "log_flood", "n": 50 }), |work| {
+        let limits = |lines| LimitsSpec { log_lines: Some(lines), ..LimitsSpec::default() };
+        work.grant = Arc::new(Grant { limits: limits(40), ..Grant::default() });
+        work.ceiling = Arc::new(Ceiling { limits: limits(10), ..Ceiling::default() });
+    })
+    .await;
+    assert_eq!((journal.take().lines.len(), outcome.word()), (10, "succeeded"));
+    assert!(journal.used().is_some_and(|used| used.peak_memory > 1024 * 1024 && used.requests == 0));
 }

@@ -2,12 +2,19 @@
 
 pub mod guests;
 
+mod compile;
+mod contract;
 mod host;
 mod http;
 mod https;
 mod limits;
+pub mod modules;
+mod mutated;
 mod push;
+mod reach;
+mod replay;
 mod scratch;
+mod secrets;
 mod world;
 
 use std::collections::HashMap;
@@ -56,8 +63,11 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         threads: 2,
         runs: 32,
         data_dir: data_dir.to_owned(),
+        compiler: crate::compiler(),
         own: Vec::new(),
         extra_roots: extra_roots.to_vec(),
+        target: windlass::config::Target::default(),
+        resolve: windlass::plugin::system_resolver(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -86,6 +96,7 @@ fn work(digest: &str, input: &Value) -> Work {
         state: nobody.clone(),
         items: None,
         artifacts: None,
+        tape: Arc::default(),
     }
 }
 

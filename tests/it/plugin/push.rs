@@ -16,13 +16,11 @@ async fn refusal(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn what_is_no_component_is_refused_with_its_reason() {
-    let core = b"\0asm\x01\0\0\0".to_vec();
     let cut = guests::hostile()[..guests::hostile().len() / 2].to_vec();
     let garbled = [&b"\0asm\x0d\0\x01\0"[..], &[0xff; 100]].concat();
     for (bytes, says) in [
         (Vec::new(), "the file is empty"),
         (b"hello, this is text".to_vec(), "no WebAssembly file"),
-        (core, "core WebAssembly module, not a component"),
         (cut, "cut off or damaged"),
         (garbled, "cannot be read"),
         (vec![0; catalog::SIZE_LIMIT + 1], "the limit is 33554432"),
@@ -36,12 +34,6 @@ async fn what_is_no_component_is_refused_with_its_reason() {
 async fn a_component_without_a_job_is_refused_with_what_it_lacks() {
     let words = refusal(guests::no_job()).await;
     assert!(words.contains("windlass:plugin/job@1.0.0") && words.contains("example:other/greeter@1.0.0"), "{words}");
-}
-
-#[tokio::test]
-async fn imports_that_come_later_are_refused_by_name() {
-    let words = refusal(guests::hostile_later()).await;
-    assert!(words.contains("windlass:plugin/secrets@1.0.0, which is not offered by this version yet"), "{words}");
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ async fn c13_the_finisher_runs_once_also_after_a_worker_died() {
     let run = world.claim(job.id, 1).await.remove(0).run;
     let mut tx = world.store.begin().await.unwrap();
     let all = named(30).into_iter().map(|name| NewItem { name, input: String::new() }).collect();
-    let ask = Asked { tenant: job.tenant, run: id, fence: run.fence, attempt: 1, strict: false, ask: Ask::Declare(all) };
+    let ask =
+        Asked { tenant: job.tenant, run: id, fence: run.fence, attempt: 1, strict: false, most: 10_000, ask: Ask::Declare(all) };
     tx.items(&[ask], world.clock.now()).await.unwrap().remove(0).unwrap();
     tx.commit().await.unwrap();
     assert_eq!(world.store.record(vec![handed_out(run)]).await.unwrap(), [Recorded::Yes]);
@@ -114,6 +115,7 @@ fn handed_out(run: Run) -> Finished {
         log: None,
         progress: None,
         items: OpenItems::Wait,
+        used: None,
     }
 }
 

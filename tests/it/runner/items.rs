@@ -194,7 +194,7 @@ async fn a7_a_result_counts_once_however_often_it_is_reported() {
         Ask::Next(1),
     ] {
         let mut tx = world.store.begin().await.unwrap();
-        let asked = Asked { tenant: job.tenant, run: id, fence: 1, attempt: 1, strict: false, ask };
+        let asked = Asked { tenant: job.tenant, run: id, fence: 1, attempt: 1, strict: false, most: 10_000, ask };
         let told = tx.items(&[asked], TEN).await.unwrap().remove(0);
         tx.commit().await.unwrap();
         assert_eq!(told.unwrap_err().code, "late");
@@ -209,7 +209,7 @@ async fn a9_what_was_saved_before_the_process_died_is_not_done_again() {
     let id = world.enqueue(&job).await;
     let claimed = world.claim(job.id, 1).await.remove(0);
     let mut tx = world.store.begin().await.unwrap();
-    let ask = |ask| Asked { tenant: job.tenant, run: id, fence: claimed.run.fence, attempt: 1, strict: false, ask };
+    let ask = |ask| Asked { tenant: job.tenant, run: id, fence: claimed.run.fence, attempt: 1, strict: false, most: 10_000, ask };
     let all = named(3).into_iter().map(|name| NewItem { name, input: String::new() }).collect();
     tx.items(&[ask(Ask::Declare(all))], TEN).await.unwrap()[0].clone().unwrap();
     tx.items(&[ask(Ask::Next(2))], TEN).await.unwrap()[0].clone().unwrap();

@@ -10,7 +10,7 @@ use windlass::domain::job::Job;
 use windlass::domain::rollout::{Rollout, Stage, Tally};
 use windlass::id::Id;
 
-use super::items::log_of;
+use super::items::{Items, log_of, named};
 use crate::world::{TEN, World, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -108,7 +108,8 @@ async fn where_the_old_version_fails_too_nothing_is_rolled_back() {
 async fn v13_a_share_takes_the_new_version_is_paused_and_promoted_and_retries_keep_theirs() {
     let world = World::new().await;
     let job = world.job("j", json!({"max_live": 0})).await;
-    begin(&world, &job, 500_000, Tally::default()).await;
+    // The old one is known to fail as well: whichever runs fail first, the new one is not rolled back.
+    begin(&world, &job, 500_000, Tally { old_failed: 1_000, ..Tally::default() }).await;
     // The target is away at first: nobody's fault, and not counted.
     let seen = watched(&world, "j", |_, attempt| match attempt {
         1 => Outcome::failed(Class::Snooze, "read-only"),
@@ -143,4 +144,33 @@ async fn v13_a_share_takes_the_new_version_is_paused_and_promoted_and_retries_ke
         assert!(seen.lock().unwrap()[&run].iter().all(|it| it == digest), "{stage:?}");
     }
     runner.drain().await;
+}
+
+#[tokio::test]
+async fn chunks_of_a_run_take_its_version() {
+    let world = World::new().await;
+    let job = world.job("j", json!({"items": {"parallel": 2, "chunk": 2}})).await;
+    begin(&world, &job, 1_000_000, Tally::default()).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    world.guests.script("j", move |work| {
+        kept.lock().unwrap().push(work.digest.clone());
+        let items = Items::of(work);
+        async move {
+            items.declare(&named(6)).await;
+            while let Some(name) = items.next(1).await.pop() {
+                items.done(&name).await;
+            }
+            well(None)
+        }
+    });
+    let runner = world.start().await;
+    let run = world.enqueue(&job).await;
+    assert_eq!(world.ended(run, Duration::from_millis(200)).await.state.word(), "succeeded");
+    runner.drain().await;
+    let seen = seen.lock().unwrap();
+    assert!(
+        seen.len() >= 4 && seen.iter().all(|digest| digest == "sha256:new"),
+        "a call that declares, and three chunks: {seen:?}"
+    );
 }

@@ -17,7 +17,8 @@ async fn ask(world: &World, ask: Ask) {
     let mut tx = world.app.store.begin().await.unwrap();
     let run = tx.need_run(world.alpha.tenant, world.running).await.unwrap();
     assert!(matches!(run.state, State::Running { .. }));
-    let asked = Asked { tenant: run.tenant, run: run.id, fence: run.fence, attempt: run.attempt, strict: false, ask };
+    let asked =
+        Asked { tenant: run.tenant, run: run.id, fence: run.fence, attempt: run.attempt, strict: false, most: 10_000, ask };
     tx.items(&[asked], clock().now()).await.unwrap().remove(0).unwrap();
     tx.commit().await.unwrap();
 }

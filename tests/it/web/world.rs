@@ -77,8 +77,11 @@ impl World {
             threads: 1,
             runs: 1,
             data_dir: folder.path().to_owned(),
+            compiler: crate::compiler(),
             own: Vec::new(),
             extra_roots: Vec::new(),
+            target: windlass::config::Target::default(),
+            resolve: windlass::plugin::system_resolver(),
             clock: clock.clone(),
         });
         let catalog = sandbox.unwrap().catalog().clone();
@@ -160,7 +163,7 @@ impl World {
             health(&epsilon, Health::Stuck, "5 jobs, none runnable: the last 3 runs could take none of them; next try in 4 min"),
         ];
         tx.put_healths(&said).await.unwrap();
-        tx.pause_job(zeta.tenant, zeta.id, Some(now.minus(hour(2))), "ann", now).await.unwrap();
+        tx.pause_job(zeta.tenant, zeta.id, "ann", None, now.minus(hour(2))).await.unwrap();
         tx.commit().await.unwrap();
         app.set_first_password("ann", "correct horse battery").await.unwrap();
         Self { app, router, alpha, dead, running: working.run.id, _folder: folder }
@@ -301,6 +304,9 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         received_bytes: 18_204,
         duration_ms: 5010,
         error: None,
+        waited_ms: 40,
+        reused: true,
+        secrets: vec!["wiki-key".into()],
     };
     let chunk =
         LogChunk { tenant: run.tenant, run: run.id, attempt: 1, seq: 0, first_line: 1, lines, dropped: 0, calls: vec![call] };

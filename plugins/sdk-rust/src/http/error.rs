@@ -30,7 +30,15 @@ impl Error {
             ErrorCode::DnsError(payload) => payload.rcode.clone().unwrap_or_default(),
             _ => rest.strip_suffix(')').unwrap_or(rest).to_owned(),
         };
+        // wasi:http has no code for it; the host's words begin so.
+        let name = if detail.starts_with("circuit open: ") { "CircuitOpen" } else { name };
         Self::new(name, detail, method, url)
+    }
+
+    /// Of a target that has failed too often (`CircuitOpen`): milliseconds until it is asked again.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let (_, end) = self.detail.rsplit_once("try again in ").filter(|_| self.code == "CircuitOpen")?;
+        end.strip_suffix(" ms")?.parse().ok()
     }
 
     /// The request was refused for what it is, so trying again cannot help.
@@ -44,6 +52,7 @@ impl Error {
     /// The target may have got the request and may be working on it. False only when it certainly was not sent.
     pub fn may_have_been_sent(&self) -> bool {
         let never_sent = [
+            "CircuitOpen",
             "ConnectionLimitReached",
             "ConnectionRefused",
             "ConnectionTimeout",
@@ -61,7 +70,11 @@ impl Error {
 
     pub(crate) fn to_failure(&self) -> Failure {
         let failure = if self.is_refused() { Failure::permanent } else { Failure::transient };
-        failure(self.to_string()).extra("code", &self.code).extra("url", &self.url)
+        let failure = failure(self.to_string()).extra("code", &self.code).extra("url", &self.url);
+        match self.retry_after_ms() {
+            Some(delay_ms) => failure.after(delay_ms),
+            None => failure,
+        }
     }
 }
 
@@ -113,8 +126,17 @@ mod tests {
         assert!(says.ends_with(r#"[job.grant] http = [{ host = "http://target", methods = ["GET"] }]"#), "{says}");
         assert_eq!(denied.to_failure().class(), Class::Permanent);
         assert!(!denied.may_have_been_sent());
-        let internal = error(&ErrorCode::InternalError(Some("circuit open".into())));
-        assert_eq!((internal.code.as_str(), internal.detail.as_str()), ("InternalError", "circuit open"));
+        let internal = error(&ErrorCode::InternalError(Some("no room".into())));
+        assert_eq!((internal.code.as_str(), internal.detail.as_str()), ("InternalError", "no room"));
+    }
+
+    #[test]
+    fn an_open_circuit_is_transient_and_says_until_when() {
+        let open = error(&ErrorCode::InternalError(Some("circuit open: it failed; try again in 29000 ms".into())));
+        assert_eq!((open.code.as_str(), open.retry_after_ms()), ("CircuitOpen", Some(29_000)));
+        assert!(!open.may_have_been_sent());
+        let failure = open.to_failure();
+        assert_eq!((failure.class(), failure.delay_ms()), (Class::Transient, Some(29_000)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme};
 
-use super::{Error, Response, encode_form};
+use super::{Error, Response, encode_form, retry};
 
 /// A request being put together.
 #[derive(Debug, Clone)]
@@ -17,6 +17,7 @@ pub struct Request {
     connect_timeout: Option<Duration>,
     first_byte_timeout: Option<Duration>,
     between_bytes_timeout: Option<Duration>,
+    pub(super) tries: u32,
 }
 
 pub fn get(url: impl Into<String>) -> Request {
@@ -36,6 +37,7 @@ pub fn request(method: &str, url: impl Into<String>) -> Request {
         connect_timeout: None,
         first_byte_timeout: None,
         between_bytes_timeout: None,
+        tries: 1,
     }
 }
 
@@ -76,8 +78,27 @@ impl Request {
         self
     }
 
+    /// Sends it up to `tries` times in all, while what comes back may pass by itself: no connection, no answer in time, 408, 425,
+    /// 429, 500, 502, 503 and 504. Between two tries lie 1, 2, 4 … up to 30 s, or what `Retry-After` says; none begins that could not end
+    /// before the run is to stop.
+    ///
+    /// Only what the target may get twice is sent twice: GET, HEAD, OPTIONS, PUT and DELETE. Of other methods only a
+    /// request is tried again that certainly did not reach the target.
+    pub fn retry(mut self, tries: u32) -> Self {
+        self.tries = tries.max(1);
+        self
+    }
+
     /// Sends it and waits for the head of the answer. An answer of any status is `Ok`.
     pub fn send(self) -> Result<Response, Error> {
+        retry::send(&self)
+    }
+
+    pub(super) fn is_idempotent(&self) -> bool {
+        ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].contains(&self.method.as_str())
+    }
+
+    pub(super) fn send_once(&self) -> Result<Response, Error> {
         let invalid = |what: &str| Error::new("HttpRequestUriInvalid", what, &self.method, &self.url);
         let request = self.outgoing(&invalid)?;
         let body = request.body().map_err(|()| invalid("no body"))?;

@@ -2,6 +2,15 @@ use wasip2::http::types::{IncomingBody, IncomingResponse, http_error_code};
 use wasip2::io::streams::StreamError;
 
 use super::{Error, parse_date};
+use crate::{Failure, now_ms};
+
+/// How much of a target's own words a failure quotes, in bytes.
+const QUOTED: usize = 500;
+
+/// Whether an answer of this status may be another one later.
+fn passes(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
 
 /// An answer: its head is here, its body still comes.
 #[derive(Debug)]
@@ -39,6 +48,23 @@ impl Response {
         let value = self.header("retry-after")?.trim();
         let seconds = value.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1000));
         seconds.or_else(|| parse_date(value).map(|at| at.saturating_sub(now_ms)))
+    }
+
+    /// The answer, when its status is 200 to 299. Otherwise a failure with the beginning of what the target said: transient for
+    /// what may pass by itself (408, 425, 429 and 5xx; after `Retry-After`), else permanent.
+    pub fn success(self) -> Result<Self, Failure> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        let (status, delay) = (self.status, self.retry_after_ms(now_ms()));
+        let what = format!("{} {}: HTTP {status}", self.method, self.url);
+        let said = self.beginning(QUOTED);
+        let failure = if passes(status) { Failure::transient } else { Failure::permanent };
+        let failure = failure(format!("{what}: {}", said.trim())).extra("status", status.to_string());
+        Err(match delay {
+            Some(delay) if passes(status) => failure.after(delay),
+            _ => failure,
+        })
     }
 
     /// The whole body; longer than `limit` bytes is an error (`HttpResponseBodySize`).

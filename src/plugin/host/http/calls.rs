@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::plugin::Secret;
 use crate::plugin::journal::{Call, Journal};
 use crate::plugin::outcome::cut;
 
+/// Bytes that the host holds for one request: headers both ways, pieces of bodies, the connection's buffers.
+const HELD: u64 = 256 * 1024;
 /// Characters of a URL that are listed.
 const URL: usize = 2_048;
 
@@ -17,7 +18,6 @@ const URL: usize = 2_048;
 pub struct Calls {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
-    secrets: Arc<HashMap<String, Secret>>,
     open: Mutex<Open>,
 }
 
@@ -33,6 +33,14 @@ struct Pending {
     sent: Arc<AtomicU64>,
 }
 
+/// How many requests there were.
+#[derive(Debug, Clone, Copy)]
+pub struct SoFar {
+    pub under_way: u64,
+    /// In all.
+    pub begun: u64,
+}
+
 /// A request under way. Dropping it ends it.
 pub struct Entry {
     calls: Arc<Calls>,
@@ -41,21 +49,24 @@ pub struct Entry {
 }
 
 impl Calls {
-    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>, secrets: Arc<HashMap<String, Secret>>) -> Arc<Self> {
-        Arc::new(Self { journal, clock, secrets, open: Mutex::default() })
+    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { journal, clock, open: Mutex::default() })
     }
 
-    /// `None` when so many are under way already.
-    pub fn begin(self: &Arc<Self>, method: &str, url: &str, sent: Arc<AtomicU64>) -> Entry {
+    /// `url` is as it may be shown.
+    pub fn begin(self: &Arc<Self>, method: &str, url: String, sent: Arc<AtomicU64>) -> Entry {
         let call = Call {
             at: self.clock.now(),
             method: method.to_owned(),
-            url: cut(self.scrubbed(url), URL),
+            url: cut(url, URL),
             status: None,
             sent_bytes: 0,
             received_bytes: 0,
             duration_ms: 0,
             error: None,
+            waited_ms: 0,
+            reused: false,
+            secrets: Vec::new(),
         };
         let mut open = self.lock();
         let number = open.next;
@@ -64,8 +75,14 @@ impl Calls {
         Entry { calls: Arc::clone(self), number, sent }
     }
 
-    pub fn under_way(&self) -> usize {
-        self.lock().calls.len()
+    pub fn so_far(&self) -> SoFar {
+        let open = self.lock();
+        SoFar { under_way: open.calls.len() as u64, begun: open.next }
+    }
+
+    /// Bytes that the host holds for requests under way, at the most.
+    pub fn held(&self) -> u64 {
+        self.so_far().under_way * HELD
     }
 
     /// The run has ended: what is still under way will not be answered.
@@ -80,20 +97,9 @@ impl Calls {
     }
 
     fn list(&self, mut pending: Pending) {
-        pending.call.duration_ms = u64::try_from(pending.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        pending.call.duration_ms = ms(pending.started.elapsed());
         pending.call.sent_bytes = pending.sent.load(Relaxed);
         self.journal.call(pending.call);
-    }
-
-    /// A guest never sees a secret; but a job's configuration may hold the same value.
-    fn scrubbed(&self, url: &str) -> String {
-        let mut url = url.to_owned();
-        for secret in self.secrets.values() {
-            if let Some(value) = std::str::from_utf8(&secret.0).ok().filter(|value| value.len() >= 4) {
-                url = url.replace(value, "…");
-            }
-        }
-        url
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -101,9 +107,27 @@ impl Calls {
     }
 }
 
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Entry {
     pub fn answered(&self, status: u16) {
         self.change(|call| call.status = Some(status));
+    }
+
+    /// For its turn at the target.
+    pub fn waited(&self, span: Duration) {
+        self.change(|call| call.waited_ms = ms(span));
+    }
+
+    /// It goes over a connection that was there.
+    pub fn reuses(&self, yes: bool) {
+        self.change(|call| call.reused = yes);
+    }
+
+    pub fn carries(&self, secrets: Vec<String>) {
+        self.change(|call| call.secrets = secrets);
     }
 
     pub fn received(&self, bytes: u64) {

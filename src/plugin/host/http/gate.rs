@@ -13,12 +13,21 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::Error as HttpError;
 
 use super::address::{self, Objection};
+use super::pool::Pool;
+use super::resolve::{Resolve, Resolver};
+use super::target::{Seen, Targets};
+use crate::clock::Clock;
+use crate::config;
 use crate::domain::grant::{Ceiling, Grant, Origin};
 use crate::error::{Error, Result};
+use crate::plugin::instance::Context;
 
 /// What all guests' requests share.
 pub struct Gate {
     pub tls: TlsConnector,
+    pub targets: Targets,
+    pub pool: Arc<Pool>,
+    resolver: Resolver,
     own: RwLock<Vec<SocketAddr>>,
 }
 
@@ -31,21 +40,41 @@ pub struct Refused {
     pub why: String,
     /// Refused by a rule, not by the network.
     pub denied: bool,
+    /// What it says about the target.
+    pub seen: Seen,
 }
 
 impl Refused {
     pub fn failed(error: HttpError, why: impl Into<String>) -> Self {
-        Self { error, why: why.into(), denied: false }
+        Self { error, why: why.into(), denied: false, seen: Seen::Nothing }
     }
 
-    fn denied(error: HttpError, why: impl Into<String>) -> Self {
-        Self { error, why: why.into(), denied: true }
+    /// There was no connection.
+    pub fn unreachable(error: HttpError, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { error, seen: Seen::Unreachable(why.clone()), why, denied: false }
+    }
+
+    /// There was one, and no answer.
+    pub fn failing(error: HttpError, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { error, seen: Seen::Failing(why.clone()), why, denied: false }
+    }
+
+    pub fn denied(error: HttpError, why: impl Into<String>) -> Self {
+        Self { error, why: why.into(), denied: true, seen: Seen::Nothing }
     }
 }
 
 impl Gate {
     /// `extra_roots`: certificates in PEM beside Mozilla's. `own`: addresses that no guest may reach.
-    pub fn new(extra_roots: &[u8], own: Vec<SocketAddr>) -> Result<Self> {
+    pub fn new(
+        extra_roots: &[u8],
+        own: Vec<SocketAddr>,
+        limits: config::Target,
+        resolve: Resolve,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         for certificate in CertificateDer::pem_slice_iter(extra_roots) {
             let certificate =
@@ -57,7 +86,13 @@ impl Gate {
             .map_err(|wrong| Error::Internal(wrong.into()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), own: RwLock::new(own) })
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            targets: Targets::new(limits, clock),
+            pool: Arc::default(),
+            resolver: Resolver::new(resolve),
+            own: RwLock::new(own),
+        })
     }
 
     /// Adds an address that no guest may reach.
@@ -66,26 +101,13 @@ impl Gate {
     }
 
     /// Resolves the origin's name once and checks every address that it has.
-    pub async fn addresses(&self, origin: &Origin, ceiling: &Ceiling, timeout: Duration) -> Result<Vec<SocketAddr>, Refused> {
+    pub async fn addresses(&self, origin: &Origin, context: &Context, within: Duration) -> Result<Vec<SocketAddr>, Refused> {
         let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-        let dns = |why: String| {
-            Refused::failed(
-                HttpError::DnsError { rcode: Some(why.clone()), info_code: None },
-                format!("{host} cannot be resolved: {why}"),
-            )
-        };
-        let found = tokio::time::timeout(timeout, tokio::net::lookup_host((host, origin.port)))
-            .await
-            .map_err(|_| Refused::failed(HttpError::DnsTimeout, format!("{host} was not resolved in time")))?
-            .map_err(|wrong| dns(wrong.to_string()))?;
-        let addresses: Vec<SocketAddr> = found.map(address::plain).collect();
-        if addresses.is_empty() {
-            return Err(dns("it has no address".into()));
-        }
+        let addresses = self.resolver.addresses(&context.tenant, host, origin.port, within).await?;
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
         // One bad answer among good ones is refused as a whole: which one is connected to would be chance.
         for address in &addresses {
-            address::check(*address, &ceiling.networks, &own).map_err(|objection| {
+            address::check(*address, &context.ceiling.networks, &own).map_err(|objection| {
                 let why = match objection {
                     Objection::Outside { network } => format!(
                         "{host} is at {}, which is not public; a server admin may allow it in the tenant's ceiling: networks = [{network:?}]",
@@ -132,7 +154,7 @@ pub fn granted(origin: &Origin, method: &Method, grant: &Grant, ceiling: &Ceilin
 }
 
 /// As it stands in a tenant file; the port only where it is not the scheme's own.
-fn written(origin: &Origin) -> String {
+pub fn written(origin: &Origin) -> String {
     let (scheme, usual) = if origin.tls { ("https", 443) } else { ("http", 80) };
     if origin.port == usual {
         format!("{scheme}://{}", origin.host)

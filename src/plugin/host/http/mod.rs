@@ -3,40 +3,50 @@
 
 mod address;
 mod body;
-mod calls;
+pub mod calls;
 mod gate;
+mod pool;
+mod resolve;
+pub mod scrub;
+mod secret;
+mod target;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_LENGTH, RETRY_AFTER};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use self::body::{Answer, Drain, Driver};
-use self::calls::{Calls, Entry};
+use self::body::{Answer, Drain, Held, Limits};
+pub use self::calls::Calls;
+use self::calls::{Entry, SoFar};
 pub use self::gate::Gate;
 use self::gate::Refused;
+use self::pool::{Connection, Driver, Key};
+pub use self::resolve::{Resolve, system};
+use self::secret::Secrets;
+use self::target::Seen;
 use crate::domain::grant::Origin;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
+use crate::plugin::tape;
 
-/// Bytes of an answer's body, and of a request's.
-pub const BODY_LIMIT: u64 = 16 * 1024 * 1024;
-/// Requests of one run under way at a time.
-pub const OPEN_LIMIT: usize = 16;
 /// Unless the guest asks for less; all are capped by what the run has left.
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_BYTE: Duration = Duration::from_secs(60);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
-
-type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+/// Who does not answer within less than this has not failed: the guest was in a hurry.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -46,12 +56,13 @@ pub struct Outgoing {
     context: Arc<Context>,
     gate: Arc<Gate>,
     pub calls: Arc<Calls>,
+    pub secrets: Arc<Secrets>,
 }
 
 impl Outgoing {
     pub fn new(context: &Arc<Context>, gate: &Arc<Gate>) -> Self {
-        let calls = Calls::new(Arc::clone(&context.journal), Arc::clone(&context.clock), Arc::clone(&context.secrets));
-        Self { context: Arc::clone(context), gate: Arc::clone(gate), calls }
+        let calls = Calls::new(Arc::clone(&context.journal), Arc::clone(&context.clock));
+        Self { context: Arc::clone(context), gate: Arc::clone(gate), calls, secrets: Arc::default() }
     }
 }
 
@@ -66,57 +77,93 @@ impl WasiHttpHooks for Outgoing {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        let sent = Arc::new(AtomicU64::new(0));
-        let under_way = self.calls.under_way();
-        let entry = self.calls.begin(request.method().as_str(), &request.uri().to_string(), Arc::clone(&sent));
-        // Before anything can fail: see `Drain`.
-        let request = request.map(|body| Drain::new(body, sent, BODY_LIMIT));
-        let (context, gate) = (Arc::clone(&self.context), Arc::clone(&self.gate));
-        Box::new(async move {
-            let options = options.unwrap_or_default();
-            match exchange(request, options, under_way, &context, &gate).await {
-                Ok(answered) => Ok((answered.into_response(entry), Box::new(async { Ok(()) }) as Box<_>)),
-                Err(refused) => Err(report(refused, &entry, &context)),
-            }
-        })
+    ) -> tape::Sending {
+        let (tape, calls) = (Arc::clone(&self.context.tape), Arc::clone(&self.calls));
+        tape::exchange(&tape, &calls, request, plainly, |request| self.send(request, options))
     }
 
     fn p2_error_from_hyper(&mut self, wrong: &hyper::Error) -> ErrorCode {
-        if wrong.is_timeout() {
-            ErrorCode::ConnectionReadTimeout
-        } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
-            ErrorCode::ConnectionTerminated
-        } else {
-            ErrorCode::HttpProtocolError
-        }
+        of_hyper(wrong)
     }
 
     fn p2_error_from_connect(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        match wrong.kind() {
-            std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
-            std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
-            _ => ErrorCode::DestinationUnavailable,
-        }
+        of_connect(wrong)
     }
 
     fn p2_error_from_tls(&mut self, wrong: &std::io::Error) -> ErrorCode {
-        if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
+        of_tls(wrong)
+    }
+}
+
+/// What the guest will see of an error that has no case of the contract; `None` for one that has.
+fn plainly(error: &Error) -> Option<Error> {
+    match error {
+        Error::Hyper(wrong) => Some(of_hyper(wrong).into()),
+        Error::Connect(wrong) => Some(of_connect(wrong).into()),
+        Error::Tls(wrong) => Some(of_tls(wrong).into()),
+        _ => None,
+    }
+}
+
+fn of_hyper(wrong: &hyper::Error) -> ErrorCode {
+    if wrong.is_timeout() {
+        ErrorCode::ConnectionReadTimeout
+    } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
+        ErrorCode::ConnectionTerminated
+    } else {
+        ErrorCode::HttpProtocolError
+    }
+}
+
+fn of_connect(wrong: &std::io::Error) -> ErrorCode {
+    match wrong.kind() {
+        std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+        std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+        _ => ErrorCode::DestinationUnavailable,
+    }
+}
+
+fn of_tls(wrong: &std::io::Error) -> ErrorCode {
+    if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
+}
+
+impl Outgoing {
+    fn send(&self, request: Request<WasiBody>, options: Option<RequestOptions>) -> tape::Sending {
+        let sent = Arc::new(AtomicU64::new(0));
+        let before = self.calls.so_far();
+        // A guest never has a secret's value; but a job's configuration may hold the same.
+        let url = self.secrets.scrubber(&self.context).scrub_text(&self.secrets.named(&request.uri().to_string()));
+        let entry = self.calls.begin(request.method().as_str(), url, Arc::clone(&sent));
+        // Before anything can fail: see `Drain`.
+        let request = request.map(|body| Drain::new(body, sent, self.context.limits.request_bytes.0));
+        let (context, gate, secrets) = (Arc::clone(&self.context), Arc::clone(&self.gate), Arc::clone(&self.secrets));
+        Box::new(async move {
+            let exchange = Exchange { options: options.unwrap_or_default(), context, gate, secrets };
+            match exchange.made(request, before, &entry).await {
+                Ok(answered) => Ok((
+                    answered.into_response(entry, exchange.context.limits.response_bytes.0),
+                    Box::new(async { Ok(()) }) as Box<_>,
+                )),
+                Err(refused) => Err(report(refused, &entry, &exchange.context)),
+            }
+        })
     }
 }
 
 /// An answer whose body has not been read yet.
 struct Answered {
     response: Response<hyper::body::Incoming>,
-    driver: Driver,
     between: Duration,
+    held: Held,
+    scrubber: Arc<scrub::Scrubber>,
 }
 
 impl Answered {
-    fn into_response(self, entry: Entry) -> Response<WasiBody> {
+    fn into_response(mut self, entry: Entry, size: u64) -> Response<WasiBody> {
         entry.answered(self.response.status().as_u16());
-        let (driver, between) = (self.driver, self.between);
-        self.response.map(|incoming| Answer::new(incoming, entry, driver, BODY_LIMIT, between).boxed_unsync())
+        body::scrub_headers(self.response.headers_mut(), &self.scrubber);
+        let limits = Limits { size, between: self.between };
+        self.response.map(|incoming| Answer::new(incoming, entry, limits, &self.scrubber, Some(self.held)).boxed_unsync())
     }
 }
 
@@ -130,70 +177,202 @@ fn report(refused: Refused, entry: &Entry, context: &Context) -> Error {
     refused.error
 }
 
-async fn exchange(
-    mut request: Request<Drain>,
+/// One request on its way.
+struct Exchange {
     options: RequestOptions,
-    under_way: usize,
-    context: &Context,
-    gate: &Gate,
-) -> Result<Answered, Refused> {
-    if context.is_cut_off() {
-        return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
-    }
-    if under_way >= OPEN_LIMIT {
-        return Err(Refused::failed(
-            Error::ConnectionLimitReached,
-            format!("{OPEN_LIMIT} requests are under way already, the limit of a run"),
-        ));
-    }
-    let origin = gate::origin(request.uri())?;
-    gate::granted(&origin, request.method(), &context.grant, &context.ceiling)?;
-    let cap = |asked: Option<Duration>, most: Duration| asked.map_or(most, |asked| asked.min(most)).min(context.remaining());
-    let connect_in = cap(options.connect_timeout, CONNECT);
-    let addresses = gate.addresses(&origin, &context.ceiling, connect_in).await?;
-    let stream = tokio::time::timeout(connect_in, connect(&origin, &addresses, gate))
-        .await
-        .map_err(|_| Refused::failed(Error::ConnectionTimeout, format!("no connection within {}", words(connect_in))))??;
-    let lost = |wrong: hyper::Error| {
-        let why = format!("the connection failed: {}", chain(&wrong));
-        Refused::failed(Error::Hyper(wrong), why)
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-    let driver = Driver(tokio::spawn(async move {
-        // Its error is the request's, told there.
-        let _ = connection.await;
-    }));
-    // Scheme and authority are for proxies; the Host header is set by wasmtime.
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() =
-        path.parse().map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the URL's path is not valid"))?;
-    let first_in = cap(options.first_byte_timeout, FIRST_BYTE);
-    let response = tokio::time::timeout(first_in, sender.send_request(request))
-        .await
-        .map_err(|_| Refused::failed(Error::ConnectionReadTimeout, format!("no answer within {}", words(first_in))))?
-        .map_err(lost)?;
-    Ok(Answered { response, driver, between: cap(options.between_bytes_timeout, BETWEEN_BYTES) })
+    context: Arc<Context>,
+    gate: Arc<Gate>,
+    secrets: Arc<Secrets>,
 }
 
-/// To one of the addresses that were checked: no second look-up, so nothing can change in between.
-async fn connect(origin: &Origin, addresses: &[std::net::SocketAddr], gate: &Gate) -> Result<Box<dyn Stream>, Refused> {
-    let stream = TcpStream::connect(addresses).await.map_err(|wrong| {
-        let why = format!("{}:{} cannot be reached: {wrong}", origin.host, origin.port);
-        Refused::failed(Error::Connect(wrong), why)
-    })?;
-    // Small requests go at once; where that cannot be set they go a little later.
-    let _ = stream.set_nodelay(true);
-    if !origin.tls {
-        return Ok(Box::new(stream));
+impl Exchange {
+    /// What the guest asks for, at most `most`, within what the run has left.
+    fn cap(&self, asked: Option<Duration>, most: Duration) -> Duration {
+        asked.map_or(most, |asked| asked.min(most)).min(self.context.remaining())
     }
-    let host = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name =
-        ServerName::try_from(host).map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the host is no name for TLS"))?;
-    let stream = gate.tls.connect(name, stream).await.map_err(|wrong| {
-        let why = format!("TLS with {} failed: {wrong}", origin.host);
-        Refused::failed(Error::Tls(wrong), why)
-    })?;
-    Ok(Box::new(stream))
+
+    async fn made(&self, request: Request<Drain>, before: SoFar, entry: &Entry) -> Result<Answered, Refused> {
+        let (context, gate) = (&self.context, &self.gate);
+        if context.is_cut_off() {
+            return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
+        }
+        let limits = &context.limits;
+        for (so_far, most, key, what) in [
+            (before.under_way, limits.open_requests, "open_requests", "are under way already"),
+            (before.begun, limits.requests, "requests", "were made already"),
+        ] {
+            if so_far >= most {
+                let why =
+                    format!("{so_far} requests {what}, the limit of an attempt; to raise it: grant.limits = {{ {key} = … }}");
+                return Err(Refused::failed(Error::ConnectionLimitReached, why));
+            }
+        }
+        let origin = gate::origin(request.uri())?;
+        gate::granted(&origin, request.method(), &context.grant, &context.ceiling)?;
+        let (request, carried) = secret::put(request, &origin, context, &self.secrets).await?;
+        let pass = gate.targets.enter(&context.tenant, &origin, context.remaining()).await?;
+        entry.waited(pass.waited);
+        if context.is_cut_off() {
+            return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
+        }
+        entry.carries(carried);
+        let sent = self.sent(request, &origin, entry).await;
+        let seen = match &sent {
+            Ok((response, _)) => said(response),
+            Err(refused) => refused.seen.clone(),
+        };
+        gate.targets.seen(&pass, &seen);
+        let (response, connection) = sent?;
+        let between = self.cap(self.options.between_bytes_timeout, BETWEEN_BYTES);
+        let scrubber = Arc::clone(self.secrets.scrubber(context));
+        Ok(Answered { response, between, held: Held { connection, pool: Arc::clone(&gate.pool), _pass: pass }, scrubber })
+    }
+
+    /// Over a connection that is there, or a new one. One that turns out to be broken is no reason to fail, as long as the
+    /// target cannot have acted on the request twice.
+    async fn sent(
+        &self,
+        mut request: Request<Drain>,
+        origin: &Origin,
+        entry: &Entry,
+    ) -> Result<(Response<hyper::body::Incoming>, Connection), Refused> {
+        let connect_in = self.cap(self.options.connect_timeout, CONNECT);
+        let addresses = self.gate.addresses(origin, &self.context, connect_in).await?;
+        // Scheme and authority are for proxies; the Host header is set by wasmtime.
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() =
+            path.parse().map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the URL's path is not valid"))?;
+        if let Some(connection) = self.gate.pool.take(&self.context.tenant, origin, &addresses).await {
+            entry.reuses(true);
+            let again = again(&request);
+            match self.asked(connection, request).await {
+                Ok(answered) => return Ok(answered),
+                // Not a byte of it went out.
+                Err(Broken { request: Some(whole), .. }) => request = *whole,
+                Err(Broken { refused, .. }) => match again.filter(|_| matches!(refused.error, Error::Hyper(_))) {
+                    Some(again) => request = again,
+                    None => return Err(refused),
+                },
+            }
+            entry.reuses(false);
+        }
+        let connection = timeout(connect_in, self.connected(origin, &addresses, connect_in)).await;
+        let connection = connection.unwrap_or_else(|_| Err(no_connection(origin, connect_in)))?;
+        self.asked(connection, request).await.map_err(|broken| broken.refused)
+    }
+
+    /// To one of the addresses that were checked: no second look-up, so nothing can change in between.
+    async fn connected(&self, origin: &Origin, addresses: &[SocketAddr], within: Duration) -> Result<Connection, Refused> {
+        let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let mut failed = no_connection(origin, within);
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    let key = Key { tenant: Arc::clone(&self.context.tenant), origin: origin.clone(), address: *address };
+                    return self.opened(stream, key).await;
+                }
+                Ok(Err(wrong)) => {
+                    let why = format!("{}:{} cannot be reached: {wrong}", origin.host, origin.port);
+                    failed = Refused::unreachable(Error::Connect(wrong), why);
+                }
+                Err(_) => failed = no_connection(origin, share),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn opened(&self, stream: TcpStream, key: Key) -> Result<Connection, Refused> {
+        // Small requests go at once; where that cannot be set they go a little later.
+        let _ = stream.set_nodelay(true);
+        let origin = &key.origin;
+        let stream: Box<dyn Stream> = if origin.tls {
+            let host = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let name = ServerName::try_from(host)
+                .map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the host is no name for TLS"))?;
+            Box::new(self.gate.tls.connect(name, stream).await.map_err(|wrong| {
+                let why = format!("TLS with {} failed: {wrong}", origin.host);
+                Refused::unreachable(Error::Tls(wrong), why)
+            })?)
+        } else {
+            Box::new(stream)
+        };
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let driver = Driver(tokio::spawn(async move {
+            // Its error is the request's, told there.
+            let _ = connection.await;
+        }));
+        Ok(Connection { key, sender, driver })
+    }
+
+    async fn asked(
+        &self,
+        mut connection: Connection,
+        request: Request<Drain>,
+    ) -> Result<(Response<hyper::body::Incoming>, Connection), Broken> {
+        let first_in = self.cap(self.options.first_byte_timeout, FIRST_BYTE);
+        match timeout(first_in, connection.sender.try_send_request(request)).await {
+            Ok(Ok(response)) => Ok((response, connection)),
+            Ok(Err(mut wrong)) => {
+                let request = wrong.take_message().map(Box::new);
+                Err(Broken { refused: lost(wrong.into_error()), request })
+            }
+            Err(_) => {
+                let why = format!("no answer within {}", words(first_in));
+                let mut refused = Refused::failing(Error::ConnectionReadTimeout, why);
+                if first_in < PATIENCE {
+                    refused.seen = Seen::Nothing;
+                }
+                Err(Broken { refused, request: None })
+            }
+        }
+    }
+}
+
+/// A request that got no answer; with the request, when it did not go out at all.
+struct Broken {
+    refused: Refused,
+    request: Option<Box<Request<Drain>>>,
+}
+
+/// The same request once more, when the target may get it twice and it has no body.
+fn again(request: &Request<Drain>) -> Option<Request<Drain>> {
+    let harmless = matches!(*request.method(), Method::GET | Method::HEAD) && !request.headers().contains_key(CONTENT_LENGTH);
+    harmless.then(|| {
+        let mut again = Request::new(Drain::empty());
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        again.headers_mut().clone_from(request.headers());
+        again
+    })
+}
+
+/// What an answer says about its target. One that says when to come back is well: whoever asks will obey.
+fn said(response: &Response<hyper::body::Incoming>) -> Seen {
+    if response.status().is_server_error() && !response.headers().contains_key(RETRY_AFTER) {
+        Seen::Failing(format!("it answered {}", response.status().as_u16()))
+    } else {
+        Seen::Well
+    }
+}
+
+fn no_connection(origin: &Origin, within: Duration) -> Refused {
+    let why = format!("no connection with {}:{} within {}", origin.host, origin.port, words(within));
+    let mut refused = Refused::unreachable(Error::ConnectionTimeout, why);
+    if within < PATIENCE {
+        refused.seen = Seen::Nothing;
+    }
+    refused
+}
+
+fn lost(wrong: hyper::Error) -> Refused {
+    let why = format!("the connection failed: {}", chain(&wrong));
+    // What the guest did wrong, or was kept from, says nothing about the target.
+    let own = wrong.is_user();
+    let mut refused = Refused::failing(Error::Hyper(wrong), why);
+    if own {
+        refused.seen = Seen::Nothing;
+    }
+    refused
 }
 
 fn words(span: Duration) -> String {

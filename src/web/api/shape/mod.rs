@@ -71,6 +71,8 @@ pub struct JobJson {
     pub max_live: u32,
     pub paused_at: Option<Timestamp>,
     pub paused_by: Option<String>,
+    /// Then it is resumed by itself.
+    pub paused_until: Option<Timestamp>,
     pub health: String,
     pub why: String,
     /// Of the health.
@@ -110,6 +112,15 @@ pub struct VersionJson {
     pub digest: String,
     pub done: u64,
     pub failed: u64,
+}
+
+/// How long a job is to rest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseJson {
+    /// Absent: until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -285,13 +296,29 @@ pub struct ChangeJson {
     pub what: Vec<String>,
 }
 
-/// The answer of `POST plugins`.
+/// A module on its way to a plugin: the answer of `POST plugins`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Pushed {
-    #[serde(flatten)]
-    pub plugin: PluginJson,
-    /// False: the same bytes were there.
+pub struct PushJson {
+    pub id: Id,
+    /// Absent: for everybody.
+    pub tenant: Option<String>,
+    /// The plugin's, or what it is called by who pushed it.
+    pub name: String,
+    /// Once it is ready.
+    pub version: Option<String>,
+    /// Of the bytes that were pushed.
+    pub digest: String,
+    pub bytes: u64,
+    /// waiting, compiling, describing, ready, refused, lost
+    pub state: String,
+    /// Why it was refused or lost.
+    pub message: Option<String>,
+    /// Ready, and these bytes were not there before.
     pub new: bool,
+    pub begun_at: Timestamp,
+    /// The last word of the node that has it.
+    pub at: Timestamp,
+    pub pushed_by: String,
 }
 
 /// What every answer is that is no success: RFC 9457, `application/problem+json`.

@@ -122,6 +122,10 @@ pub struct AttemptJson {
     pub outcome: String,
     pub message: Option<String>,
     pub delay_ms: Option<i64>,
+    /// Bytes of memory, at the most; absent while it runs.
+    pub peak_memory: Option<u64>,
+    /// HTTP requests, refused ones too.
+    pub requests: Option<u64>,
 }
 
 /// The answer to everything that makes a run.

@@ -1,8 +1,9 @@
 //! `/t/{tenant}/jobs/{job}`: how it does, what starts it, what it may.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::run::row::rows_of;
 use super::see_other;
@@ -10,7 +11,6 @@ use super::shell::Place;
 use super::tenant::{Asked, need};
 use crate::app::enqueue::Request;
 use crate::domain::run::Enqueued;
-use crate::domain::schedule::Schedule;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -68,6 +68,7 @@ pub async fn show(
         why: line.why.clone(),
         last_success: tx.last_ends(&[job.id]).await?.remove(&job.id).and_then(|ends| ends.last_success_at),
         paused: job.paused_at.is_some(),
+        paused_until: job.paused_until,
         plugin_name: job.spec.plugin.name.clone(),
         plugin: plugin.map_or_else(|| job.spec.plugin.to_string(), |plugin| format!("{} {}", plugin.name, plugin.version)),
         backlog: backlog(&mut tx, line, shell.lens).await?,
@@ -125,7 +126,7 @@ fn next_times(line: &JobLine, lens: Lens) -> Vec<crate::clock::Timestamp> {
         return Vec::new();
     }
     let schedules = line.job.spec.triggers.iter().filter_map(|spec| match spec {
-        TriggerSpec::Schedule(spec) => Schedule::parse(&spec.schedule, spec.zone.unwrap_or(lens.zone), line.job.id).ok(),
+        TriggerSpec::Schedule(spec) => spec.of(line.job.id, lens.zone).ok(),
         TriggerSpec::Backlog { .. } => None,
     });
     let mut times: Vec<_> = schedules.flat_map(|schedule| schedule.next(lens.now, NEXT)).collect();
@@ -142,8 +143,22 @@ pub async fn run_now(State(web): State<Web>, session: Session, Path((tenant, job
     Ok(see_other(Address::new(format!("/t/{tenant}/jobs/{job}")).some("done", Some(&format!("{word}.{tenant}.{run}")))))
 }
 
-pub async fn pause(State(web): State<Web>, session: Session, Path((tenant, job)): Path<(String, String)>) -> Result<Response> {
-    web.app.pause(&tenant, &job, &session.who).await?;
+/// Empty: until somebody resumes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pause {
+    r#for: String,
+}
+
+pub async fn pause(
+    State(web): State<Web>,
+    session: Session,
+    Path((tenant, job)): Path<(String, String)>,
+    Form(asked): Form<Pause>,
+) -> Result<Response> {
+    let span = Some(asked.r#for).filter(|text| !text.is_empty()).map(|text| humantime::parse_duration(&text)).transpose();
+    let span = span.map_err(|wrong| Error::invalid("for", format!("{wrong}; write a duration such as \"8h\"")))?;
+    web.app.pause(&tenant, &job, span.map(|span| web.app.now().plus(span)), &session.who).await?;
     Ok(see_other(format!("/t/{tenant}/jobs/{job}?done=paused")))
 }
 

@@ -3,7 +3,7 @@
 use super::view::PolicyLine;
 use crate::domain::grant::{Grant, SecretUse};
 use crate::domain::health::words;
-use crate::domain::job::{JobSpec, SuccessDue};
+use crate::domain::job::{JobSpec, Record, SuccessDue};
 use crate::domain::plugin::PluginRef;
 use crate::domain::retry::{Jitter, RetrySpec};
 use crate::domain::span::Span;
@@ -40,8 +40,17 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
             SuccessDue::Auto => line("Success due", "by its triggers".into(), DEFAULT),
             SuccessDue::Within(span) => line("Success due", format!("every {}", words(span.0)), JOB),
         },
+        line("Recorded", recorded(spec.record).into(), from(spec.record != plain.record)),
         line("Class", spec.class.clone(), from(spec.class != plain.class)),
     ]
+}
+
+fn recorded(record: Record) -> &'static str {
+    match record {
+        Record::Never => "no attempt",
+        Record::OnFailure => "failed attempts",
+        Record::Always => "every attempt",
+    }
 }
 
 /// "5, backoff 1 s to 5 min, ± 20 %"
@@ -74,6 +83,7 @@ fn plain(plugin: &PluginRef, name: &str) -> JobSpec {
         stall_limit: None,
         retry: RetrySpec::default(),
         items: crate::domain::job::ItemsSpec::default(),
+        record: Record::default(),
         success_due: SuccessDue::Auto,
         triggers: Vec::new(),
         grant: Grant::default(),
@@ -87,13 +97,16 @@ pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
         lines.push(("HTTP", "nothing".into()));
     }
     for secret in &grant.secrets {
+        let hosts = secret.hosts.join(", ");
         let how = match secret.usage {
             SecretUse::Sign => {
                 let begins =
                     secret.begins_with.as_deref().map(|text| format!(" of texts that begin with “{text}”")).unwrap_or_default();
                 format!("signs by {}{begins}", secret.algorithm.as_deref().unwrap_or("hmac-sha256"))
             }
-            SecretUse::Header => format!("in the header {}", secret.header.as_deref().unwrap_or("authorization")),
+            SecretUse::Header => format!("in the header {} to {hosts}", secret.header.as_deref().unwrap_or_default()),
+            SecretUse::Query => format!("as the parameter {} to {hosts}", secret.parameter.as_deref().unwrap_or_default()),
+            SecretUse::Body => format!("in the body to {hosts}"),
         };
         lines.push(("Secret", format!("{}: {how}; the plugin never sees it", secret.name)));
     }

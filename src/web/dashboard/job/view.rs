@@ -33,6 +33,7 @@ pub struct JobPage {
     pub plugin_name: String,
     pub last_success: Option<Timestamp>,
     pub paused: bool,
+    pub paused_until: Option<Timestamp>,
     pub backlog: Option<Backlog>,
     pub rows: Vec<RunRow>,
     /// JSON.

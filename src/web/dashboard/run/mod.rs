@@ -19,6 +19,7 @@ pub mod filter;
 pub mod index;
 pub mod items;
 pub mod log;
+pub mod recording;
 pub mod row;
 pub mod show;
 pub mod why;

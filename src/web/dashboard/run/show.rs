@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::artifacts::{self, ArtifactRow};
-use super::attempts::{self, AttemptRow};
+use super::attempts::{self, AttemptRow, Taken};
 use super::items::ItemsPart;
 use super::log::{After, LINES, LineRow};
 use super::row::RunRow;
@@ -100,10 +100,7 @@ pub async fn show(
     }
     let board = web.glance(asked.done.as_deref()).await?;
     let revision = tx.revision(run.revision).await?;
-    let job = match &revision {
-        Some(revision) => revision.spec.name.clone(),
-        None => run.job.to_string(),
-    };
+    let job = revision.as_ref().map_or_else(|| run.job.to_string(), |revision| revision.spec.name.clone());
     let digest = digest_of(&mut tx, &run, revision.as_ref()).await?;
     let plugin = tx.plugin_by_digest(owner.id, &digest).await?.map(|plugin| format!("{} {}", plugin.name, plugin.version));
     let way = [
@@ -116,11 +113,12 @@ pub async fn show(
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
     let counts = tx.state_counts(owner.id).await?;
     let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
-    let attempts = tx.attempts_of(&run).await?;
-    let calls = tx.calls_of(owner.id, id).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
+    let output = payload.output.as_ref().map(|output| output.len() as u64);
+    let taken = Taken::read(&mut tx, &run, &owner, revision.as_ref(), &lines, output).await?;
+    let attempts = attempts::read(&mut tx, &session, &run, &taken, shell.lens.now).await?;
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
     if let Some(revision) = &revision {
@@ -137,7 +135,7 @@ pub async fn show(
         waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
         spent: attempts::spent(&run, most),
         items,
-        attempts: attempts::rows(&run, attempts, calls, shell.lens.now),
+        attempts,
         lines: lines.into_iter().skip(log_cut).map(LineRow::from).collect(),
         log_cut,
         dropped,

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass_plugin::items::{Ending, Item};
-#[cfg(feature = "later")]
-use windlass_plugin::secrets;
 use windlass_plugin::{Failure, Output, artifacts, http, items, progress, sign, state};
 
 use crate::Input;
@@ -33,12 +31,7 @@ pub fn http(input: &Input) -> Result<Output, Failure> {
     let mut request =
         http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
     if let Some(header) = &input.header {
-        let value = match &input.secret {
-            #[cfg(feature = "later")]
-            Some(secret) => secrets::stand_in(secret)?,
-            _ => input.text.clone().unwrap_or_default(),
-        };
-        request = request.header(header, value);
+        request = request.header(header, input.text.clone().unwrap_or_default());
     }
     Ok(match request.send() {
         Ok(response) => {
@@ -51,6 +44,14 @@ pub fn http(input: &Input) -> Result<Output, Failure> {
             Output::new(error.to_string()).data(data)
         }
     })
+}
+
+/// As an author would: what the target says decides whether it is tried again.
+pub fn get(input: &Input) -> Result<Output, Failure> {
+    let tries = input.n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    let timeout = Duration::from_millis(input.ms.unwrap_or(60_000));
+    let response = http::get(&input.url).first_byte_timeout(timeout).retry(tries).send()?.success()?;
+    Ok(Output::new(response.text(2_000)?))
 }
 
 pub fn state_count() -> Result<Output, Failure> {

@@ -1,9 +1,11 @@
 //! Does what its input's `attack` names; ../README.md has the list.
 
 mod flood;
+mod handles;
 mod host;
 mod resources;
 mod scratch;
+mod thief;
 mod world;
 
 use serde::Deserialize;
@@ -29,6 +31,7 @@ pub struct Input {
     secret: Option<String>,
     algorithm: Option<String>,
     text: Option<String>,
+    reversed: Option<String>,
 }
 
 fn run(work: &Work) -> Result<Output, Failure> {
@@ -44,6 +47,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "stdout_flood" => Ok(flood::stdout(&input)),
         "stderr_flood" => Ok(flood::stderr(&input)),
         "big_output" => Ok(flood::big_output(&input)),
+        "handles" => Ok(Output::new(handles::hoard(input.n.unwrap_or(100_000)).to_string())),
+        "big_data" => Ok(Output::new("data").data("x".repeat(usize::try_from(input.bytes.unwrap_or(1)).unwrap_or(usize::MAX)))),
         "state_flood" => Ok(flood::state(&input)),
         "http_flood" => Ok(flood::http(&input)),
         "panic" => panic!("a hostile guest panics"),
@@ -56,6 +61,8 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "progress" => Ok(host::progress(&input)),
         "sign" => Ok(host::sign(&input)),
         "http" => host::http(&input),
+        "get" => host::get(&input),
+        "steal" => Ok(thief::steal(&input)),
         "state_count" => host::state_count(),
         "artifact" => host::artifact(&input),
         "scratch" => Ok(scratch::fill(&input)),
@@ -64,6 +71,7 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "items_flood" => Ok(flood::items(&input)),
         "files" => Ok(world::files()),
         "socket" => Ok(world::socket(&input)),
+        "learn" => world::learn(&input),
         "echo" => Ok(echo(work)),
         other => Err(Failure::permanent(format!("no attack is called \"{other}\""))),
     }

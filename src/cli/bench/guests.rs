@@ -1,0 +1,152 @@
+//! Guests by themselves: what a fresh sandbox costs, what loading one costs, and who suffers from busy ones.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::process::resident_mb;
+use super::{Measure, step};
+use crate::cli::local;
+use crate::cli::serve::Server;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::plugin::{EMBEDDED, Executor, Sandbox, Work};
+
+/// For each number of threads.
+const SPAN: Duration = Duration::from_secs(3);
+/// Runs asleep at a time.
+const SUSPENDED: u32 = 1_000;
+/// Busy guests beside the pages.
+const LOOPS: usize = 16;
+const PAGES: usize = 200;
+
+/// A program that does nothing else: `loop { again }`.
+const LOOP: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\
+    \x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
+
+pub(super) async fn measure(folder: &Path) -> Result<Vec<Measure>> {
+    let mut measures = Vec::new();
+    step("plugins: compiled, and loaded again");
+    let noop = loading(&folder.join("loading"), &mut measures).await?;
+    step("fresh sandboxes");
+    for (threads, name) in [(1, "fresh sandbox and call, 1 thread, p50"), (2, "fresh sandbox and call, 2 threads, p50")] {
+        let sandbox = Arc::new(open(&folder.join("loading"), threads, 64)?);
+        sandbox.catalog().load(&noop, bytes("noop")).await?;
+        measures.push(Measure { name, value: calls(&sandbox, &noop, threads).await?, unit: "µs", target: "≤ 20 (1 thread)" });
+    }
+    step("1,000 runs asleep");
+    measures.push(suspended(&folder.join("loading"), &noop).await?);
+    Ok(measures)
+}
+
+fn open(folder: &Path, threads: usize, runs: u32) -> Result<Sandbox> {
+    std::fs::create_dir_all(folder)?;
+    let mut settings = Settings::default();
+    (settings.worker.guest_threads, settings.worker.runs_in_flight) = (threads, runs);
+    local::sandbox(&settings, folder.to_owned())
+}
+
+fn bytes(name: &str) -> Vec<u8> {
+    EMBEDDED.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.bytes.to_vec()).unwrap_or_default()
+}
+
+fn work(digest: &str, time_limit: Duration) -> Work {
+    local::work("bench", digest.to_owned(), time_limit, mpsc::channel(1).0)
+}
+
+/// Answers the digest of the one that does nothing.
+async fn loading(folder: &Path, measures: &mut Vec<Measure>) -> Result<String> {
+    let mut noop = String::new();
+    for (plugin, cold, cached) in [
+        ("noop", "noop: from push to ready, cold", "noop: loaded from compiled code"),
+        ("mediawiki-jobs", "mediawiki-jobs: from push to ready, cold", "mediawiki-jobs: loaded from compiled code"),
+    ] {
+        let sandbox = open(folder, 1, 8)?;
+        let began = Instant::now();
+        let digest = sandbox.catalog().add(bytes(plugin)).await?.digest;
+        measures.push(Measure { name: cold, value: ms(began), unit: "ms", target: "" });
+        sandbox.catalog().unload(&digest);
+        let began = Instant::now();
+        sandbox.catalog().load_compiled(&digest).await?;
+        measures.push(Measure { name: cached, value: ms(began), unit: "ms", target: "" });
+        if plugin == "noop" {
+            noop = digest;
+        }
+    }
+    Ok(noop)
+}
+
+fn ms(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+/// As many callers as threads, one call after the other: the middle one's time in µs.
+async fn calls(sandbox: &Arc<Sandbox>, digest: &str, callers: usize) -> Result<f64> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        let (sandbox, digest) = (Arc::clone(sandbox), digest.to_owned());
+        tasks.spawn(async move {
+            let (end, mut took) = (Instant::now() + SPAN, Vec::new());
+            while Instant::now() < end {
+                let began = Instant::now();
+                sandbox.execute(work(&digest, Duration::from_secs(10))).await;
+                took.push(began.elapsed().as_secs_f64() * 1e6);
+            }
+            took
+        });
+    }
+    let mut took = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        took.extend(done.map_err(|wrong| Error::Internal(wrong.into()))?);
+    }
+    Ok(at(&mut took, 0.5))
+}
+
+fn at(took: &mut [f64], share: f64) -> f64 {
+    took.sort_by(f64::total_cmp);
+    took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+}
+
+async fn suspended(folder: &Path, digest: &str) -> Result<Measure> {
+    let sandbox = open(folder, 2, SUSPENDED)?;
+    sandbox.catalog().load(digest, bytes("noop")).await?;
+    sandbox.execute(work(digest, Duration::from_secs(10))).await;
+    let before = resident_mb()?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..SUSPENDED {
+        let mut asleep = work(digest, Duration::from_secs(60));
+        asleep.input = r#"{"sleep_ms": 4000}"#.into();
+        tasks.spawn(sandbox.execute(asleep));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let value = (resident_mb()? - before) * 1e6 / 1024.0 / f64::from(SUSPENDED);
+    tasks.join_all().await;
+    Ok(Measure { name: "memory of a suspended run, of 1,000", value, unit: "KiB", target: "≤ 100" })
+}
+
+/// Pages of a server whose guests' threads are all busy.
+pub(super) async fn beside_loops(server: &Server) -> Result<Vec<Measure>> {
+    let digest = server.app.catalog.add(LOOP.to_vec()).await?.digest;
+    let busy: Vec<_> =
+        (0..LOOPS).map(|_| tokio::spawn(server.app.executor.execute(work(&digest, Duration::from_secs(60))))).collect();
+    let url = format!("{}/login", server.url());
+    let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<f64>> {
+        let agent = ureq::Agent::new_with_defaults();
+        let mut took = Vec::with_capacity(PAGES);
+        for _ in 0..PAGES {
+            let began = Instant::now();
+            agent.get(&url).call()?.body_mut().read_to_string()?;
+            took.push(ms(began));
+        }
+        Ok(took)
+    });
+    let mut took = asked.await.map_err(|wrong| Error::Internal(wrong.into()))??;
+    // Dropping what waits for a guest stops it.
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(vec![
+        Measure { name: "a page beside 16 infinite loops, p50", value: at(&mut took, 0.5), unit: "ms", target: "" },
+        Measure { name: "a page beside 16 infinite loops, p99", value: at(&mut took, 0.99), unit: "ms", target: "≤ 50" },
+    ])
+}

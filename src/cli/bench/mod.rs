@@ -1,0 +1,83 @@
+//! `windlass bench`: what the README promises in numbers, measured on this machine. Prints JSON; asserts nothing.
+
+mod guests;
+mod process;
+mod server;
+mod stamps;
+mod store;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::serve::runtime;
+use crate::error::Result;
+
+#[derive(Debug, Serialize)]
+struct Measure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    /// As in the README's table of numbers.
+    target: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    seed: u64,
+    runs: usize,
+    many: usize,
+    cores: usize,
+    measures: Vec<Measure>,
+}
+
+/// What is measured, and on what.
+pub struct Plan {
+    pub runs: usize,
+    /// Runs of what is measured with many: a million, if there is time.
+    pub many: usize,
+    pub seed: u64,
+    /// Both measures that need a database take it; a file each without.
+    pub postgres: Option<String>,
+}
+
+/// Runs all measures in temporary folders.
+pub fn run(plan: &Plan, json: bool) -> anyhow::Result<()> {
+    let folder = std::env::temp_dir().join(format!("windlass-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = runtime()?.block_on(measure_all(&folder, plan));
+    std::fs::remove_dir_all(&folder)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        seed: plan.seed,
+        runs: plan.runs,
+        many: plan.many,
+        cores,
+        measures: measured?,
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    println!("{:<48} {:>12} {:<8} target", "measure", "value", "unit");
+    for m in &report.measures {
+        println!("{:<48} {:>12.2} {:<8} {}", m.name, m.value, m.unit, m.target);
+    }
+    Ok(())
+}
+
+async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
+    let mut measures = store::measure(&folder.join("store"), plan).await?;
+    measures.extend(guests::measure(folder).await?);
+    measures.extend(server::measure(folder, plan).await?);
+    if plan.postgres.is_some() {
+        measures.extend(store::heartbeats(folder, plan).await?);
+    }
+    Ok(measures)
+}
+
+fn step(what: &str) {
+    eprintln!("measuring: {what} …");
+}
