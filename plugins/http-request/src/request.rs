@@ -98,8 +98,8 @@ impl Filled {
 
 /// No answer, or not all of it.
 fn failed(config: &Config, error: http::Error) -> Failure {
-    if error.is_refused() {
-        // By a rule, not by the network: no class that is configured makes it go away.
+    if error.is_refused() || error.retry_after_ms().is_some() {
+        // By a rule, or by the host until the target has recovered: not by the network, so no class is configured for it.
         return error.into();
     }
     let case = if error.may_have_been_sent() { Case::Unanswered } else { Case::Unsent };
