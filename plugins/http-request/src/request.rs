@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass_plugin::http::{self, Response};
 use windlass_plugin::text::{cut, quote};
-use windlass_plugin::{Failure, Output, Work, log, now_ms};
+use windlass_plugin::{Failure, Output, Work, log, now_ms, secrets};
 
 use crate::answer;
 use crate::config::Config;
@@ -52,6 +52,11 @@ impl Filled {
             "attempt": work.attempt,
             "trigger": work.trigger,
         });
+        for name in &config.secrets {
+            let stand_in =
+                secrets::stand_in(name).map_err(|refusal| Failure::from(refusal).context(&format!("secret \"{name}\"")))?;
+            values["secret"][name] = stand_in.into();
+        }
         let lacks = |place: &str| {
             let place = place.to_owned();
             move |wrong: String| Failure::permanent(format!("config.{place}: {wrong}"))
