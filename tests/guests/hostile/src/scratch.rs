@@ -9,7 +9,7 @@ use windlass_plugin::{Output, progress};
 
 use crate::Input;
 
-const CHUNK: [u8; 64 * 1024] = [b's'; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [b's'; 64 * 1024];
 
 /// The way is the input's `text`. Reports how many steps went well, then sleeps for `ms`, so that somebody can look at what
 /// is there.
