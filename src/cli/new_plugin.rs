@@ -157,7 +157,7 @@ mod tests {
         for lang in Lang::ALL {
             let files = files("my-own", lang);
             let has = |name: &str| files.iter().any(|(path, text)| path == name && !text.is_empty());
-            for name in ["README.md", "job.toml", ".gitignore", lang.mark()] {
+            for name in ["README.md", "job.toml", "cases.toml", ".gitignore", lang.mark()] {
                 assert!(has(name), "{lang:?}: {name} is missing");
             }
             let left: Vec<_> = files.iter().filter(|(_, text)| text.contains("{{name}}")).collect();

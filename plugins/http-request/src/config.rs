@@ -1,5 +1,6 @@
 //! The job's configuration: read once into what a request needs, with everything that is wrong named at once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -34,6 +35,8 @@ pub struct Config {
     pub classes: Vec<(Case, Class)>,
     pub idempotency_key: bool,
     pub sign: Option<Sign>,
+    /// Names of the secrets that the request is to carry.
+    pub secrets: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +66,7 @@ fn read(value: &Value) -> Result<Config, Vec<Problem>> {
     let Some(config) = value.as_object() else {
         return Err(vec![Problem::new("", "must be an object")]);
     };
-    let mut reader = Reader { problems: Vec::new() };
+    let mut reader = Reader::default();
     reader.unknown(config, "", &KEYS);
     let method = reader.method(config);
     let headers = reader.headers(config);
@@ -71,7 +74,7 @@ fn read(value: &Value) -> Result<Config, Vec<Problem>> {
     let config = Config {
         url: reader.url(config),
         body: reader.body(config),
-        expect: reader.cases(config, "expect").unwrap_or_else(|| vec![Case::Hundred(2)]),
+        expect: config.get("expect").and_then(|cases| reader.cases("expect", cases)).unwrap_or_else(|| vec![Case::Hundred(2)]),
         output: reader.output(config),
         timeout: reader.timeout(config),
         classes: reader.classes(config),
@@ -79,13 +82,16 @@ fn read(value: &Value) -> Result<Config, Vec<Problem>> {
         sign: reader.sign(config),
         headers,
         method,
+        secrets: std::mem::take(&mut reader.secrets),
     };
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
 }
 
 /// Every method answers something usable and keeps what is wrong, so that reading goes on.
+#[derive(Default)]
 pub struct Reader {
     problems: Vec<Problem>,
+    secrets: BTreeSet<String>,
 }
 
 impl Reader {
@@ -100,10 +106,12 @@ impl Reader {
     }
 
     pub fn template(&mut self, field: &str, text: &str, roots: &[&str]) -> Template {
-        Template::parse(text, roots).unwrap_or_else(|wrong| {
+        let template = Template::parse(text, roots).unwrap_or_else(|wrong| {
             self.wrong(field, wrong);
             Template::nothing()
-        })
+        });
+        self.secrets.extend(template.secrets().map(str::to_owned));
+        template
     }
 
     fn method(&mut self, config: &Map<String, Value>) -> String {
@@ -195,12 +203,8 @@ impl Reader {
         }
     }
 
-    fn cases(&mut self, config: &Map<String, Value>, key: &str) -> Option<Vec<Case>> {
-        self.cases_at(key, config.get(key)?)
-    }
-
     /// One, or a list of them.
-    fn cases_at(&mut self, field: &str, value: &Value) -> Option<Vec<Case>> {
+    fn cases(&mut self, field: &str, value: &Value) -> Option<Vec<Case>> {
         let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         if list.is_empty() {
             self.wrong(field, "is empty; write at least one, or leave it out");
@@ -220,7 +224,7 @@ impl Reader {
         for (name, class) in CLASSES {
             let Some(value) = table.get(name) else { continue };
             let field = format!("classes.{name}");
-            for case in self.cases_at(&field, value).unwrap_or_default() {
+            for case in self.cases(&field, value).unwrap_or_default() {
                 if classes.iter().any(|(other, _)| *other == case) {
                     self.wrong(&field, format!("{case} has a class already; name it once"));
                 }
@@ -353,6 +357,17 @@ mod tests {
             ]
         );
         assert_eq!(fields(json!({ "url": "https://h/", "body": { "list": ["{{input"] } })), ["body.list[0]"]);
+    }
+
+    #[test]
+    fn secrets_are_gathered_from_every_place() {
+        let config = json!({
+            "url": "https://h/?key={{secret.b}}", "headers": { "Authorization": "Bearer {{secret.a}}" },
+            "body": { "list": ["{{secret.c}}"] },
+        });
+        assert_eq!(read(&config).unwrap().secrets.into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let signed = json!({ "url": "https://h/", "sign": { "secret": "k", "header": "X", "text": "{{secret.a}}" } });
+        assert_eq!(fields(signed), ["sign.text"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ windlass_plugin::job!(request::run);
 windlass_plugin::config_check!(config::check);
 windlass_plugin::describe!(describe);
 
-/// Signing is not wanted by every job, so it is not wanted here: what a plugin wants, each of its jobs must grant.
+/// Secrets and signing are not wanted by every job, so they are not wanted here: what a plugin wants, each of its jobs must grant.
 fn describe() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),

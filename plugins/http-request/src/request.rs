@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use windlass_plugin::http::{self, Response};
 use windlass_plugin::text::{cut, quote};
-use windlass_plugin::{Failure, Output, Work, log, now_ms};
+use windlass_plugin::{Failure, Output, Work, log, now_ms, secrets};
 
 use crate::answer;
 use crate::config::Config;
@@ -52,6 +52,11 @@ impl Filled {
             "attempt": work.attempt,
             "trigger": work.trigger,
         });
+        for name in &config.secrets {
+            let stand_in =
+                secrets::stand_in(name).map_err(|refusal| Failure::from(refusal).context(&format!("secret \"{name}\"")))?;
+            values["secret"][name] = stand_in.into();
+        }
         let lacks = |place: &str| {
             let place = place.to_owned();
             move |wrong: String| Failure::permanent(format!("config.{place}: {wrong}"))
@@ -98,8 +103,8 @@ impl Filled {
 
 /// No answer, or not all of it.
 fn failed(config: &Config, error: http::Error) -> Failure {
-    if error.is_refused() {
-        // By a rule, not by the network: no class that is configured makes it go away.
+    if error.is_refused() || error.retry_after_ms().is_some() {
+        // By a rule, or by the host until the target has recovered: not by the network, so no class is configured for it.
         return error.into();
     }
     let case = if error.may_have_been_sent() { Case::Unanswered } else { Case::Unsent };

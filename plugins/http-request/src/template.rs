@@ -3,8 +3,9 @@
 
 use serde_json::{Map, Value};
 
-/// What may be named in every place.
-pub const ROOTS: &[&str] = &["input", "tenant", "job", "run", "attempt", "trigger"];
+/// What may be named in every place of a request. `secret.NAME` is a stand-in, which the host replaces where the grant allows it.
+pub const ROOTS: &[&str] = &["input", "tenant", "job", "run", "attempt", "trigger", SECRET];
+const SECRET: &str = "secret";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
@@ -42,6 +43,14 @@ impl Template {
         Ok(Self(parts))
     }
 
+    /// Names of the secrets in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Value(path) if path[0] == SECRET => path.get(1).map(String::as_str),
+            _ => None,
+        })
+    }
+
     /// The text with every value in its place, each written by `write`. A value that is not there is an error that names it.
     pub fn fill(&self, values: &Value, write: impl Fn(&str) -> String) -> Result<String, String> {
         let mut text = String::new();
@@ -70,6 +79,9 @@ fn placeholder(inside: &str, roots: &[&str]) -> Result<Part, String> {
     let path: Vec<String> = inside.split('.').map(|name| name.trim().to_owned()).collect();
     if path.iter().any(String::is_empty) || !roots.contains(&path[0].as_str()) {
         return Err(format!("{{{{{inside}}}}} is not known here; write one of {}, as in {{{{input.id}}}}", roots.join(", ")));
+    }
+    if path[0] == SECRET && path.len() != 2 {
+        return Err(format!("{{{{{inside}}}}} names no secret; write its name behind the point, as in {{{{secret.api-token}}}}"));
     }
     Ok(Part::Value(path))
 }
@@ -179,6 +191,15 @@ mod tests {
     fn what_is_no_placeholder_is_refused() {
         for wrong in ["{{input", "{{}}", "{{inptu.id}}", "{{input..id}}", "{{#if input}}", "{{\"a}}"] {
             assert!(Template::parse(wrong, ROOTS).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_named() {
+        let template = Template::parse("Bearer {{secret.api-token}}", ROOTS).unwrap();
+        assert_eq!(template.secrets().collect::<Vec<_>>(), ["api-token"]);
+        for wrong in ["{{secret}}", "{{secret.a.b}}"] {
+            assert!(Template::parse(wrong, ROOTS).unwrap_err().contains("names no secret"), "{wrong}");
         }
     }
 

@@ -206,7 +206,7 @@ async fn requests_in_all_and_bytes_of_an_answer_have_limits() {
             work.ceiling = Arc::new(Ceiling { hosts, networks, ..Ceiling::default() });
         })
     };
-    let (_, journal) = with(json!({ "attack": "http_flood", "n": 5, "url": format!("http://{address}/busy") })).await;
+    let (_, journal) = with(json!({ "attack": "http_flood", "n": 5, "url": format!("http://{address}/ok") })).await;
     let calls = journal.take().calls;
     assert_eq!((calls.len(), came.load(Relaxed)), (5, 3));
     assert!(calls[4].error.as_deref().is_some_and(|why| why.contains("limits = { requests = … }")), "{calls:?}");

@@ -109,7 +109,11 @@ async fn a_retry_writes_over_what_was_there_and_all_goes_with_the_run() {
         })
         .await;
     world.until("its files are gone", Duration::from_secs(10), async || files(&folder).is_empty().then_some(())).await;
-    assert!(world.store.read().await.unwrap().stray_objects(10).await.unwrap().is_empty(), "and nothing remembers them");
+    world
+        .until("nothing remembers them", Duration::from_secs(10), async || {
+            world.store.read().await.unwrap().stray_objects(10).await.unwrap().is_empty().then_some(())
+        })
+        .await;
     runner.drain().await;
 }
 

@@ -152,8 +152,9 @@ async fn t2_what_may_pass_is_tried_again() {
     let faults = vec![
         Step::Silence,
         Step::Reset,
-        Step::Answer(429, "retry-after: 1\r\n", "slow down"),
         Step::Answer(502, "", ""),
+        // Never three failures in a row: the circuit would open.
+        Step::Answer(429, "retry-after: 1\r\n", "slow down"),
         Step::Answer(503, "", "down for maintenance"),
         Step::Answer(504, "", ""),
         Step::Answer(200, "", "well"),
@@ -162,12 +163,12 @@ async fn t2_what_may_pass_is_tried_again() {
     let run_it = run(&served, target.address, json!({ "timeout": "300ms" }), 10, Value::Null).await;
     assert_eq!((&run_it["state"], &run_it["attempt"]), (&json!("succeeded"), &json!(7)), "{run_it}");
     let attempts_made = attempts(&run_it);
-    let says = ["no answer in time", "unanswered", "429: 'slow down'", "502: an empty", "503: 'down for maintenance'", "504"];
+    let says = ["no answer in time", "unanswered", "502: an empty", "429: 'slow down'", "503: 'down for maintenance'", "504"];
     for (attempt, says) in attempts_made.iter().zip(says) {
         assert!(attempt.0 == "transient" && attempt.1.contains(says), "{says}: {attempt:?}");
     }
     let delays: Vec<_> = run_it["attempts"].as_array().unwrap().iter().rev().map(|one| one["delay_ms"].as_i64()).collect();
-    assert!(delays[2].is_some_and(|delay| delay >= 1_000), "as the target asked: {delays:?}");
+    assert!(delays[3].is_some_and(|delay| delay >= 1_000), "as the target asked: {delays:?}");
 
     // Nobody listens there.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

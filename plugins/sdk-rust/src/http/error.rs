@@ -2,7 +2,7 @@ use std::fmt;
 
 use wasip2::http::types::ErrorCode;
 
-use crate::Failure;
+use crate::{Class, Failure};
 
 /// Why a request got no answer, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,13 @@ impl Error {
     }
 
     pub(crate) fn to_failure(&self) -> Failure {
-        let failure = if self.is_refused() { Failure::permanent } else { Failure::transient };
-        let failure = failure(self.to_string()).extra("code", &self.code).extra("url", &self.url);
+        let class = match self.code.as_str() {
+            // Nothing was sent, and this run is not to blame: it costs no attempt.
+            "CircuitOpen" => Class::Snooze,
+            _ if self.is_refused() => Class::Permanent,
+            _ => Class::Transient,
+        };
+        let failure = Failure::new(class, self.to_string()).extra("code", &self.code).extra("url", &self.url);
         match self.retry_after_ms() {
             Some(delay_ms) => failure.after(delay_ms),
             None => failure,
@@ -112,7 +117,6 @@ fn origin(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Class;
 
     fn error(code: &ErrorCode) -> Error {
         Error::from_code(code, "GET", "http://target/")
@@ -131,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_is_transient_and_says_until_when() {
+    fn an_open_circuit_costs_no_attempt_and_says_until_when() {
         let open = error(&ErrorCode::InternalError(Some("circuit open: it failed; try again in 29000 ms".into())));
         assert_eq!((open.code.as_str(), open.retry_after_ms()), ("CircuitOpen", Some(29_000)));
         assert!(!open.may_have_been_sent());
         let failure = open.to_failure();
-        assert_eq!((failure.class(), failure.delay_ms()), (Class::Transient, Some(29_000)));
+        assert_eq!((failure.class(), failure.delay_ms()), (Class::Snooze, Some(29_000)));
     }
 
     #[test]
