@@ -3,12 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::span::Size;
 
-/// Artifacts of one run, over all its attempts.
-pub const ARTIFACTS: u64 = 100;
-/// Bytes of all artifacts of one run.
-pub const ARTIFACT_BYTES: Size = Size(4 * 1024 * 1024 * 1024);
 /// Bytes of a name, and of a media type.
 const NAME: usize = 200;
 const MEDIA_TYPE: usize = 100;

@@ -101,7 +101,8 @@ fn config(pool: Option<u32>, fuel: bool) -> Config {
         let mut pooling = PoolingAllocationConfig::new();
         pooling
             .total_component_instances(slots)
-            .total_core_instances(slots.saturating_mul(20))
+            // A number that is counted, no memory: as many as all guests together may have.
+            .total_core_instances(slots.saturating_mul(1_000))
             .total_memories(slots)
             .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
             .total_stacks(slots)

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 use super::Context;
-use crate::domain::artifact::{ARTIFACT_BYTES, ARTIFACTS, Artifact, check_media_type, check_name, place};
+use crate::domain::artifact::{Artifact, check_media_type, check_name, place};
+use crate::domain::limits::Limits;
 use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::objects::Writer;
@@ -20,6 +21,7 @@ pub(super) struct Uploads<'a> {
     context: &'a Context,
     tenant: &'a str,
     run: &'a Run,
+    limits: Limits,
     open: HashMap<u64, Upload>,
     handles: u64,
     /// Bytes of the run's other artifacts, when the last upload began.
@@ -37,8 +39,8 @@ struct Upload {
 type Told = Result<u64, Refusal>;
 
 impl<'a> Uploads<'a> {
-    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run) -> Self {
-        Self { context, tenant, run, open: HashMap::new(), handles: 0, standing: 0 }
+    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run, limits: Limits) -> Self {
+        Self { context, tenant, run, limits, open: HashMap::new(), handles: 0, standing: 0 }
     }
 
     /// Answers a guest's calls of `artifacts`, until the guest has ended.
@@ -89,8 +91,10 @@ impl<'a> Uploads<'a> {
         let mut tx = self.context.store.begin().await?;
         let standing = tx.artifacts_of(self.run.tenant, self.run.id).await?;
         let others = || standing.iter().filter(|artifact| artifact.name != name);
-        if others().count() as u64 + self.open.len() as u64 >= ARTIFACTS {
-            return Ok(Err(refusal("quota", format!("a run has at most {ARTIFACTS} artifacts"))));
+        if others().count() as u64 + self.open.len() as u64 >= self.limits.artifacts {
+            let message =
+                format!("a run has at most {} artifacts here: grant.limits = {{ artifacts = … }}", self.limits.artifacts);
+            return Ok(Err(refusal("limit", message)));
         }
         self.standing = others().map(|artifact| artifact.bytes).sum();
         tx.object_begins(self.run, place, self.context.clock.now()).await?;
@@ -103,10 +107,14 @@ impl<'a> Uploads<'a> {
         let all = self.standing.saturating_add(written).saturating_add(bytes.len() as u64);
         let upload = self.open.get_mut(&handle).ok_or_else(unknown)?;
         let Some(mut writer) = upload.writer.take() else { return Err(broken()) };
-        if all > ARTIFACT_BYTES.0 {
+        let most = self.limits.artifact_bytes;
+        if all > most.0 {
             writer.discard().await;
-            let message = format!("{} with these; the artifacts of a run have at most {ARTIFACT_BYTES}", Size(all));
-            return Err(refusal("quota", message));
+            let all = Size(all);
+            let message = format!(
+                "{all} with these; the artifacts of a run have at most {most} here: grant.limits = {{ artifact_bytes = … }}"
+            );
+            return Err(refusal("limit", message));
         }
         match writer.write(bytes).await {
             Ok(()) => {
@@ -151,7 +159,7 @@ impl<'a> Uploads<'a> {
     async fn abandon(&mut self, place: &str) {
         let abandoned = async {
             let mut tx = self.context.store.begin().await?;
-            tx.object_abandoned(place).await?;
+            tx.object_abandoned(place, self.context.clock.now()).await?;
             tx.commit().await
         };
         if let Err(wrong) = abandoned.await {

@@ -66,9 +66,10 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let finished = finish(context, &live, outcome, made.as_ref(), items).await;
     match finished {
         Some(finished) => {
+            let decision = finished.decision.clone();
             record(context, finished).await;
             if let (Some(made), Some(known)) = (&made, context.definitions.job(live.run.job)) {
-                version::ended(context, &known, made, &live.run, &ended).await;
+                version::ended(context, &known, made, &live.run, (&ended, &decision)).await;
             }
         }
         None => {
@@ -181,7 +182,7 @@ impl Guest<'_> {
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
-        let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
+        let mut uploads = Uploads::new(context, &known.job.tenant_name, run, known.limits());
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };

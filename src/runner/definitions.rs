@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::job::{Job, JobSpec};
 use crate::domain::limits::Limits;
-use crate::domain::rollout::Rollout;
+use crate::domain::rollout::{Rollout, Stage};
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -26,8 +26,16 @@ pub struct Known {
 impl Known {
     /// Digests that its next run may take.
     pub fn digests(&self) -> impl Iterator<Item = &str> {
-        let both = self.rollout.iter().flat_map(|rollout| [rollout.old.as_str(), rollout.new.as_str()]);
-        std::iter::once(self.job.digest.as_str()).chain(both)
+        let [first, second] = match &self.rollout {
+            None => [Some(self.job.digest.as_str()), None],
+            Some(Rollout { old, new, stage, .. }) => match stage {
+                Stage::Running => [Some(old.as_str()), Some(new.as_str())],
+                // What is not taken any more need not be there.
+                Stage::Paused | Stage::RolledBack => [Some(old.as_str()), None],
+                Stage::Promoted => [Some(new.as_str()), None],
+            },
+        };
+        first.into_iter().chain(second)
     }
 }
 

@@ -74,11 +74,11 @@ async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
         for run in runs {
             // The reconciler tells of what cannot be read.
             let Ok(made) = context.definitions.revision(&context.store, run.revision).await else { continue };
-            let Some(known) = context.definitions.job(run.job) else { continue };
-            let Ok(made) = version::chosen(context, Some(&known), &run, true, made).await else { continue };
-            if made.spec.items.parallel < 2 || !context.executor.has(&made.digest) {
+            if made.spec.items.parallel < 2 {
                 continue;
             }
+            let Some(known) = context.definitions.job(run.job) else { continue };
+            let Ok(made) = version::chosen(context, Some(&known), &run, true, made).await else { continue };
             while chunks.len() < CHUNKS {
                 let worker = chunk_worker(context.store.node(), context.store.new_id());
                 let items = claim(context, &run, &made, &worker).await?;
@@ -129,7 +129,7 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
     let input = context.store.read().await?.payload(run.tenant, run.id).await?.input;
     let ((state, state_calls), (port, calls)) = (mpsc::channel(16), mpsc::channel(16));
     let (artifacts, artifact_calls) = mpsc::channel(1);
-    let mut uploads = Uploads::new(context, &known.job.tenant_name, run);
+    let mut uploads = Uploads::new(context, &known.job.tenant_name, run, known.limits());
     let work = Work {
         tenant: known.job.tenant_name.clone(),
         job: known.job.spec.name.clone(),
@@ -139,7 +139,7 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
         config: made.config.to_string(),
         input: input.unwrap_or_else(|| "{}".into()),
         digest: made.digest.to_string(),
-        time_limit: made.spec.time_limit.0,
+        time_limit: made.spec.time_limit.min(known.ceiling.time_limit).0,
         grace: made.spec.grace().0,
         stall_limit: made.spec.stall_limit.map(|limit| limit.0),
         grant: known.grant.clone(),

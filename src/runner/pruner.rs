@@ -84,16 +84,28 @@ async fn prune_tenant(context: &Context, tenant: &Tenant, now: Timestamp) -> Res
 
 /// Objects of one round.
 const SWEPT: u32 = 1_000;
+/// Failures in a row that end a round.
+const GIVEN_UP: u32 = 3;
 
 /// Removes what no artifact names from the object store, and then from the list of it: whoever dies in between does it
 /// again. A store that is away is asked again in a minute.
 async fn sweep(context: &Context) -> Result<()> {
     let places = context.store.read().await?.stray_objects(SWEPT).await?;
-    let (mut swept, mut failed) = (Vec::with_capacity(places.len()), None);
+    let (mut swept, mut failed, mut in_a_row) = (Vec::with_capacity(places.len()), None, 0);
     for place in places {
         match context.objects.remove(&place).await {
-            Ok(()) => swept.push(place),
-            Err(wrong) => failed = Some((place, wrong)),
+            Ok(()) => {
+                swept.push(place);
+                in_a_row = 0;
+            }
+            Err(wrong) => {
+                failed = Some((place, wrong));
+                in_a_row += 1;
+            }
+        }
+        // The store is away, and each try takes its patience: other things wait to be cut.
+        if in_a_row == GIVEN_UP || context.live.is_draining() {
+            break;
         }
     }
     if let Some((place, wrong)) = failed {

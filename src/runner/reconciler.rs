@@ -97,13 +97,16 @@ async fn judge(context: &Arc<Context>, run: &Run) -> Result<bool> {
     let mut tx = context.store.read().await?;
     let counts = tx.item_counts(&[(run.tenant, run.id)]).await?.remove(&run.id).unwrap_or_default();
     let cancelled = tx.cancelled_by(run.tenant, run.id).await?;
+    let used = tx.used_digest(run.tenant, run.id).await?;
     let moved = tx.progress_of(run.tenant, &[run.id]).await?.pop().map(|(_, progress)| progress.at);
     drop(tx);
     let now = context.clock.now();
     let Some((outcome, decision)) = verdict(run, &made, counts, cancelled, moved, now) else { return Ok(false) };
     // What a plugin does after the last item is an attempt like any other, on whatever node takes it.
     let decision = match decision {
-        Decision::End(Final::Succeeded) if counts.total() > 0 && context.executor.finishes(&made.digest) => {
+        Decision::End(Final::Succeeded)
+            if counts.total() > 0 && context.executor.finishes(used.as_deref().unwrap_or(&made.digest)) =>
+        {
             let why = "its items have ended; it is to be finished".into();
             Decision::Again { due_at: now, delay: Duration::ZERO, why, spent: Budget::None }
         }

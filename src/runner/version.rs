@@ -6,9 +6,10 @@ use super::Context;
 use super::definitions::{Known, Made};
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::log::{Level, Line};
+use crate::domain::retry::Decision;
 use crate::domain::rollout::{PROVEN, Rollout, Stage};
-use crate::domain::run::Run;
-use crate::error::Result;
+use crate::domain::run::{Final, Run};
+use crate::error::{Error, Result};
 
 /// What the run was made from, with the digest that this attempt takes; `begun`: it has had a guest before. A run that takes another than its revision's is
 /// entered before it begins.
@@ -25,11 +26,16 @@ pub(super) async fn chosen(context: &Context, known: Option<&Known>, run: &Run, 
     // Not the one in memory: what was taken back a moment ago is not to get another attempt.
     let rollout = if is_beside { reader.rollout(run.job).await? } else { None };
     drop(reader);
+    // A run of an older revision has a configuration that was never checked against these two.
+    let rollout = rollout.filter(|rollout| [&*rollout.old, &*rollout.new].contains(&&*made.digest));
     let used = entered.as_deref().or_else(|| begun.then_some(&*made.digest));
     let digest = match &rollout {
         Some(rollout) => rollout.digest(run.id, used),
         None => used.unwrap_or(&made.digest),
     };
+    if !context.executor.has(digest) {
+        return Err(Error::Unavailable(format!("plugin {digest} is not loaded on this node yet")));
+    }
     if digest != entered.as_deref().unwrap_or(&made.digest) {
         let mut tx = context.store.begin().await?;
         tx.use_digest(run.tenant, run.id, digest).await?;
@@ -39,9 +45,11 @@ pub(super) async fn chosen(context: &Context, known: Option<&Known>, run: &Run, 
     Ok(Made { digest, ..made })
 }
 
-/// Whether it says that the version is bad; `None`: nothing of the version.
-fn failed(outcome: &Outcome) -> Option<bool> {
+/// Whether it says that the version is bad; `None`: nothing of the version. A guest that ends well while its items failed did not.
+fn failed(outcome: &Outcome, decision: &Decision) -> Option<bool> {
     match outcome {
+        Outcome::Succeeded { .. } if *decision == Decision::Outside => None,
+        Outcome::Succeeded { .. } if matches!(decision, Decision::End(Final::Dead(_))) => Some(true),
         Outcome::Succeeded { .. } => Some(false),
         Outcome::Failed { class: Class::Snooze, .. } => None,
         Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } => Some(true),
@@ -52,10 +60,10 @@ fn failed(outcome: &Outcome) -> Option<bool> {
 
 /// Counts an attempt for its version, and takes a new version back when it is worse. What cannot be counted is not: the next
 /// attempt is.
-pub(super) async fn ended(context: &Context, known: &Known, made: &Made, run: &Run, outcome: &Outcome) {
+pub(super) async fn ended(context: &Context, known: &Known, made: &Made, run: &Run, (outcome, decision): (&Outcome, &Decision)) {
     let Some(rollout) = known.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Running) else { return };
     let is_new = *made.digest == *rollout.new;
-    let Some(failed) = failed(outcome).filter(|_| is_new || *made.digest == *rollout.old) else { return };
+    let Some(failed) = failed(outcome, decision).filter(|_| is_new || *made.digest == *rollout.old) else { return };
     if let Err(wrong) = count(context, known, run, is_new, failed).await {
         tracing::warn!(run.id = %run.id, error = %wrong, "an attempt was not counted for its plugin's version");
     }

@@ -27,7 +27,9 @@ static PUT: Sql = Sql::new(
      ON CONFLICT (tenant, run, name) DO UPDATE SET media_type = excluded.media_type, bytes = excluded.bytes, digest = excluded.digest, \
      place = excluded.place, created_at = excluded.created_at",
 );
-static ABANDON: Sql = Sql::new("UPDATE stray_object SET run = 0, fence = 0 WHERE place = $1");
+static ABANDON: Sql = Sql::new(
+    "INSERT INTO stray_object (place, run, fence, made_at) VALUES ($1, 0, 0, $2) ON CONFLICT (place) DO UPDATE SET run = 0, fence = 0",
+);
 static TAKEN: Sql = Sql::new("DELETE FROM stray_object WHERE (place) IN (VALUES {1})");
 static OF_PRUNED: Sql = Sql::new(
     "INSERT INTO stray_object (place, run, fence, made_at) SELECT place, 0, 0, created_at FROM artifact WHERE (tenant, run) IN (VALUES {2})",
@@ -67,9 +69,9 @@ impl Tx {
         self.swept(std::slice::from_ref(place)).await
     }
 
-    /// An object will not be finished, or is not wanted any more.
-    pub async fn object_abandoned(&mut self, place: &str) -> Result<()> {
-        self.exec(&ABANDON, args![place]).await?;
+    /// An object will not be finished, or is not wanted any more; also one that was swept away too early, while it was written.
+    pub async fn object_abandoned(&mut self, place: &str, now: Timestamp) -> Result<()> {
+        self.exec(&ABANDON, args![place, now]).await?;
         Ok(())
     }
 

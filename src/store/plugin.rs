@@ -31,8 +31,7 @@ static CURRENT: Sql = Sql::new(
 static USED: Sql = Sql::new(
     "SELECT DISTINCT digest FROM job_revision WHERE id IN (SELECT revision FROM job WHERE removed_at IS NULL UNION SELECT revision FROM ready \
      UNION SELECT revision FROM later UNION SELECT revision FROM lease) UNION SELECT old_digest FROM rollout \
-     UNION SELECT new_digest FROM rollout UNION SELECT p.digest FROM run_plugin p WHERE EXISTS (SELECT 1 FROM later l WHERE l.tenant = p.tenant \
-     AND l.id = p.run) OR EXISTS (SELECT 1 FROM lease s WHERE s.id = p.run)",
+     UNION SELECT new_digest FROM rollout UNION SELECT digest FROM run_plugin",
 );
 
 impl Tx {

@@ -26,17 +26,21 @@ pub(super) async fn write(
 ) -> Result<()> {
     let before = tx.rollout(job.id).await?;
     let Some(canary) = canary else {
-        // The same job with other bytes can be taken back; with another configuration the old ones may not fit it.
-        let alone =
-            matches!(changed, Outcome::Updated(keys) if keys.iter().all(|key| key == "plugin" || key.starts_with("canary")));
+        // Other bytes can be taken back; with another configuration or grant the old ones may not fit.
+        let fits = !matches!(changed, Outcome::Updated(keys) if keys.iter().any(|key| key.starts_with("config") || key.starts_with("grant")));
+        // What was taken back is nothing to go back to.
+        let old = match &before {
+            Some(before) if before.stage == Stage::RolledBack && before.new == standing.digest => &before.old,
+            _ => &standing.digest,
+        };
         let decided = before.as_ref().is_some_and(|before| match before.stage {
             Stage::Promoted => before.new == job.digest,
             Stage::RolledBack => before.old == job.digest,
             Stage::Running | Stage::Paused => false,
         });
-        return if alone && standing.digest != job.digest && !decided {
-            begin(tx, job, &standing.digest, &job.digest, who, now).await
-        } else if before.is_some() && (standing.digest != job.digest || standing.spec.canary.is_some() || !alone) {
+        return if fits && standing.digest != job.digest && *old != job.digest && !decided {
+            begin(tx, job, old, &job.digest, who, now).await
+        } else if before.is_some() && (standing.digest != job.digest || standing.spec.canary.is_some() || !fits) {
             tx.remove_rollout(job.id).await
         } else {
             Ok(())
@@ -44,11 +48,15 @@ pub(super) async fn write(
     };
     match before {
         // Another share of the same: what was seen of it stands.
-        Some(before) if before.old == job.digest && before.new == canary => {
+        Some(before) if before.old == job.digest && before.new == canary && version(standing) == version(job) => {
             tx.put_rollout(&Rollout { share: share(job), ..before }).await
         }
         _ => begin(tx, job, &job.digest, canary, who, now).await,
     }
+}
+
+fn version(job: &Job) -> Option<&str> {
+    job.spec.canary.as_ref().map(|canary| canary.version.as_str())
 }
 
 /// # Errors

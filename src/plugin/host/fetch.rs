@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -24,12 +24,23 @@ impl Host for Guest {
         let sent = Box::into_pin(self.outgoing.send_request(request, Some(options), nothing_more)).await;
         let failed = |outgoing: &mut Outgoing, wrong: &Error| {
             let code = code(outgoing, wrong);
-            Refusal { message: format!("{what}: {code}"), code }
+            let said = if let Error::InternalError(Some(said)) = wrong { format!(" ({said})") } else { String::new() };
+            Refusal { message: format!("{what}: {code}{said}"), code }
         };
         let (response, _) = sent.map_err(|wrong| failed(&mut self.outgoing, &wrong))?;
         let (head, body) = response.into_parts();
-        // Never more than the limit of an answer: the body itself counts.
-        let body = body.collect().await.map_err(|wrong| failed(&mut self.outgoing, &wrong))?.to_bytes();
+        // It is held here before the guest's memory can refuse it.
+        let context = &self.context;
+        let most = context.limits.response_bytes.0.min(context.grant.memory.min(context.ceiling.memory).0);
+        let body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect().await;
+        let body = body.map_err(|wrong| match wrong.downcast::<Error>() {
+            Ok(wrong) => failed(&mut self.outgoing, &wrong),
+            Err(_) => Refusal {
+                code: "HttpResponseBodySize".into(),
+                message: format!("{what}: the answer has more than {most} bytes, and the guest's memory could not hold it"),
+            },
+        });
+        let body = body?.to_bytes();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         Ok(Response { status: head.status.as_u16(), headers, body: body.into() })
@@ -75,6 +86,7 @@ fn code(outgoing: &mut Outgoing, wrong: &Error) -> String {
         Error::Hyper(wrong) => format!("{:?}", outgoing.p2_error_from_hyper(wrong)),
         Error::Connect(wrong) => format!("{:?}", outgoing.p2_error_from_connect(wrong)),
         Error::Tls(wrong) => format!("{:?}", outgoing.p2_error_from_tls(wrong)),
+        Error::InternalError(Some(said)) if said.starts_with("circuit open: ") => "CircuitOpen".into(),
         other => format!("{other:?}"),
     };
     let name = named.strip_prefix("ErrorCode::").unwrap_or(&named);

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use windlass::domain::artifact::{ARTIFACT_BYTES, ARTIFACTS, Artifact};
+use windlass::domain::artifact::Artifact;
 use windlass::domain::attempt::{Class, Outcome};
+use windlass::domain::limits::Limits;
 use windlass::id::Id;
 use windlass::plugin::{ArtifactAsk, ArtifactsPort, Call, Work};
 
@@ -180,7 +181,7 @@ async fn a_run_has_so_many_artifacts_and_no_more() {
             let large = Artifact {
                 name: "large".into(),
                 media_type: "video/mp4".into(),
-                bytes: ARTIFACT_BYTES.0 - 10,
+                bytes: Limits::default().artifact_bytes.0 - 10,
                 digest: "sha256:0".into(),
                 place: "alpha/large".into(),
                 created_at: run.created_at,
@@ -189,15 +190,15 @@ async fn a_run_has_so_many_artifacts_and_no_more() {
             tx.commit().await.unwrap();
             let small = artifacts.create("small").await.unwrap();
             assert_eq!(artifacts.write(small, b"0123456789").await, Ok(0));
-            assert_eq!(artifacts.write(small, b"x").await, Err("quota"));
+            assert_eq!(artifacts.write(small, b"x").await, Err("limit"));
             assert_eq!(artifacts.write(small, b"").await, Err("incomplete"));
             assert_eq!(artifacts.ask(ArtifactAsk::Finish { handle: small }).await, Err("incomplete"), "half of it is not kept");
             // Written over, it counts no more.
             assert_eq!(artifacts.put("large", "video/mp4", b"0123456789x").await, Ok(11));
-            for n in 1..ARTIFACTS {
+            for n in 1..Limits::default().artifacts {
                 assert_eq!(artifacts.put(&format!("{n}"), "text/plain", b"").await, Ok(0));
             }
-            assert_eq!(artifacts.create("one-more").await, Err("quota"));
+            assert_eq!(artifacts.create("one-more").await, Err("limit"));
             assert_eq!(artifacts.put("large", "video/mp4", b"").await, Ok(0), "in the place of one there is room");
             Outcome::failed(Class::Permanent, "all was tried")
         }
@@ -206,6 +207,6 @@ async fn a_run_has_so_many_artifacts_and_no_more() {
     let id = world.enqueue(&job).await;
     let run = world.ended(id, Duration::ZERO).await;
     assert_eq!(run.message.as_deref(), Some("all was tried"));
-    assert_eq!(left_by(&world, id).await.len() as u64, ARTIFACTS);
+    assert_eq!(left_by(&world, id).await.len() as u64, Limits::default().artifacts);
     runner.drain().await;
 }

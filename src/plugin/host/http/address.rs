@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 /// Behind these lie a machine's own helpers and a cloud's keys: a wide network in a ceiling does not open them, only one
 /// that lies inside them.
-const GUARDED: [&str; 5] = ["169.254.0.0/16", "100.100.100.200/32", "fe80::/10", "fd00:ec2::/32", "192.0.0.192/32"];
+const GUARDED: [&str; 7] =
+    ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fe80::/10", "fd00:ec2::/32", "fd20:ce::/32"];
 
 /// Not public, but a ceiling may name them (RFC 6890 and its successors).
 const PRIVATE: [&str; 13] = [

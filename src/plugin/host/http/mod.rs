@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::header::{CONTENT_LENGTH, RETRY_AFTER};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -209,7 +209,12 @@ impl Exchange {
         }
         let origin = gate::origin(request.uri())?;
         gate::granted(&origin, request.method(), &context.grant, &context.ceiling)?;
-        let (request, carried) = secret::put(request, &origin, context, &self.secrets).await?;
+        let (mut request, carried) = secret::put(request, &origin, context, &self.secrets).await?;
+        let scrubber = Arc::clone(self.secrets.scrubber(context));
+        if !scrubber.is_empty() {
+            // What comes back packed cannot be searched for secrets, also not what an earlier request has left at the target.
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let pass = gate.targets.enter(&context.tenant, &origin, context.remaining()).await?;
         entry.waited(pass.waited);
         if context.is_cut_off() {
@@ -218,13 +223,19 @@ impl Exchange {
         entry.carries(carried);
         let sent = self.sent(request, &origin, entry).await;
         let seen = match &sent {
-            Ok((response, _)) => said(response),
+            Ok((response, _)) => target::said(response),
             Err(refused) => refused.seen.clone(),
         };
         gate.targets.seen(&pass, &seen);
         let (response, connection) = sent?;
+        let encoding = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+        if let Some(encoding) = encoding.filter(|_| !scrubber.is_empty()) {
+            let why = format!(
+                "the answer is packed ({encoding:?}), unasked: a job with secrets gets only what can be searched for them"
+            );
+            return Err(Refused::failed(Error::HttpResponseContentCoding(None), why));
+        }
         let between = self.cap(self.options.between_bytes_timeout, BETWEEN_BYTES);
-        let scrubber = Arc::clone(self.secrets.scrubber(context));
         Ok(Answered { response, between, held: Held { connection, pool: Arc::clone(&gate.pool), _pass: pass }, scrubber })
     }
 
@@ -344,15 +355,6 @@ fn again(request: &Request<Drain>) -> Option<Request<Drain>> {
         again.headers_mut().clone_from(request.headers());
         again
     })
-}
-
-/// What an answer says about its target. One that says when to come back is well: whoever asks will obey.
-fn said(response: &Response<hyper::body::Incoming>) -> Seen {
-    if response.status().is_server_error() && !response.headers().contains_key(RETRY_AFTER) {
-        Seen::Failing(format!("it answered {}", response.status().as_u16()))
-    } else {
-        Seen::Well
-    }
 }
 
 fn no_connection(origin: &Origin, within: Duration) -> Refused {

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::Error;
 
 use super::address;
 use super::gate::Refused;
+use super::target::Seen;
 
 /// Look-ups of this node under way at a time, and of one tenant.
 const LOOKUPS: usize = 32;
@@ -58,7 +59,14 @@ impl Resolver {
             Refused::unreachable(error, format!("{host} cannot be resolved: {why}"))
         };
         let found = tokio::time::timeout(within, self.looked_up(tenant, host, port));
-        let late = |_| Refused::unreachable(Error::DnsTimeout, format!("{host} was not resolved in time"));
+        // It may be the guest that did not want to wait, or this tenant's other look-ups: others' requests are none the wiser.
+        let late = |_| {
+            let mut refused = Refused::failing(Error::DnsTimeout, format!("{host} was not resolved in time"));
+            if within < super::PATIENCE {
+                refused.seen = Seen::Nothing;
+            }
+            refused
+        };
         let mut found = found.await.map_err(late)?.map_err(|wrong| no(wrong.to_string()))?;
         found.truncate(ADDRESSES);
         if found.is_empty() {

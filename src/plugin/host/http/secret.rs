@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Request};
 use rand::RngCore;
 use wasmtime_wasi_http::Error;
@@ -23,6 +23,8 @@ use crate::plugin::journal::{Level, Line};
 
 /// Bytes of a body into which a secret goes: it is gathered, because its length changes.
 pub const BODY_WITH_SECRET: usize = 1024 * 1024;
+/// Of one header, or one parameter.
+const HEAD_WITH_SECRET: usize = 64 * 1024;
 
 /// A secret's name and what stands for it, for one call of a guest.
 #[derive(Debug, Clone)]
@@ -93,8 +95,6 @@ pub async fn put(
         watched(request, origin, context, issued)
     };
     if !carried.is_empty() {
-        // What comes back packed cannot be scrubbed.
-        request.headers_mut().remove(ACCEPT_ENCODING);
         carried.iter().for_each(|name| context.journal.secret(name));
     }
     Ok((request, carried))
@@ -152,6 +152,7 @@ impl Placing<'_> {
             }
             let secret = self.value_for(SecretUse::Query, Some(key), &format!("the parameter {key}"))?;
             let secret = percent(secret, true, |byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte));
+            bounded(value.as_bytes(), stand_in.as_bytes(), secret.len(), HEAD_WITH_SECRET)?;
             pairs.push(format!("{key}={}", value.replace(stand_in.as_str(), &String::from_utf8_lossy(&secret))));
         }
         let whole = format!("{}://{}{}?{}", scheme(self.origin), authority(request), request.uri().path(), pairs.join("&"));
@@ -172,6 +173,7 @@ impl Placing<'_> {
                 continue;
             }
             let secret = self.value_for(SecretUse::Header, Some(name.as_str()), &format!("the header {name}"))?;
+            bounded(basic.as_deref().unwrap_or(value.as_bytes()), stand_in, secret.len(), HEAD_WITH_SECRET)?;
             let with = match basic {
                 Some(plain) => format!("Basic {}", STANDARD.encode(replaced(&plain, stand_in, secret))).into_bytes(),
                 None => replaced(value.as_bytes(), stand_in, secret),
@@ -243,7 +245,9 @@ async fn put_into_body(
     for one in issued.iter().filter(|one| contains(&bytes, one.text.as_bytes())).collect::<Vec<_>>() {
         let placing = Placing { one, origin, grant: &context.grant, value: context.secrets.get(&one.name) };
         let secret = placing.value_for(SecretUse::Body, None, "the body")?;
-        bytes = replaced(&bytes, one.text.as_bytes(), &as_content(secret, head.headers.get(CONTENT_TYPE)));
+        let content = as_content(secret, head.headers.get(CONTENT_TYPE));
+        bounded(&bytes, one.text.as_bytes(), content.len(), BODY_WITH_SECRET)?;
+        bytes = replaced(&bytes, one.text.as_bytes(), &content);
         carried.push(one.name.clone());
     }
     if head.headers.contains_key(CONTENT_LENGTH) || !bytes.is_empty() {
@@ -251,6 +255,16 @@ async fn put_into_body(
     }
     let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
     Ok(Request::from_parts(head, Drain::new(body, sent, u64::MAX)))
+}
+
+/// Whether it stays within `most` bytes: a short stand-in may stand there many times, and a long value come in its place.
+fn bounded(bytes: &[u8], stand_in: &[u8], value: usize, most: usize) -> Result<(), Refused> {
+    let times = bytes.windows(stand_in.len()).filter(|piece| *piece == stand_in).count();
+    if bytes.len().saturating_add(times.saturating_mul(value)) > most {
+        let why = format!("with the values of its secrets it has more than {most} bytes");
+        return Err(Refused::failed(Error::HttpRequestDenied, why));
+    }
+    Ok(())
 }
 
 async fn gather(mut body: Drain) -> Result<Vec<u8>, Refused> {

@@ -48,6 +48,15 @@ pub enum Seen {
     Nothing,
 }
 
+/// What an answer says about its target. One that says when to come back is well: whoever asks will obey.
+pub fn said(response: &hyper::Response<hyper::body::Incoming>) -> Seen {
+    if response.status().is_server_error() && !response.headers().contains_key(hyper::header::RETRY_AFTER) {
+        Seen::Failing(format!("it answered {}", response.status().as_u16()))
+    } else {
+        Seen::Well
+    }
+}
+
 /// The right to one request, until it is dropped.
 pub struct Pass {
     circuit: Arc<Circuit>,
