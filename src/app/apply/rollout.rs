@@ -138,5 +138,13 @@ mod tests {
         apply(file("noop@1.1.0", "")).await.unwrap();
         let (digest, Some(all)) = rollout().await else { panic!("no rollout") };
         assert_eq!((digest.as_str(), all.old.as_str(), all.share), ("sha256:noop-1.1.0", "sha256:noop-1.0.0", 1_000_000));
+        // What was taken back stays so when something else is edited, and is nothing that the next version could go back to.
+        place.app.move_rollout("beta", "a", Stage::RolledBack, false, &Who::server()).await.unwrap();
+        apply(file("noop@1.1.0", "time_limit = \"30s\"\n")).await.unwrap();
+        assert_eq!(rollout().await.1.unwrap().stage, Stage::RolledBack);
+        place.plugin("noop", "1.2.0", &[], &["windlass:plugin/job@1.0.0"]).await;
+        apply(file("noop@1.2.0", "time_limit = \"30s\"\n")).await.unwrap();
+        let next = rollout().await.1.unwrap();
+        assert_eq!((next.old.as_str(), next.new.as_str()), ("sha256:noop-1.0.0", "sha256:noop-1.2.0"));
     }
 }

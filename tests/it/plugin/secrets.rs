@@ -102,6 +102,27 @@ async fn the_value_reaches_the_granted_header_and_nothing_comes_back() {
 }
 
 #[tokio::test]
+async fn a_packed_answer_is_refused_where_secrets_could_be_in_it() {
+    let asked: Arc<Mutex<Option<String>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    let app = Router::new().fallback(any(move |request: Request| {
+        let accepted = request.headers().get("accept-encoding").map(|value| value.to_str().unwrap().to_owned());
+        *noted.lock().unwrap() = accepted;
+        async { ([("content-encoding", "gzip")], "nobody has searched this") }
+    }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    // The stand-in is asked for and not used: an earlier request may have left the value there.
+    let input = json!({ "url": format!("http://{address}/"), "header": "accept-encoding", "text": "gzip" });
+    let (told, taken) = theft(input, address, header(address)).await;
+    assert_eq!(asked.lock().unwrap().as_deref(), Some("identity"));
+    assert!(told["found"]["status"].is_null(), "{told}");
+    let why = taken.calls[0].error.as_deref().unwrap_or_default();
+    assert!(why.contains("the answer is packed (\"gzip\")"), "{why}");
+}
+
+#[tokio::test]
 async fn the_value_reaches_the_granted_parameter_and_no_list_shows_it() {
     let (address, got) = echo().await;
     let grant = json!({ "name": "key", "use": "query", "parameter": "k", "hosts": [format!("http://{address}")] });
