@@ -112,12 +112,23 @@ pub struct Stop {
     pub now: std::sync::atomic::AtomicBool,
     /// Of the node: when it is gone, so is every guest's.
     pub right: Right,
+    /// Somebody was told so: what the guest came to is not its own doing.
+    pub cut: std::sync::atomic::AtomicBool,
 }
 
 impl Stop {
     /// Whether the guest must stop without being asked: cancelled, or the lease may be another's.
     pub fn is_now(&self) -> bool {
-        self.now.load(std::sync::atomic::Ordering::Relaxed) || !self.right.stands()
+        let is_now = self.now.load(std::sync::atomic::Ordering::Relaxed) || !self.right.stands();
+        if is_now {
+            self.cut.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        is_now
+    }
+
+    /// Whether it was stopped so, at least for a moment: a request refused, or all of it.
+    pub fn was_cut(&self) -> bool {
+        self.cut.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 

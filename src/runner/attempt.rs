@@ -61,7 +61,7 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
     let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
-    let outcome = settle(outcome, live.why());
+    let outcome = settle(outcome, live.why(), live.stop.was_cut());
     let ended = outcome.clone();
     let finished = finish(context, &live, outcome, made.as_ref(), items).await;
     match finished {
@@ -106,10 +106,13 @@ async fn insist<T, F: Future<Output = Result<T>>>(context: &Context, read: impl 
 }
 
 /// A guest that ended because it was told to has not failed.
-fn settle(outcome: Outcome, why: Option<Why>) -> Outcome {
+fn settle(outcome: Outcome, why: Option<Why>, cut: bool) -> Outcome {
     match (outcome, why) {
         (Outcome::Succeeded { summary, data, counts }, _) => Outcome::Succeeded { summary, data, counts },
         (_, Some(Why::Cancelled)) => Outcome::Cancelled,
+        // Not what it came to by itself: the node's right to it had lapsed, if only for a moment, or the grace was over.
+        (Outcome::Cancelled, None) => Outcome::Drained,
+        (_, _) if cut => Outcome::Drained,
         // It cannot tell a drain from its own limit: what would be retried is handed back instead.
         (
             Outcome::Cancelled | Outcome::TimedOut { .. } | Outcome::Failed { class: Class::Transient | Class::Snooze, .. },
