@@ -11,6 +11,8 @@ use crate::id::Id;
 pub const IN_A_ROW: u64 = 3;
 /// A new version that took all runs at once is in use for good after so many that went well.
 pub const PROVEN: u64 = 20;
+/// Of the runs, in parts of a million.
+pub const ALL: u32 = 1_000_000;
 /// The chance that two versions which are equally good look as different as they do, below which the new one is worse. So
 /// small because it is asked after every run: at 1 in 20 the sixtieth look would take back every third good version.
 const CHANCE: f64 = 0.001;
@@ -167,7 +169,7 @@ fn part_of_a_million(run: Id) -> u32 {
     let mut x = run.0.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    u32::try_from((x ^ (x >> 31)) % 1_000_000).unwrap_or(0)
+    u32::try_from((x ^ (x >> 31)) % u64::from(ALL)).unwrap_or(0)
 }
 
 /// The probability that of `failed` failures among `new + old` attempts at least `seen` fall on the `new` ones.
@@ -215,7 +217,7 @@ mod tests {
         assert!((9_500..10_500).contains(&taken), "{taken}");
         assert_eq!(tenth.digest(Id(7), None), tenth.digest(Id(7), None));
         for stage in Stage::ALL {
-            let mut one = rollout(stage, 1_000_000);
+            let mut one = rollout(stage, ALL);
             let fresh = if matches!(stage, Stage::Running | Stage::Promoted) { "new" } else { "old" };
             assert_eq!(one.digest(Id(7), None), fresh, "{stage:?}");
             assert_eq!((one.digest(Id(7), Some("old")), one.digest(Id(7), Some("new"))), ("old", "new"));
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn three_failures_in_a_row_take_it_back_unless_the_old_one_fails_too() {
-        let mut one = rollout(Stage::Running, 1_000_000);
+        let mut one = rollout(Stage::Running, ALL);
         one.tally = Tally { new_failed: 2, in_a_row: 2, ..Tally::default() };
         assert_eq!(one.verdict(), None);
         one.tally = Tally { new_failed: 3, in_a_row: 3, ..Tally::default() };

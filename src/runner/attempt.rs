@@ -62,14 +62,14 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     };
     let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
     let outcome = settle(outcome, live.why(), live.stop.was_cut());
-    let ended = outcome.clone();
+    let failed = version::failed(&outcome);
     let finished = finish(context, &live, outcome, made.as_ref(), items).await;
     match finished {
         Some(finished) => {
-            let decision = finished.decision.clone();
+            let failed = version::after_all(failed, &finished.decision);
             record(context, finished).await;
-            if let (Some(made), Some(known)) = (&made, context.definitions.job(live.run.job)) {
-                version::ended(context, &known, made, &live.run, (&ended, &decision)).await;
+            if let (Some(made), Some(known), Some(failed)) = (&made, context.definitions.job(live.run.job), failed) {
+                version::ended(context, &known, made, &live.run, failed).await;
             }
         }
         None => {
@@ -350,5 +350,30 @@ fn tell(context: &Context, finished: &Finished) {
             tenant.name = tenant, job.name = job, run.id = %finished.run.id, attempt = finished.run.attempt, reason = reason.word(), error = message,
             "a run is dead: it needs a person"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_did_not_come_to_by_itself_is_handed_back() {
+        let failed = |class| Outcome::failed(class, "no");
+        let well = || Outcome::Succeeded { summary: "done".into(), data: None, counts: None };
+        // The node's right lapsed: guests are stopped, and their requests refused.
+        for outcome in [Outcome::Cancelled, failed(Class::Transient), failed(Class::Permanent)] {
+            for why in [None, Some(Why::Drained)] {
+                assert_eq!(settle(outcome.clone(), why, true), Outcome::Drained, "{outcome:?} {why:?}");
+            }
+            assert_eq!(settle(outcome, Some(Why::Cancelled), true), Outcome::Cancelled, "somebody wanted it");
+        }
+        assert_eq!(settle(Outcome::Cancelled, None, false), Outcome::Drained, "nobody wanted it");
+        assert_eq!(settle(well(), Some(Why::Drained), true), well());
+        for class in [Class::Transient, Class::Permanent] {
+            assert_eq!(settle(failed(class), None, false), failed(class));
+        }
+        assert_eq!(settle(failed(Class::Transient), Some(Why::Drained), false), Outcome::Drained);
+        assert_eq!(settle(failed(Class::Permanent), Some(Why::Drained), false), failed(Class::Permanent));
     }
 }

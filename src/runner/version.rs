@@ -7,7 +7,7 @@ use super::definitions::{Known, Made};
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::log::{Level, Line};
 use crate::domain::retry::Decision;
-use crate::domain::rollout::{PROVEN, Rollout, Stage};
+use crate::domain::rollout::{ALL, PROVEN, Rollout, Stage};
 use crate::domain::run::{Final, Run};
 use crate::error::{Error, Result};
 
@@ -45,11 +45,9 @@ pub(super) async fn chosen(context: &Context, known: Option<&Known>, run: &Run, 
     Ok(Made { digest, ..made })
 }
 
-/// Whether it says that the version is bad; `None`: nothing of the version. A guest that ends well while its items failed did not.
-fn failed(outcome: &Outcome, decision: &Decision) -> Option<bool> {
+/// Whether it says that the version is bad; `None`: nothing of the version.
+pub(super) fn failed(outcome: &Outcome) -> Option<bool> {
     match outcome {
-        Outcome::Succeeded { .. } if *decision == Decision::Outside => None,
-        Outcome::Succeeded { .. } if matches!(decision, Decision::End(Final::Dead(_))) => Some(true),
         Outcome::Succeeded { .. } => Some(false),
         Outcome::Failed { class: Class::Snooze, .. } => None,
         Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } => Some(true),
@@ -58,12 +56,24 @@ fn failed(outcome: &Outcome, decision: &Decision) -> Option<bool> {
     }
 }
 
+/// The same, when it is known what becomes of the run: a guest that ends well while its items failed did not, and one whose
+/// items are worked on elsewhere has only begun.
+pub(super) fn after_all(failed: Option<bool>, decision: &Decision) -> Option<bool> {
+    match decision {
+        Decision::Outside => failed.filter(|failed| *failed),
+        Decision::End(Final::Dead(_)) => failed.map(|_| true),
+        _ => failed,
+    }
+}
+
 /// Counts an attempt for its version, and takes a new version back when it is worse. What cannot be counted is not: the next
 /// attempt is.
-pub(super) async fn ended(context: &Context, known: &Known, made: &Made, run: &Run, (outcome, decision): (&Outcome, &Decision)) {
+pub(super) async fn ended(context: &Context, known: &Known, made: &Made, run: &Run, failed: bool) {
     let Some(rollout) = known.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Running) else { return };
     let is_new = *made.digest == *rollout.new;
-    let Some(failed) = failed(outcome, decision).filter(|_| is_new || *made.digest == *rollout.old) else { return };
+    if !is_new && *made.digest != *rollout.old {
+        return;
+    }
     if let Err(wrong) = count(context, known, run, is_new, failed).await {
         tracing::warn!(run.id = %run.id, error = %wrong, "an attempt was not counted for its plugin's version");
     }
@@ -92,7 +102,7 @@ async fn count(context: &Context, known: &Known, run: &Run, is_new: bool, failed
         let line = Line { at: now, level: Level::Warn, message, fields: Vec::new() };
         return super::conclude::tell(context, run, vec![line]).await;
     }
-    if rollout.share == 1_000_000 && rollout.stage == Stage::Running && rollout.tally.new_done >= PROVEN {
+    if rollout.share == ALL && rollout.stage == Stage::Running && rollout.tally.new_done >= PROVEN {
         let why = format!("{} attempts went well", rollout.tally.new_done);
         tx.move_rollout(&rollout, &next(Stage::Promoted, why)).await?;
     }

@@ -4,12 +4,9 @@ use super::super::Who;
 use super::super::change::Outcome;
 use crate::clock::Timestamp;
 use crate::domain::job::Job;
-use crate::domain::rollout::{Rollout, Stage, Tally};
+use crate::domain::rollout::{ALL, Rollout, Stage, Tally};
 use crate::error::Result;
 use crate::store::Tx;
-
-/// The parts of a million that are all.
-const ALL: u32 = 1_000_000;
 
 /// After the job was written: `standing` is it before, `canary` the digest of the version beside it.
 ///
@@ -27,7 +24,8 @@ pub(super) async fn write(
     let before = tx.rollout(job.id).await?;
     let Some(canary) = canary else {
         // Other bytes can be taken back; with another configuration or grant the old ones may not fit.
-        let fits = !matches!(changed, Outcome::Updated(keys) if keys.iter().any(|key| key.starts_with("config") || key.starts_with("grant")));
+        let of_guest = |key: &String| key.starts_with("config") || key.starts_with("grant");
+        let fits = !matches!(changed, Outcome::Updated(keys) if keys.iter().any(of_guest));
         // What was taken back is nothing to go back to.
         let old = match &before {
             Some(before) if before.stage == Stage::RolledBack && before.new == standing.digest => &before.old,
@@ -137,7 +135,7 @@ mod tests {
         assert_eq!(rollout().await.1, None);
         apply(file("noop@1.1.0", "")).await.unwrap();
         let (digest, Some(all)) = rollout().await else { panic!("no rollout") };
-        assert_eq!((digest.as_str(), all.old.as_str(), all.share), ("sha256:noop-1.1.0", "sha256:noop-1.0.0", 1_000_000));
+        assert_eq!((digest.as_str(), all.old.as_str(), all.share), ("sha256:noop-1.1.0", "sha256:noop-1.0.0", ALL));
         // What was taken back stays so when something else is edited, and is nothing that the next version could go back to.
         place.app.move_rollout("beta", "a", Stage::RolledBack, false, &Who::server()).await.unwrap();
         apply(file("noop@1.1.0", "time_limit = \"30s\"\n")).await.unwrap();
