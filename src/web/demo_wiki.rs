@@ -114,6 +114,11 @@ impl Wiki {
         self.site.queue().ready.len()
     }
 
+    /// Somebody saved a page: so many jobs.
+    pub fn edit(&self, jobs: usize) {
+        self.site.queue().push(jobs);
+    }
+
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::process::resident_mb;
-use super::{Measure, step};
+use super::{Measure, at, step};
 use crate::cli::local;
 use crate::cli::serve::Server;
 use crate::config::Settings;
@@ -102,11 +102,6 @@ async fn calls(sandbox: &Arc<Sandbox>, digest: &str, callers: usize) -> Result<f
         took.extend(done.map_err(|wrong| Error::Internal(wrong.into()))?);
     }
     Ok(at(&mut took, 0.5))
-}
-
-fn at(took: &mut [f64], share: f64) -> f64 {
-    took.sort_by(f64::total_cmp);
-    took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
 }
 
 async fn suspended(folder: &Path, digest: &str) -> Result<Measure> {

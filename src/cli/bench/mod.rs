@@ -2,6 +2,7 @@
 
 mod guests;
 mod process;
+mod promise;
 mod server;
 mod stamps;
 mod store;
@@ -72,10 +73,18 @@ async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = store::measure(&folder.join("store"), plan).await?;
     measures.extend(guests::measure(folder).await?);
     measures.extend(server::measure(folder, plan).await?);
+    measures.extend(promise::measure(folder, plan).await?);
     if plan.postgres.is_some() {
         measures.extend(store::heartbeats(folder, plan).await?);
     }
     Ok(measures)
+}
+
+/// The value that this share of all is below: 0.5 for the middle one, 1.0 for the greatest.
+fn at(took: &mut [f64], share: f64) -> f64 {
+    took.sort_by(f64::total_cmp);
+    let place = (took.len() as f64 * share) as usize;
+    took.get(place.min(took.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
 fn step(what: &str) {

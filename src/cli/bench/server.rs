@@ -11,7 +11,7 @@ use serde_json::json;
 use super::process::{cpu, resident_mb};
 use super::stamps::{Stamping, Stamps};
 use super::store::{BATCH, bare_run};
-use super::{Measure, Plan, step};
+use super::{Measure, Plan, at, step};
 use crate::app::Who;
 use crate::app::apply::Source;
 use crate::cli::serve::{Access, Server};
@@ -106,8 +106,7 @@ async fn latency(server: &Server, stamps: &Arc<Stamps>) -> Result<Vec<Measure>> 
         .iter()
         .filter_map(|(run, began)| started.get(run).map(|at| at.saturating_duration_since(*began).as_secs_f64() * 1e3))
         .collect();
-    took.sort_by(f64::total_cmp);
-    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    let mut at = |share| at(&mut took, share);
     Ok(vec![
         Measure { name: "enqueue over HTTP → guest starts, p50", value: at(0.5), unit: "ms", target: "≤ 2" },
         Measure { name: "enqueue over HTTP → guest starts, p99", value: at(0.99), unit: "ms", target: "≤ 10" },
