@@ -150,6 +150,9 @@ enum Command {
         /// An empty PostgreSQL, instead of a temporary file: `postgres://USER@HOST/DATABASE`
         #[arg(long, value_name = "URL")]
         database_url: Option<String>,
+        /// Another plugin whose compiling and loading is measured, of another language perhaps; may be given more than once
+        #[arg(long = "plugin", value_name = "FILE")]
+        plugins: Vec<PathBuf>,
     },
 }
 
@@ -213,8 +216,8 @@ impl Cli {
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, many, seed, database_url } => {
-                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url }, global.json)?)
+            Command::Bench { runs, many, seed, database_url, plugins } => {
+                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url, plugins }, global.json)?)
             }
         }
     }

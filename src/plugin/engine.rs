@@ -81,6 +81,11 @@ pub fn compiling(fuel: bool) -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&config(None, fuel))
 }
 
+/// For the one measurement of what a deadline costs.
+pub fn without_deadline() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(config(None, false).epoch_interruption(false))
+}
+
 /// Of everything that makes compiled code fit an engine: version, target, settings.
 pub fn mark(engine: &wasmtime::Engine) -> String {
     let mut hash = DefaultHasher::new();

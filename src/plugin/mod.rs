@@ -36,6 +36,7 @@ mod outcome;
 mod sandbox;
 mod scratch;
 mod stdio;
+mod toll;
 mod trap;
 
 pub use catalog::{Catalog, Described, Step};
@@ -45,6 +46,7 @@ pub use host::http::{Resolve, system as system_resolver};
 pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
 pub use tape::Tape;
+pub use toll::deadline_cost;
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

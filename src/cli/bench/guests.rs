@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::process::resident_mb;
-use super::{Measure, at, step};
+use super::{Measure, Plan, at, step};
 use crate::cli::local;
 use crate::cli::serve::Server;
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::plugin::{EMBEDDED, Executor, Sandbox, Work};
+use crate::plugin::catalog::digest;
+use crate::plugin::{EMBEDDED, Executor, Sandbox, Work, deadline_cost};
 
 /// For each number of threads.
 const SPAN: Duration = Duration::from_secs(3);
@@ -26,18 +27,32 @@ const PAGES: usize = 200;
 const LOOP: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\
     \x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
 
-pub(super) async fn measure(folder: &Path) -> Result<Vec<Measure>> {
+pub(super) async fn measure(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = Vec::new();
     step("plugins: compiled, and loaded again");
-    let noop = loading(&folder.join("loading"), &mut measures).await?;
+    let folder = folder.join("loading");
+    measures.extend(loading(&folder, "mediawiki-jobs", bytes("mediawiki-jobs")).await?);
+    for file in &plan.plugins {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        measures.extend(loading(&folder, &name, std::fs::read(file)?).await?);
+    }
+    measures.extend(loading(&folder, "noop", bytes("noop")).await?);
+    let noop = digest(&bytes("noop"));
+    step("a busy guest, with and without a deadline");
+    measures.push(Measure {
+        name: "a tight loop with a deadline to one without",
+        value: deadline_cost()?,
+        unit: "ratio",
+        target: "",
+    });
     step("fresh sandboxes");
     for (threads, name) in [(1, "fresh sandbox and call, 1 thread, p50"), (2, "fresh sandbox and call, 2 threads, p50")] {
-        let sandbox = Arc::new(open(&folder.join("loading"), threads, 64)?);
+        let sandbox = Arc::new(open(&folder, threads, 64)?);
         sandbox.catalog().load(&noop, bytes("noop")).await?;
         measures.push(Measure { name, value: calls(&sandbox, &noop, threads).await?, unit: "µs", target: "≤ 20 (1 thread)" });
     }
     step("1,000 runs asleep");
-    measures.push(suspended(&folder.join("loading"), &noop).await?);
+    measures.push(suspended(&folder, &noop).await?);
     Ok(measures)
 }
 
@@ -56,26 +71,19 @@ fn work(digest: &str, time_limit: Duration) -> Work {
     local::work("bench", digest.to_owned(), time_limit, mpsc::channel(1).0)
 }
 
-/// Answers the digest of the one that does nothing.
-async fn loading(folder: &Path, measures: &mut Vec<Measure>) -> Result<String> {
-    let mut noop = String::new();
-    for (plugin, cold, cached) in [
-        ("noop", "noop: from push to ready, cold", "noop: loaded from compiled code"),
-        ("mediawiki-jobs", "mediawiki-jobs: from push to ready, cold", "mediawiki-jobs: loaded from compiled code"),
-    ] {
-        let sandbox = open(folder, 1, 8)?;
-        let began = Instant::now();
-        let digest = sandbox.catalog().add(bytes(plugin)).await?.digest;
-        measures.push(Measure { name: cold, value: ms(began), unit: "ms", target: "" });
-        sandbox.catalog().unload(&digest);
-        let began = Instant::now();
-        sandbox.catalog().load_compiled(&digest).await?;
-        measures.push(Measure { name: cached, value: ms(began), unit: "ms", target: "" });
-        if plugin == "noop" {
-            noop = digest;
-        }
-    }
-    Ok(noop)
+async fn loading(folder: &Path, name: &str, bytes: Vec<u8>) -> Result<[Measure; 2]> {
+    let sandbox = open(folder, 1, 8)?;
+    let began = Instant::now();
+    let digest = sandbox.catalog().add(bytes).await?.digest;
+    let cold = ms(began);
+    sandbox.catalog().unload(&digest);
+    let began = Instant::now();
+    sandbox.catalog().load_compiled(&digest).await?;
+    let line = |what: &str, value| {
+        // A handful of names, printed at the end of the process.
+        Measure { name: Box::leak(format!("{name}: {what}").into_boxed_str()), value, unit: "ms", target: "" }
+    };
+    Ok([line("from push to ready, cold", cold), line("loaded from compiled code", ms(began))])
 }
 
 fn ms(began: Instant) -> f64 {

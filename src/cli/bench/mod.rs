@@ -7,7 +7,7 @@ mod server;
 mod stamps;
 mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -41,6 +41,8 @@ pub struct Plan {
     pub seed: u64,
     /// Both measures that need a database take it; a file each without.
     pub postgres: Option<String>,
+    /// Files beside the plugins in the binary, to be compiled and loaded.
+    pub plugins: Vec<PathBuf>,
 }
 
 /// Runs all measures in temporary folders.
@@ -71,7 +73,7 @@ pub fn run(plan: &Plan, json: bool) -> anyhow::Result<()> {
 
 async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = store::measure(&folder.join("store"), plan).await?;
-    measures.extend(guests::measure(folder).await?);
+    measures.extend(guests::measure(folder, plan).await?);
     measures.extend(server::measure(folder, plan).await?);
     measures.extend(promise::measure(folder, plan).await?);
     if plan.postgres.is_some() {
