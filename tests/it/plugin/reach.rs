@@ -12,9 +12,10 @@ use axum::routing::any;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use windlass::clock::ManualClock;
+use windlass::config::Target;
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant};
 use windlass::plugin::journal::Taken;
-use windlass::plugin::{Executor, Sandbox};
+use windlass::plugin::{Executor, Sandbox, Work};
 
 use super::{data, guests, settings, work};
 
@@ -30,10 +31,14 @@ struct Reach {
 impl Reach {
     /// `names`: the addresses of a name, by how often it was asked for.
     async fn new(names: impl Fn(&str, usize) -> Vec<&'static str> + Send + Sync + 'static) -> Self {
+        Self::with(Target::default(), names).await
+    }
+
+    async fn with(target: Target, names: impl Fn(&str, usize) -> Vec<&'static str> + Send + Sync + 'static) -> Self {
         let (folder, asked, clock) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)), ManualClock::default());
         let counted = Arc::clone(&asked);
         let mut settings = settings(folder.path(), b"");
-        settings.clock = Arc::new(clock.clone());
+        (settings.clock, settings.target) = (Arc::new(clock.clone()), target);
         settings.resolve = Arc::new(move |host, port| {
             let found = names(&host, counted.fetch_add(1, Relaxed));
             let found = found.into_iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
@@ -44,14 +49,20 @@ impl Reach {
         Self { sandbox, digest, clock, asked, _folder: folder }
     }
 
-    /// One run of a tenant that asks this URL once; what it was told, and what it leaves.
-    async fn ask(&self, tenant: &str, method: &str, url: &str) -> (Value, Taken) {
-        let mut work = work(&self.digest, &json!({ "attack": "http", "url": url, "method": method }));
+    /// A run of a tenant that may ask this URL.
+    fn work(&self, tenant: &str, url: &str, input: &Value) -> Work {
+        let mut work = work(&self.digest, input);
         let host = format!("http://{}", url.split('/').nth(2).unwrap());
         tenant.clone_into(&mut work.tenant);
         let methods = vec!["GET".into(), "POST".into()];
         work.grant = Arc::new(Grant { http: vec![HttpGrant { host: host.clone(), methods }], ..Grant::default() });
         work.ceiling = Arc::new(Ceiling { hosts: vec![host], networks: vec!["127.0.0.0/8".into()], ..Ceiling::default() });
+        work
+    }
+
+    /// One that asks it once; what it was told, and what it leaves.
+    async fn ask(&self, tenant: &str, method: &str, url: &str) -> (Value, Taken) {
+        let work = self.work(tenant, url, &json!({ "attack": "http", "url": url, "method": method }));
         let journal = Arc::clone(&work.journal);
         let told = data(&self.sandbox.execute(work).await);
         (told, journal.take())
@@ -238,4 +249,20 @@ async fn w3_a_target_that_refuses_or_hangs_does_not_delay_another() {
     }
     assert!(hanging.iter().all(|run| !run.is_finished()), "they hang still");
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn who_leaves_an_answer_unread_takes_nobody_s_place_at_the_target() {
+    let (port, came) = server(Vec::new()).await;
+    let target = Target { concurrency: 1, ..Target::default() };
+    let reach = Reach::with(target, |_, _| vec!["127.0.0.1"]).await;
+    let url = format!("http://one.test:{port}/");
+    let hoards = reach.work("hostile", &url, &json!({ "attack": "unread", "url": url, "n": 3 }));
+    let hoards = tokio::spawn(reach.sandbox.execute(hoards));
+    while came.lock().unwrap().len() < 3 {
+        assert!(!hoards.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(reach.ask("acme", "GET", &url).await.0["body"], "here");
+    hoards.abort();
 }

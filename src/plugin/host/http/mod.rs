@@ -2,10 +2,14 @@
 //! followed here; a guest that follows one passes the same gate again.
 
 mod address;
-mod body;
+mod answer;
 pub mod calls;
+mod circuit;
+mod drain;
+mod error;
 mod gate;
 mod pool;
+mod remembered;
 mod resolve;
 pub mod scrub;
 mod secret;
@@ -17,6 +21,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -27,15 +32,17 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use self::body::{Answer, Drain, Held, Limits};
+use self::answer::{Answer, Held, Limits, scrub_headers};
 pub use self::calls::Calls;
 use self::calls::{Entry, SoFar};
+use self::drain::Drain;
+use self::error::{of_connect, of_hyper, of_tls, plainly};
 pub use self::gate::Gate;
 use self::gate::Refused;
 use self::pool::{Connection, Driver, Key};
 pub use self::resolve::{Resolve, system};
 use self::secret::Secrets;
-use self::target::Seen;
+use self::target::{Pass, Seen};
 use crate::domain::grant::Origin;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
@@ -45,6 +52,10 @@ use crate::plugin::tape;
 const CONNECT: Duration = Duration::from_secs(10);
 const FIRST_BYTE: Duration = Duration::from_secs(60);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
+/// The guest may leave what came unread for so long, while more of it would come.
+const UNREAD: Duration = Duration::from_secs(30);
+/// Bytes of one piece of an answer at most; its headers have to fit in.
+const PIECE: usize = 80 * 1024;
 /// Who does not answer within less than this has not failed: the guest was in a hurry.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -95,38 +106,6 @@ impl WasiHttpHooks for Outgoing {
     }
 }
 
-/// What the guest will see of an error that has no case of the contract; `None` for one that has.
-fn plainly(error: &Error) -> Option<Error> {
-    match error {
-        Error::Hyper(wrong) => Some(of_hyper(wrong).into()),
-        Error::Connect(wrong) => Some(of_connect(wrong).into()),
-        Error::Tls(wrong) => Some(of_tls(wrong).into()),
-        _ => None,
-    }
-}
-
-fn of_hyper(wrong: &hyper::Error) -> ErrorCode {
-    if wrong.is_timeout() {
-        ErrorCode::ConnectionReadTimeout
-    } else if wrong.is_incomplete_message() || wrong.is_closed() || wrong.is_canceled() {
-        ErrorCode::ConnectionTerminated
-    } else {
-        ErrorCode::HttpProtocolError
-    }
-}
-
-fn of_connect(wrong: &std::io::Error) -> ErrorCode {
-    match wrong.kind() {
-        std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
-        std::io::ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
-        _ => ErrorCode::DestinationUnavailable,
-    }
-}
-
-fn of_tls(wrong: &std::io::Error) -> ErrorCode {
-    if wrong.to_string().contains("certificate") { ErrorCode::TlsCertificateError } else { ErrorCode::TlsProtocolError }
-}
-
 impl Outgoing {
     fn send(&self, request: Request<WasiBody>, options: Option<RequestOptions>) -> tape::Sending {
         let sent = Arc::new(AtomicU64::new(0));
@@ -161,8 +140,8 @@ struct Answered {
 impl Answered {
     fn into_response(mut self, entry: Entry, size: u64) -> Response<WasiBody> {
         entry.answered(self.response.status().as_u16());
-        body::scrub_headers(self.response.headers_mut(), &self.scrubber);
-        let limits = Limits { size, between: self.between };
+        scrub_headers(self.response.headers_mut(), &self.scrubber);
+        let limits = Limits { size, between: self.between, unread: UNREAD };
         self.response.map(|incoming| Answer::new(incoming, entry, limits, &self.scrubber, Some(self.held)).boxed_unsync())
     }
 }
@@ -215,18 +194,18 @@ impl Exchange {
             // What comes back packed cannot be searched for secrets, also not what an earlier request has left at the target.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let pass = gate.targets.enter(&context.tenant, &origin, context.remaining()).await?;
+        let mut pass = gate.targets.enter(&context.tenant, &origin, context.remaining()).await?;
         entry.waited(pass.waited);
         if context.is_cut_off() {
             return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
         }
         entry.carries(carried);
-        let sent = self.sent(request, &origin, entry).await;
+        let sent = self.sent(request, &origin, entry, &mut pass).await;
         let seen = match &sent {
             Ok((response, _)) => target::said(response),
             Err(refused) => refused.seen.clone(),
         };
-        gate.targets.seen(&pass, &seen);
+        gate.targets.seen(&mut pass, &seen);
         let (response, connection) = sent?;
         let encoding = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         if let Some(encoding) = encoding.filter(|_| !scrubber.is_empty()) {
@@ -246,6 +225,7 @@ impl Exchange {
         mut request: Request<Drain>,
         origin: &Origin,
         entry: &Entry,
+        pass: &mut Pass,
     ) -> Result<(Response<hyper::body::Incoming>, Connection), Refused> {
         let connect_in = self.cap(self.options.connect_timeout, CONNECT);
         let addresses = self.gate.addresses(origin, &self.context, connect_in).await?;
@@ -253,6 +233,7 @@ impl Exchange {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() =
             path.parse().map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the URL's path is not valid"))?;
+        pass.begins();
         if let Some(connection) = self.gate.pool.take(&self.context.tenant, origin, &addresses).await {
             entry.reuses(true);
             let again = again(&request);
@@ -307,7 +288,8 @@ impl Exchange {
         } else {
             Box::new(stream)
         };
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let handshake = http1::Builder::new().max_buf_size(PIECE).handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(lost)?;
         let driver = Driver(tokio::spawn(async move {
             // Its error is the request's, told there.
             let _ = connection.await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 
-use super::body::Drain;
+use super::drain::Drain;
 use crate::domain::grant::Origin;
 
 /// Below the 5 s after which common servers close: the fewer connections break under a request, the better.
@@ -32,10 +32,10 @@ pub struct Connection {
     pub driver: Driver,
 }
 
-/// The connection's own task, which ends with it.
-pub struct Driver(pub JoinHandle<()>);
+/// The task of a thing, which ends with it.
+pub struct Driver<T = ()>(pub JoinHandle<T>);
 
-impl Drop for Driver {
+impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

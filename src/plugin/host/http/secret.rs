@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Request};
 use rand::RngCore;
 use wasmtime_wasi_http::Error;
 
-use super::body::Drain;
+use super::drain::Drain;
 use super::gate::{Refused, written};
 use super::scrub::{Scrubber, contains, percent, replaced};
 use crate::domain::grant::{Grant, Origin, SecretGrant, SecretUse};

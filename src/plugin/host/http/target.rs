@@ -1,7 +1,6 @@
 //! The gate before each target, shared by all guests of this node: so many requests at a time, so many starts a second, and
 //! a circuit that opens after failures and then lets one request through now and then, until the target has recovered.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,31 +8,30 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::Error;
 
+use super::circuit::Circuit;
 use super::gate::{Refused, written};
-use crate::clock::{Clock, Timestamp};
+use super::remembered::Remembered;
+use crate::clock::Clock;
 use crate::config::Target as Limits;
 use crate::domain::grant::Origin;
-
-/// Targets that are remembered; beyond it those are forgotten that nobody asks.
-const REMEMBERED: usize = 4_096;
 
 pub struct Targets {
     limits: Limits,
     /// Nodes that share the limits; each request takes as many places, and as many turns, as there are.
     nodes: AtomicU32,
     clock: Arc<dyn Clock>,
-    doors: Mutex<HashMap<Origin, Arc<Door>>>,
+    doors: Mutex<Remembered<Origin, Door>>,
     /// A tenant's own view of a target: it may be the tenant's requests that the target fails at.
-    own: Mutex<Own>,
+    own: Mutex<Remembered<(Arc<str>, Origin), Circuit>>,
 }
-
-type Own = HashMap<(Arc<str>, Origin), Arc<Circuit>>;
 
 struct Door {
     slots: Arc<Semaphore>,
+    /// Who waits for a turn, one behind the other: who gives up has taken none from those behind.
+    queue: tokio::sync::Mutex<()>,
     /// When the next request may start; `None` when there was none.
     next: Mutex<Option<Instant>>,
-    circuit: Arc<Circuit>,
+    circuit: Circuit,
 }
 
 /// What a request says about its target.
@@ -57,12 +55,39 @@ pub fn said(response: &hyper::Response<hyper::body::Incoming>) -> Seen {
     }
 }
 
-/// The right to one request, until it is dropped.
+/// The right to one request, until it is dropped. What was not used of it goes back then.
 pub struct Pass {
-    circuit: Arc<Circuit>,
+    door: Arc<Door>,
     own: Arc<Circuit>,
     _slot: OwnedSemaphorePermit,
     pub waited: Duration,
+    unused: Option<Unused>,
+}
+
+/// A request that has not gone out.
+struct Unused {
+    /// Until the next one's turn.
+    turn: Duration,
+    /// Whether it was the one that an open circuit lets through: of the target, and of the tenant.
+    probes: [bool; 2],
+}
+
+impl Pass {
+    /// The request goes out now.
+    pub fn begins(&mut self) {
+        self.unused = None;
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let Some(Unused { turn, probes }) = self.unused.take() else { return };
+        let mut next = lock(&self.door.next);
+        *next = next.and_then(|next| next.checked_sub(turn));
+        for (circuit, _) in [&self.door.circuit, &*self.own].into_iter().zip(probes).filter(|(_, probes)| *probes) {
+            circuit.not_passed();
+        }
+    }
 }
 
 impl Targets {
@@ -79,53 +104,63 @@ impl Targets {
     /// # Errors
     /// When the circuit is open, or the turn would come too late.
     pub async fn enter(&self, tenant: &Arc<str>, origin: &Origin, within: Duration) -> Result<Pass, Refused> {
-        let (door, own) = (self.door(origin), self.own(tenant, origin));
+        let (door, own) = (self.door(tenant, origin), self.own(tenant, origin));
         let began = Instant::now();
         let open = || self.open(&[&door.circuit, &own], origin);
         // Before the wait, which would be for nothing; and after it, for much may have failed meanwhile.
         open().map_or(Ok(()), Err)?;
-        let late = || {
-            let why = format!(
-                "{} has its {} requests under way or {} started this second, and the run's time is over before this one's turn",
-                written(origin),
-                self.limits.concurrency,
-                self.limits.starts_per_second
-            );
-            Refused::failed(Error::ConnectionLimitReached, why)
-        };
         let places = self.nodes.load(Relaxed).min(self.limits.concurrency);
-        let slot = Arc::clone(&door.slots).acquire_many_owned(places);
-        let slot = tokio::time::timeout(within, slot).await.map_err(|_| late())?;
-        let slot = slot.map_err(|_| late())?;
-        let left = within.saturating_sub(began.elapsed());
-        tokio::time::sleep(self.turn(&door, Instant::now(), left).ok_or_else(late)?).await;
+        let in_time = tokio::time::timeout(within, async {
+            let slot = Arc::clone(&door.slots).acquire_many_owned(places).await.ok()?;
+            let queue = door.queue.lock().await;
+            let wait = due(*lock(&door.next), Instant::now()).saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            Some((slot, queue))
+        });
+        let (slot, queue) = in_time.await.ok().flatten().ok_or_else(|| self.late(origin))?;
         if let Some(refused) = open() {
             return Err(refused);
         }
-        let now = self.clock.now();
-        door.circuit.passed(now, self.limits.probe_every.0);
-        own.passed(now, self.limits.probe_every.0);
-        Ok(Pass { circuit: Arc::clone(&door.circuit), own, _slot: slot, waited: began.elapsed() })
+        let (now, every) = (self.clock.now(), self.limits.probe_every.0);
+        let turn = self.take_turn(&door, Instant::now());
+        let probes = [door.circuit.passed(now, every), own.passed(now, every)];
+        drop(queue);
+        Ok(Pass { door, own, _slot: slot, waited: began.elapsed(), unused: Some(Unused { turn, probes }) })
+    }
+
+    fn late(&self, origin: &Origin) -> Refused {
+        let why = format!(
+            "{} has its {} requests under way or {} started this second, and the run's time is over before this one's turn",
+            written(origin),
+            self.limits.concurrency,
+            self.limits.starts_per_second
+        );
+        Refused::failed(Error::ConnectionLimitReached, why)
     }
 
     /// What a request that had its turn came to.
-    pub fn seen(&self, pass: &Pass, seen: &Seen) {
+    pub fn seen(&self, pass: &mut Pass, seen: &Seen) {
         let (now, limits) = (self.clock.now(), &self.limits);
+        let target = &pass.door.circuit;
         match seen {
             Seen::Well => {
-                pass.circuit.well();
+                target.well();
                 pass.own.well();
             }
-            Seen::Unreachable(why) => pass.circuit.failed(why, now, limits),
+            Seen::Unreachable(why) => target.failed(why, now, limits),
             Seen::Failing(why) => {
-                pass.circuit.well();
+                target.well();
                 pass.own.failed(why, now, limits);
             }
-            Seen::Nothing => {}
+            Seen::Nothing => return,
         }
+        // Something was learned, were it only that its name is not known.
+        pass.begins();
     }
 
-    fn open(&self, circuits: &[&Arc<Circuit>], origin: &Origin) -> Option<Refused> {
+    fn open(&self, circuits: &[&Circuit], origin: &Origin) -> Option<Refused> {
         let now = self.clock.now();
         let (until, failures, why) = circuits.iter().filter_map(|circuit| circuit.open_until(now)).max()?;
         let until_text = until.rfc3339();
@@ -137,101 +172,34 @@ impl Targets {
         ))
     }
 
-    /// How long to wait for the next start; `None` when it is later than `within`, and then no turn is taken.
-    fn turn(&self, door: &Door, now: Instant, within: Duration) -> Option<Duration> {
-        let second = Duration::from_secs(1);
+    /// Answers how long it is until the next one's.
+    fn take_turn(&self, door: &Door, now: Instant) -> Duration {
+        let turn = Duration::from_secs(1) * self.nodes.load(Relaxed) / self.limits.starts_per_second;
         let mut next = lock(&door.next);
-        // What was not used of the last second may be used at once.
-        let turn = next.max(now.checked_sub(second)).unwrap_or(now);
-        let wait = turn.saturating_duration_since(now);
-        if wait > within {
-            return None;
-        }
-        *next = Some(turn + second * self.nodes.load(Relaxed) / self.limits.starts_per_second);
-        Some(wait)
+        *next = Some(due(*next, now) + turn);
+        turn
     }
 
-    fn door(&self, origin: &Origin) -> Arc<Door> {
-        remembered(
-            &mut lock(&self.doors),
-            origin,
-            |door| door.circuit.is_idle(),
-            || Door {
-                slots: Arc::new(Semaphore::new(self.limits.concurrency as usize)),
-                next: Mutex::default(),
-                circuit: Arc::default(),
-            },
-        )
+    fn door(&self, tenant: &Arc<str>, origin: &Origin) -> Arc<Door> {
+        let now = self.clock.now();
+        let make = || Door {
+            slots: Arc::new(Semaphore::new(self.limits.concurrency as usize)),
+            queue: tokio::sync::Mutex::default(),
+            next: Mutex::default(),
+            circuit: Circuit::default(),
+        };
+        lock(&self.doors).get(tenant, origin, |door| door.circuit.open_until(now).is_some(), make)
     }
 
     fn own(&self, tenant: &Arc<str>, origin: &Origin) -> Arc<Circuit> {
-        remembered(&mut lock(&self.own), &(Arc::clone(tenant), origin.clone()), Circuit::is_idle, Circuit::default)
+        let (now, key) = (self.clock.now(), (Arc::clone(tenant), origin.clone()));
+        lock(&self.own).get(tenant, &key, |circuit| circuit.open_until(now).is_some(), Circuit::default)
     }
 }
 
-/// The thing under this key, made when it is not there. Where there are too many, those go that nobody holds: at rest ones
-/// first, and if that is not enough all of them.
-fn remembered<K: Clone + Eq + std::hash::Hash, V>(
-    map: &mut HashMap<K, Arc<V>>,
-    key: &K,
-    at_rest: impl Fn(&V) -> bool,
-    make: impl FnOnce() -> V,
-) -> Arc<V> {
-    if let Some(standing) = map.get(key) {
-        return Arc::clone(standing);
-    }
-    if map.len() >= REMEMBERED {
-        map.retain(|_, standing| Arc::strong_count(standing) > 1 || !at_rest(standing));
-    }
-    if map.len() >= REMEMBERED {
-        map.retain(|_, standing| Arc::strong_count(standing) > 1);
-    }
-    Arc::clone(map.entry(key.clone()).or_insert_with(|| Arc::new(make())))
-}
-
-#[derive(Default)]
-struct Circuit(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    /// One after the other, without a success between them.
-    failures: u32,
-    why: String,
-    /// Open: until then nothing passes, and the next one that does moves it.
-    until: Option<Timestamp>,
-}
-
-impl Circuit {
-    fn open_until(&self, now: Timestamp) -> Option<(Timestamp, u32, String)> {
-        let state = lock(&self.0);
-        state.until.filter(|until| now < *until).map(|until| (until, state.failures, state.why.clone()))
-    }
-
-    /// Something goes through. If that is the one that an open circuit lets through, the next one waits for its turn.
-    fn passed(&self, now: Timestamp, every: Duration) {
-        let mut state = lock(&self.0);
-        if state.until.is_some() {
-            state.until = Some(now.plus(every));
-        }
-    }
-
-    fn well(&self) {
-        *lock(&self.0) = State::default();
-    }
-
-    fn failed(&self, why: &str, now: Timestamp, limits: &Limits) {
-        let mut state = lock(&self.0);
-        state.failures = state.failures.saturating_add(1);
-        why.clone_into(&mut state.why);
-        // Stragglers of the time before do not keep it open for longer.
-        if state.failures >= limits.failures && state.until.is_none() {
-            state.until = Some(now.plus(limits.probe_every.0));
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        lock(&self.0).failures == 0
-    }
+/// When a request may start. What was not used of the last second may be used at once.
+fn due(next: Option<Instant>, now: Instant) -> Instant {
+    next.max(now.checked_sub(Duration::from_secs(1))).unwrap_or(now)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -240,8 +208,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{ManualClock, Timestamp};
 
     const WITHIN: Duration = Duration::from_secs(60);
 
@@ -259,8 +229,8 @@ mod tests {
     }
 
     async fn fails(targets: &Targets, tenant: &Arc<str>, target: &Origin, seen: Seen) -> Result<(), Refused> {
-        let pass = targets.enter(tenant, target, WITHIN).await?;
-        targets.seen(&pass, &seen);
+        let mut pass = targets.enter(tenant, target, WITHIN).await?;
+        targets.seen(&mut pass, &seen);
         Ok(())
     }
 
@@ -330,27 +300,77 @@ mod tests {
         assert!(targets.enter(&acme(), &other, Duration::from_millis(10)).await.is_err(), "two nodes share the number");
     }
 
-    #[tokio::test]
-    async fn starts_are_spread_over_the_second_once_its_number_is_used() {
+    /// Milliseconds until the next one may start.
+    fn wait(door: &Door, now: Instant) -> u128 {
+        due(*lock(&door.next), now).saturating_duration_since(now).as_millis()
+    }
+
+    #[test]
+    fn starts_are_spread_over_the_second_once_its_number_is_used() {
         let (targets, _) = targets(Limits { starts_per_second: 4, ..Limits::default() });
-        let door = targets.door(&origin("http://a.test"));
-        let now = Instant::now();
-        let waits: Vec<_> = (0..8).map(|_| targets.turn(&door, now, WITHIN).unwrap().as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 0, 0, 250, 500, 750]);
-        assert_eq!(targets.turn(&door, now, Duration::ZERO), None);
-        assert_eq!(targets.turn(&door, now, WITHIN).unwrap().as_millis(), 1_000, "a turn that comes too late is not taken");
+        let (door, now) = (targets.door(&acme(), &origin("http://a.test")), Instant::now());
+        let waits = || {
+            let wait = wait(&door, now);
+            targets.take_turn(&door, now);
+            wait
+        };
+        assert_eq!([(); 8].map(|()| waits()), [0, 0, 0, 0, 0, 250, 500, 750]);
         targets.shares(2);
-        targets.turn(&door, now, WITHIN);
-        assert_eq!(targets.turn(&door, now, WITHIN).unwrap().as_millis(), 1_750, "two nodes share the second");
+        assert_eq!([(); 2].map(|()| waits()), [1_000, 1_500], "two nodes share the second");
     }
 
     #[tokio::test]
-    async fn what_is_remembered_is_bounded() {
-        let (targets, _) = targets(Limits::default());
-        for n in 0..REMEMBERED + 10 {
-            let target = origin(&format!("http://{n}.test"));
-            fails(&targets, &acme(), &target, Seen::Unreachable("gone".into())).await.unwrap();
+    async fn a_turn_goes_back_when_its_request_is_given_up_before_it_goes_out() {
+        let (targets, _) = targets(Limits { starts_per_second: 1, ..Limits::default() });
+        // One a minute.
+        targets.shares(60);
+        let (target, tenant) = (origin("http://a.test"), acme());
+        for _ in 0..100 {
+            drop(targets.enter(&tenant, &target, WITHIN).await.unwrap());
         }
-        assert!(lock(&targets.doors).len() <= REMEMBERED && lock(&targets.own).len() <= REMEMBERED);
+        targets.enter(&tenant, &target, WITHIN).await.unwrap().begins();
+        let (door, now) = (targets.door(&tenant, &target), Instant::now());
+        let waits = wait(&door, now);
+        assert!(waits > 0, "that one was used");
+        for _ in 0..100 {
+            assert!(targets.enter(&tenant, &target, WITHIN).now_or_never().is_none(), "it waits, and is dropped");
+        }
+        assert_eq!(wait(&door, now), waits, "who only waited took nothing");
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_does_not_go_out_leaves_its_place_to_another() {
+        let (targets, clock) = targets(Limits::default());
+        let (target, gone) = (origin("http://a.test"), || Seen::Unreachable("gone".into()));
+        for _ in 0..3 {
+            fails(&targets, &acme(), &target, gone()).await.unwrap();
+        }
+        drop(targets.enter(&acme(), &target, WITHIN).await.map(|_| ()).unwrap_err());
+        clock.advance(Duration::from_secs(30));
+        for _ in 0..3 {
+            drop(targets.enter(&acme(), &target, WITHIN).await.unwrap());
+        }
+        let mut probe = targets.enter(&acme(), &target, WITHIN).await.unwrap();
+        probe.begins();
+        drop(probe);
+        assert!(targets.enter(&acme(), &target, WITHIN).await.is_err(), "one was sent, and nothing is known of it");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_names_makes_nothing_forgotten_that_is_open_or_in_use() {
+        let (targets, _) = targets(Limits { concurrency: 1, failures: 1, ..Limits::default() });
+        let (open, used, failing) = (origin("http://open.test"), origin("http://used.test"), origin("http://failing.test"));
+        fails(&targets, &acme(), &open, Seen::Unreachable("gone".into())).await.unwrap();
+        fails(&targets, &acme(), &failing, Seen::Failing("it answered 500".into())).await.unwrap();
+        let _pass = targets.enter(&acme(), &used, WITHIN).await.unwrap();
+        let hostile: Arc<str> = "hostile".into();
+        for (n, seen) in (0..100_000).zip([Seen::Well, Seen::Unreachable("gone".into())].into_iter().cycle()) {
+            fails(&targets, &hostile, &origin(&format!("http://{n}.test")), seen).await.unwrap();
+        }
+        for closed in [&open, &failing] {
+            assert!(targets.enter(&acme(), closed, WITHIN).await.is_err(), "it is open still");
+        }
+        assert!(targets.enter(&acme(), &used, Duration::from_millis(1)).await.is_err(), "its one place is taken");
+        assert!(lock(&targets.doors).len() < 50_000 && lock(&targets.own).len() < 50_000, "what is remembered is bounded");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::json;
 use windlass_plugin::items::Item;
@@ -70,6 +71,13 @@ pub fn http(input: &Input) -> Output {
         }
     }
     Output::new(format!("{answered} answered")).data(json!({ "answered": answered, "codes": codes }))
+}
+
+/// Asks, and leaves the answers unread.
+pub fn unread(input: &Input) -> Output {
+    let answers: Vec<_> = (0..input.n.unwrap_or(16)).filter_map(|_| http::get(&input.url).send().ok()).collect();
+    std::thread::sleep(Duration::from_millis(input.ms.unwrap_or(600_000)));
+    Output::new(format!("{} answers unread", answers.len()))
 }
 
 pub fn items(input: &Input) -> Output {

@@ -51,6 +51,7 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "big_data" => Ok(Output::new("data").data("x".repeat(usize::try_from(input.bytes.unwrap_or(1)).unwrap_or(usize::MAX)))),
         "state_flood" => Ok(flood::state(&input)),
         "http_flood" => Ok(flood::http(&input)),
+        "unread" => Ok(flood::unread(&input)),
         "panic" => panic!("a hostile guest panics"),
         "exit" => std::process::exit(input.code.unwrap_or(7)),
         "fail_transient" => Err(delayed(Failure::transient("as asked"), &input)),
