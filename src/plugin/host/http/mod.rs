@@ -8,6 +8,7 @@ mod circuit;
 mod drain;
 mod error;
 mod gate;
+mod pattern;
 mod pool;
 mod remembered;
 mod resolve;

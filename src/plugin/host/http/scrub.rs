@@ -1,8 +1,13 @@
-//! Takes the values of secrets out of what comes back, as they are and as they look in base 64, percent-encoded or in JSON,
-//! also where they are cut by the pieces in which it comes. What is taken out is replaced by as many stars: lengths hold.
+//! Takes the values of secrets out of what comes back, as they are and as they look in base 64 or hexadecimal, with any of
+//! their characters percent-encoded or escaped as in JSON, also where they are cut by the pieces in which it comes. What is
+//! taken out is replaced by as many stars: lengths hold.
+
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::pattern::{Pattern, WIDEST};
 
 /// Bytes below which a value is too short to be looked for: it would be found everywhere.
 pub const SHORTEST: usize = 4;
@@ -11,20 +16,24 @@ pub const SHORTEST: usize = 4;
 #[derive(Debug, Default)]
 pub struct Scrubber {
     /// Longest first.
-    patterns: Vec<Vec<u8>>,
-    /// Whether a pattern begins with this byte.
+    patterns: Vec<Pattern>,
+    /// Whether a pattern may begin with this byte.
     begins: Vec<bool>,
+    /// Bytes that may be held back, the most.
     longest: usize,
 }
 
+/// Where a value stands, and which of them it is.
+type Span = (Range<usize>, usize);
+
 impl Scrubber {
     pub fn new<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut patterns: Vec<Vec<u8>> = values.filter(|value| value.len() >= SHORTEST).flat_map(forms).collect();
-        patterns.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-        patterns.dedup();
-        let mut begins = vec![false; 256];
-        patterns.iter().for_each(|pattern| begins[usize::from(pattern[0])] = true);
-        let longest = patterns.first().map_or(0, Vec::len);
+        let values = values.enumerate().filter(|(_, value)| value.len() >= SHORTEST);
+        let mut patterns: Vec<Pattern> = values.flat_map(|(n, value)| forms(value, n)).collect();
+        patterns.sort_by(|a, b| b.bytes.len().cmp(&a.bytes.len()).then_with(|| a.bytes.cmp(&b.bytes)));
+        patterns.dedup_by(|a, b| a.bytes == b.bytes && a.any_case == b.any_case);
+        let begins = (0..=255).map(|byte| patterns.iter().any(|pattern| pattern.may_begin(byte))).collect();
+        let longest = patterns.first().map_or(0, |pattern| pattern.bytes.len() * WIDEST);
         Self { patterns, begins, longest }
     }
 
@@ -34,7 +43,9 @@ impl Scrubber {
 
     /// Puts stars in their place; whether there was anything.
     pub fn scrub(&self, bytes: &mut [u8]) -> bool {
-        self.pass(bytes, true).1
+        let (_, spans) = self.spans(bytes, true);
+        spans.iter().for_each(|(span, _)| bytes[span.clone()].fill(b'*'));
+        !spans.is_empty()
     }
 
     pub fn scrub_text(&self, text: &str) -> String {
@@ -42,12 +53,25 @@ impl Scrubber {
         if self.scrub(&mut bytes) { String::from_utf8_lossy(&bytes).into_owned() } else { text.to_owned() }
     }
 
-    /// Scrubs as far as it can be sure, and answers how far that is: behind it begins what may be the beginning of a pattern,
+    /// Puts something else in their place, by the number of the value; `None` when there was nothing.
+    pub fn replace(&self, bytes: &[u8], with: impl Fn(usize) -> String) -> Option<Vec<u8>> {
+        let (_, spans) = self.spans(bytes, true);
+        let (mut out, mut upto) = (Vec::with_capacity(bytes.len()), 0);
+        for (span, value) in &spans {
+            out.extend_from_slice(&bytes[upto..span.start]);
+            out.extend_from_slice(with(*value).as_bytes());
+            upto = span.end;
+        }
+        out.extend_from_slice(&bytes[upto..]);
+        (!spans.is_empty()).then_some(out)
+    }
+
+    /// Looks as far as it can be sure, and answers how far that is: behind it begins what may be the beginning of a value,
     /// unless this is the end.
-    fn pass(&self, bytes: &mut [u8], is_end: bool) -> (usize, bool) {
-        let (mut at, mut found) = (0, false);
+    fn spans(&self, bytes: &[u8], is_end: bool) -> (usize, Vec<Span>) {
+        let (mut at, mut spans) = (0, Vec::new());
         if self.is_empty() {
-            return (bytes.len(), false);
+            return (bytes.len(), spans);
         }
         while at < bytes.len() {
             if !self.begins[usize::from(bytes[at])] {
@@ -56,47 +80,36 @@ impl Scrubber {
             }
             let rest = &bytes[at..];
             // A longer one that may still come goes before a shorter one that is here.
-            let here = self
-                .patterns
-                .iter()
-                .find(|pattern| rest.starts_with(pattern) || !is_end && rest.len() < pattern.len() && pattern.starts_with(rest));
+            let here = self.patterns.iter().find_map(|pattern| {
+                let found = pattern.find(rest);
+                (found.whole.is_some() || found.begun && !is_end).then_some((pattern, found))
+            });
             match here {
                 None => at += 1,
-                Some(pattern) if pattern.len() > rest.len() => return (at, found),
-                Some(pattern) => {
-                    let end = at + pattern.len();
-                    bytes[at..end].fill(b'*');
-                    (at, found) = (end, true);
+                Some((_, found)) if found.begun && !is_end => return (at, spans),
+                Some((pattern, found)) => {
+                    let end = at + found.whole.unwrap_or(1);
+                    spans.push((at..end, pattern.value));
+                    at = end;
                 }
             }
         }
-        (at, found)
+        (at, spans)
     }
 }
 
-/// A value, and how it looks when it is written in other ways.
-fn forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = vec![value.to_vec()];
-    for upper in [true, false] {
-        // Everything but what never needs it; and everything.
-        forms.push(percent(value, upper, |byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)));
-        forms.push(percent(value, upper, |byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte)));
-        forms.push(percent(value, upper, |_| false));
-    }
-    // As forms write a space.
-    forms.push(replaced(&forms[1], b"%20", b"+"));
-    if let Ok(text) = std::str::from_utf8(value)
-        && let Ok(json) = serde_json::to_vec(text)
-    {
-        let json = json[1..json.len() - 1].to_vec();
-        forms.push(replaced(&json, b"/", b"\\/"));
-        forms.push(json);
-    }
-    for upper in [true, false] {
-        forms.push(value.iter().flat_map(|byte| hex(*byte, upper)).collect());
+/// A value, and how it looks when it is written in other letters; each is found in any mixture of escapes.
+fn forms(value: &[u8], n: usize) -> Vec<Pattern> {
+    let pattern = |bytes: Vec<u8>, any_case| Pattern { bytes, any_case, value: n };
+    let mut forms = vec![pattern(value.to_vec(), false), pattern(value.iter().flat_map(|byte| hex(*byte, true)).collect(), true)];
+    // In a text of JSON inside JSON.
+    if let Ok(text) = std::str::from_utf8(value) {
+        let quoted = serde_json::Value::from(text).to_string();
+        forms.push(pattern(quoted.as_bytes()[1..quoted.len() - 1].to_vec(), false));
     }
     for shift in 0..3 {
-        forms.extend(in_base64(value, shift).into_iter().filter(|form| form.len() >= SHORTEST));
+        let long = in_base64(value, shift).into_iter().filter(|form| form.len() >= SHORTEST);
+        forms.extend(long.map(|form| pattern(form, false)));
     }
     forms
 }
@@ -160,7 +173,8 @@ impl Stream {
     pub fn piece(&mut self, scrubber: &Scrubber, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
-        let (sure, _) = scrubber.pass(&mut bytes, false);
+        let (sure, spans) = scrubber.spans(&bytes, false);
+        spans.into_iter().for_each(|(span, _)| bytes[span].fill(b'*'));
         self.held = bytes.split_off(sure);
         debug_assert!(self.held.len() < scrubber.longest.max(1), "less than a value is held");
         bytes
@@ -180,8 +194,11 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use base64::engine::general_purpose::STANDARD;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
 
     const VALUE: &str = "s3cr+t/va lue\"ä";
 
@@ -233,6 +250,57 @@ mod tests {
             }
             out.extend(stream.end(&scrubber));
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
+        }
+    }
+
+    /// As a careless or a mischievous target may write it: each character in another way.
+    fn mixed(text: &str, random: &mut StdRng) -> String {
+        let case = |text: String, random: &mut StdRng| if random.random() { text.to_uppercase() } else { text };
+        let escaped = |unit: u16, random: &mut StdRng| format!("\\u{}", case(format!("{unit:04x}"), random));
+        let mut out = String::new();
+        for one in text.chars() {
+            let mut bytes = [0; 4];
+            match random.random_range(0..4) {
+                0 => out.push(one),
+                1 => one.encode_utf8(&mut bytes).bytes().for_each(|byte| out += &case(format!("%{byte:02x}"), random)),
+                2 => one.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out += &escaped(*unit, random)),
+                _ => {
+                    out +=
+                        serde_json::Value::from(String::from(one)).to_string().trim_start_matches('"').strip_suffix('"').unwrap()
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_value_is_found_in_any_mixture_of_escapes_and_pieces() {
+        const LETTERS: [char; 16] = ['a', 'B', '3', 'f', '%', '\\', '"', '/', '+', ' ', '\n', 'ä', '漢', '😀', '\u{1}', '&'];
+        for seed in 0..2_000 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let value: String = (0..random.random_range(4..20)).map(|_| LETTERS[random.random_range(0..LETTERS.len())]).collect();
+            let scrubber = Scrubber::new(std::iter::once(value.as_bytes()));
+            let form = match random.random_range(0..4) {
+                0 => STANDARD.encode(&value),
+                1 => value.bytes().map(|byte| format!("{byte:02X}")).collect(),
+                _ => value.clone(),
+            };
+            let written = mixed(&form, &mut random);
+            let whole = format!("<zzzz|{written}|zzzz>");
+            let scrubbed = scrubber.scrub_text(&whole);
+            let stars = scrubbed.bytes().filter(|byte| *byte == b'*').count();
+            // The last letters of base 64 also say what comes after it, and stay.
+            let least = if form.ends_with('=') { 1 } else { written.len() };
+            assert!(stars >= least, "{seed}: {value:?} as {written} becomes {scrubbed}");
+            assert_eq!(scrubbed.len(), whole.len());
+            let (mut stream, mut out, mut rest) = (Stream::default(), Vec::new(), whole.as_bytes());
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(random.random_range(1..=rest.len().min(9)));
+                out.extend(stream.piece(&scrubber, piece));
+                rest = behind;
+            }
+            out.extend(stream.end(&scrubber));
+            assert_eq!(String::from_utf8_lossy(&out), scrubbed, "{seed}");
         }
     }
 
