@@ -109,3 +109,24 @@ fn packed(attempt: Attempt) -> Result<NewRecording> {
     let Attempt { tenant, run, attempt, recordings, secrets } = attempt;
     Ok(NewRecording { tenant, run, attempt, cut: recordings.is_cut(), packed: recordings.write(&secrets)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::tape::recordings;
+
+    /// About 10 MB.
+    fn attempt(attempt: u32) -> Attempt {
+        let recordings = Recordings(vec![recordings().0.remove(0); 10_000]);
+        Attempt { tenant: Id(1), run: Id(2), attempt, recordings, secrets: Arc::default() }
+    }
+
+    #[test]
+    fn what_too_many_wait_for_is_dropped_and_there_is_room_again_when_they_are_written() {
+        let shelf = Shelf::default();
+        let kept: Vec<u32> = (1..=5).filter(|n| shelf.put(attempt(*n))).collect();
+        assert_eq!(kept, [1, 2, 3]);
+        assert_eq!(shelf.take().iter().map(|attempt| attempt.attempt).collect::<Vec<_>>(), kept);
+        assert!(shelf.put(attempt(6)) && shelf.take().len() == 1);
+    }
+}

@@ -5,6 +5,7 @@ mod data;
 mod entry;
 mod failure;
 mod http;
+mod mask;
 mod player;
 mod recorder;
 mod recording;
@@ -16,6 +17,8 @@ pub use entry::Failure;
 pub use entry::Refused;
 pub use http::{Sending, exchange};
 pub use player::Divergence;
+#[cfg(test)]
+pub use recording::tests::recordings;
 pub use recording::{Came, Header, Recording, Recordings};
 pub use script::Response;
 pub use script::{Script, Scripted};

@@ -44,3 +44,31 @@ fn a_failed_attempt_is_fetched_and_played_again_without_a_server() {
     let damaged = server.cli(&["run", "replay", "acme.toml"]);
     assert!(damaged.code == 2 && damaged.stderr.contains("no recording"), "{damaged:?}");
 }
+
+#[test]
+fn a_run_and_its_finish_are_played_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    std::fs::write(data.join("gather.wasm"), guests::gather()).unwrap();
+    let file = "tenant = \"acme\"\n[[job]]\nname = \"haul\"\nplugin = \"gather\"\nrecord = \"always\"\n";
+    std::fs::write(data.join("acme.toml"), file).unwrap();
+    assert_eq!(server.cli(&["plugin", "push", "gather.wasm"]).code, 0);
+    assert_eq!(server.cli(&["apply", "acme.toml"]).code, 0);
+    let input = json!({ "names": ["a", "bb", "ccc"], "broken": "bb" }).to_string();
+    let ended = server.cli(&["job", "run", "acme/haul", "--input", &input, "--wait", "--json"]);
+    let run: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let address = format!("acme/{}", run["id"].as_str().unwrap());
+    let replayed = crate::harness::wait("the recording is stored", std::time::Duration::from_secs(20), || {
+        let replayed = server.cli(&["run", "replay", &address, "--json"]);
+        (replayed.code == 0).then_some(replayed)
+    });
+    let replayed: Value = serde_json::from_str(&replayed.stdout).unwrap();
+    let told = "2 done, 1 failed, 0 skipped in all";
+    assert_eq!((&replayed["same"], &replayed["now"]["message"]), (&json!(true), &json!(told)), "{replayed:#}");
+    assert_eq!(
+        (&replayed["then"]["message"], &replayed["now"]["output"]),
+        (&json!(told), &json!("{\"done\":2}")),
+        "{replayed:#}"
+    );
+}

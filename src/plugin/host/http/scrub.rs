@@ -66,6 +66,11 @@ impl Scrubber {
         (!spans.is_empty()).then_some(out)
     }
 
+    /// What there is of them.
+    pub fn found<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.spans(bytes, true).1.into_iter().map(|(span, _)| &bytes[span])
+    }
+
     /// Looks as far as it can be sure, and answers how far that is: behind it begins what may be the beginning of a value,
     /// unless this is the end.
     fn spans(&self, bytes: &[u8], is_end: bool) -> (usize, Vec<Span>) {
