@@ -117,9 +117,14 @@ async fn work(context: &Arc<Context>, held: Held) {
     let message = format!("{}: {}", held.worker, outcome.message());
     let level = if matches!(outcome, Outcome::Succeeded { .. }) { Level::Info } else { Level::Warn };
     journal.log(Line { at: context.clock.now(), level, message, fields: Vec::new() });
+    // One that was told to stop says nothing of its version.
+    let failed = version::failed(&outcome).filter(|failed| !failed || !stop.asked.load(Ordering::Acquire));
     if let Err(wrong) = end(context, &held, outcome, &journal).await {
         // Its lease lapses, and its items come again.
         tracing::error!(run.id = %held.run.id, error = %wrong, "the end of a chunk could not be stored");
+    }
+    if let Some(failed) = failed {
+        version::ended(context, &held.known, &held.made, &held.run, failed).await;
     }
 }
 

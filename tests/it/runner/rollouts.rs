@@ -174,3 +174,32 @@ async fn chunks_of_a_run_take_its_version() {
         "a call that declares, and three chunks: {seen:?}"
     );
 }
+
+#[tokio::test]
+async fn chunks_that_fail_take_a_version_back() {
+    let world = World::new().await;
+    let items = json!({"items": {"parallel": 2, "chunk": 2}, "retry": {"attempts": 9}});
+    let job = world.job("j", items).await;
+    begin(&world, &job, 1_000_000, Tally::default()).await;
+    world.guests.script("j", move |work| {
+        let (is_new, items) = (work.digest == "sha256:new", Items::of(work));
+        async move {
+            items.declare(&named(8)).await;
+            while let Some(name) = items.next(1).await.pop() {
+                if is_new {
+                    return broken();
+                }
+                items.done(&name).await;
+            }
+            well(None)
+        }
+    });
+    let runner = world.start().await;
+    let run = world.enqueue(&job).await;
+    assert_eq!(world.ended(run, Duration::from_millis(200)).await.state.word(), "succeeded", "the old version ends it");
+    let rollout = standing(&world, &job).await;
+    assert_eq!((rollout.stage, rollout.changed_by.as_str()), (Stage::RolledBack, "windlass"));
+    assert!(rollout.tally.new_failed >= 3, "{:?}", rollout.tally);
+    assert!(log_of(&world, run).await.contains("this version of the plugin was rolled back: 3 failures in a row"));
+    runner.drain().await;
+}
