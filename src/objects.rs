@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 
 /// Bytes that are held of an object while it is written: the least that S3 takes as a part.
 const PART: usize = 5 * 1024 * 1024;
-/// How long a bucket is asked again and again before that is an error.
+/// How long a bucket is asked again and again, and how long it may say nothing in the middle of an object, before that is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// The variables that a bucket's credentials are read from.
 pub const KEY_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
@@ -48,7 +49,7 @@ impl Objects {
     pub fn open(settings: &Settings, shared: bool, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let artifacts = &settings.artifacts;
         if let Some(bucket) = artifacts.url.strip_prefix("s3://") {
-            return bucket_store(artifacts, bucket, variable).map(Ok).map(Self);
+            return bucket_store(artifacts, bucket, variable, PATIENCE).map(Ok).map(Self);
         }
         if shared && !artifacts.shared {
             // Most plugins leave no files behind: their nodes need not be told before they start.
@@ -139,7 +140,12 @@ impl Kept {
     }
 }
 
-fn bucket_store(artifacts: &Artifacts, bucket: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Kept> {
+fn bucket_store(
+    artifacts: &Artifacts,
+    bucket: &str,
+    variable: impl Fn(&str) -> Option<String>,
+    patience: Duration,
+) -> Result<Kept> {
     let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
     let [id, secret, token] = KEY_VARIABLES.map(variable);
     let (Some(id), Some(secret)) = (id, secret) else {
@@ -150,13 +156,15 @@ fn bucket_store(artifacts: &Artifacts, bucket: &str, variable: impl Fn(&str) -> 
     };
     // The first one stands; whoever was here before has installed the same.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    // An object may take as long as it is large.
+    let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(patience);
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_access_key_id(id)
         .with_secret_access_key(secret)
         .with_region(artifacts.region.as_deref().unwrap_or("us-east-1"))
-        .with_retry(RetryConfig { retry_timeout: PATIENCE, ..RetryConfig::default() })
-        .with_client_options(ClientOptions::new().with_timeout(PATIENCE));
+        .with_retry(RetryConfig { retry_timeout: patience, ..RetryConfig::default() })
+        .with_client_options(options);
     if let Some(token) = token {
         builder = builder.with_token(token);
     }
@@ -220,6 +228,8 @@ fn away(wrong: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     async fn bytes_of(objects: &Objects, place: &str) -> Result<Vec<u8>> {
@@ -264,6 +274,35 @@ mod tests {
         assert_eq!(files(&dir.path().join("acme/1")), 1);
         objects.remove("acme/1/a.bin").await.unwrap();
         assert_eq!(files(&dir.path().join("acme/1")), 0);
+    }
+
+    /// A bucket that answers one request with an object, a piece a second.
+    async fn slow_bucket(pieces: usize) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            let dated = "Last-Modified: Sun, 22 Nov 2026 00:00:00 GMT\r\nETag: \"1\"";
+            let head = format!("HTTP/1.1 200 OK\r\n{dated}\r\nContent-Length: {}\r\n\r\n", pieces * 4);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            for _ in 0..pieces {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                stream.write_all(b"slow").await.unwrap();
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn an_object_may_take_longer_than_a_bucket_may_be_silent() {
+        let endpoint = Some(slow_bucket(6).await);
+        let artifacts = Artifacts { url: "s3://bucket".into(), endpoint, ..Artifacts::default() };
+        let kept = bucket_store(&artifacts, "bucket", |_| Some("x".into()), Duration::from_secs(4)).unwrap();
+        assert_eq!(bytes_of(&Objects(Ok(kept)), "a").await.unwrap(), b"slow".repeat(6));
     }
 
     #[test]
