@@ -18,7 +18,8 @@ static ONE: Sql = Sql::new(
     "SELECT name, media_type, bytes, digest, place, created_at FROM artifact WHERE tenant = $1 AND run = $2 AND name = $3",
 );
 static WRITING: Sql = Sql::new("INSERT INTO stray_object (place, run, fence, made_at) VALUES ($1, $2, $3, $4)");
-static LEASED: Sql = Sql::new("SELECT 1 AS n FROM lease WHERE id = $1 AND fence = $2");
+// Written, not only read: who would take the lease away waits for this transaction, and this one for who is taking it.
+static LEASED: Sql = Sql::new("UPDATE lease SET fence = fence WHERE id = $1 AND fence = $2");
 static REPLACED: Sql = Sql::new(
     "INSERT INTO stray_object (place, run, fence, made_at) SELECT place, 0, 0, created_at FROM artifact WHERE tenant = $1 AND run = $2 AND name = $3",
 );
@@ -60,7 +61,7 @@ impl Tx {
     /// # Errors
     /// `Conflict` when the attempt has lost its lease: its object may have been swept away.
     pub async fn put_artifact(&mut self, run: &Run, artifact: &Artifact) -> Result<()> {
-        if self.row(&LEASED, args![run.id, run.fence]).await?.is_none() {
+        if self.exec(&LEASED, args![run.id, run.fence]).await? == 0 {
             return Err(Error::Conflict("the run has passed to another node".into()));
         }
         self.exec(&REPLACED, args![run.tenant, run.id, &artifact.name]).await?;

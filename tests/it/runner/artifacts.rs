@@ -156,6 +156,40 @@ async fn what_a_dead_node_was_writing_is_swept_away_and_what_a_living_one_writes
     assert_eq!(world.store.read().await.unwrap().stray_objects(10).await.unwrap(), ["alpha/x/2-b"]);
 }
 
+/// Between the look at the lease and the row nobody takes it away. SQLite has one transaction at a time.
+#[tokio::test]
+async fn an_artifact_waits_for_who_takes_its_lease_away() {
+    if !crate::database::is_postgres() {
+        return;
+    }
+    let world = World::new().await;
+    let job = world.job("j", json!({})).await;
+    let id = world.enqueue(&job).await;
+    let run = world.claim(job.id, 1).await.remove(0).run;
+    let artifact = Artifact {
+        name: "a".into(),
+        media_type: "text/plain".into(),
+        bytes: 4,
+        digest: "sha256:0".into(),
+        place: format!("alpha/{id}/1-a"),
+        created_at: world.tenant.created_at,
+    };
+    let mut beside = crate::database::Beside::open(world.store.database()).await;
+    beside.exec("BEGIN").await;
+    beside.exec(format!("DELETE FROM lease WHERE id = {}", id.0)).await;
+    let store = world.store.clone();
+    let put = tokio::spawn(async move {
+        let mut tx = store.begin().await?;
+        tx.put_artifact(&run, &artifact).await?;
+        tx.commit().await
+    });
+    // Time enough for one that does not wait.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    beside.exec("COMMIT").await;
+    assert!(put.await.unwrap().unwrap_err().to_string().contains("passed to another node"));
+    assert!(left_by(&world, id).await.is_empty());
+}
+
 #[tokio::test]
 async fn a_run_has_so_many_artifacts_and_no_more() {
     let world = World::new().await;
