@@ -9,7 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::bindings::Room;
-use super::host::files;
+use super::host::{files, listing};
 use super::instance::Guest;
 use crate::error::{Error, Result};
 
@@ -129,6 +129,7 @@ fn linker(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Room::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     files::count(&mut linker)?;
+    listing::count(&mut linker)?;
     super::tape::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Engine;
 use super::host::http::{Calls, Outgoing};
+use super::journal::{Level, Line};
 use super::scratch::Budget;
 use super::{ArtifactsPort, ItemsPort, Journal, Secret, StatePort, Stop, Tape};
 use crate::clock::Clock;
@@ -93,6 +94,18 @@ pub struct Guest {
     memory: Memory,
 }
 
+/// Bytes that the host holds for a guest, counted as its memory until this is dropped.
+pub struct Held {
+    bytes: u64,
+    all: Arc<AtomicU64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
 impl Guest {
     /// Bytes of its memories and tables.
     pub fn memory_used(&self) -> u64 {
@@ -102,6 +115,23 @@ impl Guest {
     /// Takes so many bytes of its scratch folder's; false when they are not left.
     pub fn may_write(&self, bytes: u64) -> bool {
         self.scratch.as_ref().is_some_and(|budget| budget.take(bytes))
+    }
+
+    /// Counts what the host is to hold; `None`, and a line in its log, when it would be out of memory with that.
+    pub fn hold(&self, bytes: u64, what: &str) -> Option<Held> {
+        let limit = self.memory.limit as u64;
+        let wanted = self.memory_used() + self.memory.beside() + bytes;
+        if wanted > limit {
+            let (bytes, limit) = (Size(bytes), Size(limit));
+            let message = format!(
+                "{what} is refused: the host would hold {bytes} for it, and that is over the guest's memory of {limit} with the rest; \
+                 grant = {{ memory = \"…\" }} of the job gives more"
+            );
+            self.context.journal.log(Line { at: self.context.clock.now(), level: Level::Warn, message, fields: Vec::new() });
+            return None;
+        }
+        self.memory.held.fetch_add(bytes, Relaxed);
+        Some(Held { bytes, all: Arc::clone(&self.memory.held) })
     }
 
     pub fn table(&mut self) -> &mut ResourceTable {
@@ -121,7 +151,7 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// Counts linear memories and tables of the whole instance together, and what the host holds for its requests.
+/// Counts linear memories and tables of the whole instance together, and what the host holds for it.
 struct Memory {
     used: usize,
     limit: usize,
@@ -130,12 +160,19 @@ struct Memory {
     most_elements: u64,
     instances: usize,
     calls: Arc<Calls>,
+    /// Bytes, beside those of requests.
+    held: Arc<AtomicU64>,
 }
 
 impl Memory {
+    /// Bytes that the host holds.
+    fn beside(&self) -> u64 {
+        self.calls.held() + self.held.load(Relaxed)
+    }
+
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
         let own = self.used.saturating_add(desired.saturating_sub(current));
-        let wanted = own.saturating_add(usize::try_from(self.calls.held()).unwrap_or(usize::MAX));
+        let wanted = own.saturating_add(usize::try_from(self.beside()).unwrap_or(usize::MAX));
         if wanted > self.limit {
             // Not `Ok(false)`: the guest would abort somewhere else, and the numbers would be lost.
             let size = |bytes: usize| Size(bytes as u64);
@@ -190,6 +227,7 @@ pub fn store(
         most_elements: context.limits.table_elements,
         instances: usize::try_from(context.limits.instances).unwrap_or(usize::MAX),
         calls: Arc::clone(&outgoing.calls),
+        held: Arc::default(),
     };
     let guest = Guest { context: Arc::clone(context), outgoing, scratch, wasi, http, table, memory };
     let mut store = Store::new(&engine.wasm, guest);
@@ -221,7 +259,8 @@ mod tests {
     fn memories_and_tables_share_one_limit() {
         let (clock, journal) = (Arc::new(crate::clock::ManualClock::default()), Arc::default());
         let calls = Calls::new(journal, clock);
-        let mut memory = Memory { used: 0, limit: 1000, elements: 0, most_elements: 50, instances: 1, calls };
+        let mut memory =
+            Memory { used: 0, limit: 1000, elements: 0, most_elements: 50, instances: 1, calls, held: Arc::default() };
         assert!(memory.memory_growing(0, 600, None).unwrap());
         assert!(memory.table_growing(0, 40, None).unwrap());
         assert!(!memory.memory_growing(600, 640, Some(620)).unwrap(), "its own maximum");

@@ -15,10 +15,10 @@ use crate::plugin::scratch::{Budget, PAGE, page_end};
 
 /// As this version of wasmtime calls it. Under another name these would be added beside the others and count nothing: the
 /// hostile guest of `tests/it/plugin/scratch.rs` would get through.
-const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
+pub(super) const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
 
-type Fd = Resource<Descriptor>;
-type Told<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
+pub(super) type Fd = Resource<Descriptor>;
+pub(super) type Told<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
 /// Puts the counting calls over wasmtime's.
 pub fn count(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -119,7 +119,7 @@ fn full<T>() -> Told<T> {
     Ok((Err(ErrorCode::InsufficientSpace),))
 }
 
-fn told<T>(done: FsResult<T>) -> Told<T> {
+pub(super) fn told<T>(done: FsResult<T>) -> Told<T> {
     match done {
         Ok(value) => Ok((Ok(value),)),
         Err(wrong) => Ok((Err(wrong.downcast()?),)),

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod files;
 pub mod http;
+pub mod listing;
 
 mod control;
 mod fetch;

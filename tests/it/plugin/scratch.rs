@@ -123,6 +123,23 @@ async fn a_guest_writes_what_it_was_granted_and_is_told_when_it_is_full() {
     assert!(told[0].message.contains("of 2.0 MiB are left") && told[0].message.contains("grant = { scratch"), "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_that_a_guest_keeps_are_its_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = sandbox(dir.path());
+    let digest = sandbox.catalog().add(guests::hostile().to_vec()).await.unwrap().digest;
+    let mut work = granted(work(&digest, &json!({ "attack": "listings" })), GRANTED);
+    let memory = Size::mib(8);
+    work.grant = Arc::new(Grant { memory, ..(*work.grant).clone() });
+    let journal = work.journal.clone();
+    let told = data(&sandbox.execute(work).await);
+    let (names, open) = (told["names"].as_u64().unwrap(), told["open"].as_u64().unwrap());
+    assert!(names > 400 && open > 1 && open * names * 200 < memory.0, "{told}");
+    assert_eq!((&told["refused"], &told["again"]), (&json!("insufficient-memory"), &json!(names)), "{told}");
+    let lines = journal.take().lines;
+    assert!(lines.iter().any(|line| line.message.starts_with("the listing of a folder is refused: ")), "{lines:?}");
+}
+
 #[tokio::test]
 async fn what_a_dead_process_left_is_cleared_at_the_start() {
     let dir = tempfile::tempdir().unwrap();

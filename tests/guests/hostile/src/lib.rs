@@ -67,6 +67,7 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "state_count" => host::state_count(),
         "artifact" => host::artifact(&input),
         "scratch" => Ok(scratch::fill(&input)),
+        "listings" => Ok(scratch::listings()),
         "items" => host::items(&input),
         "steps" => host::steps(&input),
         "items_flood" => Ok(flood::items(&input)),

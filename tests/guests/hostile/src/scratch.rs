@@ -27,6 +27,24 @@ pub fn fill(input: &Input) -> Output {
     Output::new(wrong.to_string()).data(json!({ "steps": steps, "kind": format!("{:?}", wrong.kind()) }))
 }
 
+/// Makes as many names as it may, and opens listings of them that it keeps, until it is refused.
+pub fn listings() -> Output {
+    let names = (0..).take_while(|n| File::create(format!("/scratch/{n:0200}")).is_ok()).count();
+    let folders = wasip2::filesystem::preopens::get_directories();
+    let Some((folder, _)) = folders.iter().find(|(_, path)| path == "/scratch") else { return Output::new("no folder") };
+    let mut open = Vec::new();
+    let refused = loop {
+        match folder.read_directory() {
+            Ok(listing) => open.push(listing),
+            Err(wrong) => break wrong.name().to_owned(),
+        }
+    };
+    let kept = open.len();
+    open.truncate(kept / 2);
+    let again = folder.read_directory().ok().map(|listing| std::iter::from_fn(|| listing.read_directory_entry().ok()?).count());
+    Output::new("listed").data(json!({ "names": names, "open": kept, "refused": refused, "again": again }))
+}
+
 fn step(way: &str, n: u64) -> io::Result<()> {
     let open = || OpenOptions::new().create(true).write(true).truncate(false).open("/scratch/one");
     match way {
