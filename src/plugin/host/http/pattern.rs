@@ -24,9 +24,9 @@ pub struct Found {
 }
 
 impl Pattern {
-    /// Whether something that begins with this byte can be the pattern.
-    pub fn may_begin(&self, byte: u8) -> bool {
-        matches!(byte, b'%' | b'\\') || self.has(0, &[byte]) || byte == b'+' && self.has(0, b" ")
+    /// Whether it begins with this byte, not escaped.
+    pub fn begins(&self, byte: u8) -> bool {
+        self.has(0, &[byte]) || byte == b'+' && self.has(0, b" ")
     }
 
     pub fn find(&self, text: &[u8]) -> Found {
@@ -72,6 +72,17 @@ impl Pattern {
         let here = self.bytes.get(at..at + bytes.len());
         here.is_some_and(|here| here == bytes || self.any_case && here.eq_ignore_ascii_case(bytes))
     }
+}
+
+/// Whether a text may begin with one of these bytes, escaped or not: most places of a text are passed by with this.
+pub fn may_begin(text: &[u8], begins: &[bool]) -> bool {
+    let is_one = |byte: &u8| begins.get(usize::from(*byte)) == Some(&true);
+    text.first().is_some_and(is_one)
+        || match escape(text) {
+            Escape::None => false,
+            Escape::Cut => true,
+            Escape::Of { character, .. } => is_one(&character[0]),
+        }
 }
 
 /// What the first bytes of a text stand for.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::pattern::{Pattern, WIDEST};
+use super::pattern::{Pattern, WIDEST, may_begin};
 
 /// Bytes below which a value is too short to be looked for: it would be found everywhere.
 pub const SHORTEST: usize = 4;
@@ -17,7 +17,7 @@ pub const SHORTEST: usize = 4;
 pub struct Scrubber {
     /// Longest first.
     patterns: Vec<Pattern>,
-    /// Whether a pattern may begin with this byte.
+    /// Whether a pattern begins with this byte.
     begins: Vec<bool>,
     /// Bytes that may be held back, the most.
     longest: usize,
@@ -32,7 +32,7 @@ impl Scrubber {
         let mut patterns: Vec<Pattern> = values.flat_map(|(n, value)| forms(value, n)).collect();
         patterns.sort_by(|a, b| b.bytes.len().cmp(&a.bytes.len()).then_with(|| a.bytes.cmp(&b.bytes)));
         patterns.dedup_by(|a, b| a.bytes == b.bytes && a.any_case == b.any_case);
-        let begins = (0..=255).map(|byte| patterns.iter().any(|pattern| pattern.may_begin(byte))).collect();
+        let begins = (0..=255).map(|byte| patterns.iter().any(|pattern| pattern.begins(byte))).collect();
         let longest = patterns.first().map_or(0, |pattern| pattern.bytes.len() * WIDEST);
         Self { patterns, begins, longest }
     }
@@ -79,11 +79,11 @@ impl Scrubber {
             return (bytes.len(), spans);
         }
         while at < bytes.len() {
-            if !self.begins[usize::from(bytes[at])] {
+            let rest = &bytes[at..];
+            if !may_begin(rest, &self.begins) {
                 at += 1;
                 continue;
             }
-            let rest = &bytes[at..];
             // A longer one that may still come goes before a shorter one that is here.
             let here = self.patterns.iter().find_map(|pattern| {
                 let found = pattern.find(rest);
