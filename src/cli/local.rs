@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub mod items;
+pub mod shelf;
+
 use super::kept;
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Settings;

@@ -1,6 +1,7 @@
 //! `windlass plugin run` and `windlass plugin inspect`: a component on this machine, without a server.
 
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::local::items::{self, Desk};
+use super::local::shelf::{Kept, Shelf};
 use super::plugin::component;
 use super::serve::runtime;
 use super::show::{say, say_json};
@@ -18,9 +21,11 @@ use super::{Global, local};
 use crate::config::Settings;
 use crate::domain::attempt::Outcome;
 use crate::domain::grant::{Ceiling, Grant, HttpGrant, Origin};
+use crate::domain::item::NewItem;
+use crate::domain::limits::Limits;
 use crate::domain::log::{Call, Line};
-use crate::error::Result;
-use crate::plugin::{Described, Executor};
+use crate::error::{Error, Result};
+use crate::plugin::{Described, Executor, StatePort, Work};
 use crate::span::Size;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -44,7 +49,22 @@ pub struct Run {
     /// An origin that may be asked, such as http://127.0.0.1:8091; without one, no request goes out
     #[arg(long, value_name = "URL", value_parser = origin)]
     allow: Vec<String>,
+    /// Items that the run has already: a JSON array of names, or of {"name", "input"}, or a file with it
+    #[arg(long, value_name = "JSON|FILE", value_parser = written_items)]
+    items: Option<Items>,
+    /// A folder to write into, at /scratch, with room for so much
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    scratch: Option<Size>,
+    /// That folder: it finds what lies there, and what it leaves stays. Without this it is empty, and gone afterwards
+    #[arg(long, value_name = "DIR", requires = "scratch")]
+    scratch_dir: Option<PathBuf>,
+    /// Where the files go that it leaves behind: an empty folder, or one that is not there
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
 }
+
+#[derive(Debug, Clone)]
+struct Items(Vec<NewItem>);
 
 #[derive(Args)]
 pub struct Inspect {
@@ -65,6 +85,8 @@ struct Ran {
     /// Lines over the limit.
     dropped: u64,
     calls: Vec<Call>,
+    items: Vec<items::Told>,
+    artifacts: Vec<Kept>,
     ms: u64,
     /// Bytes.
     peak_memory: u64,
@@ -77,30 +99,38 @@ pub fn run(run: Run, global: &Global) -> Done {
     if global.json {
         say_json(&ran)?;
     } else {
-        for line in &ran.log {
-            say(format_args!("{:>5}  {}", format!("{:?}", line.level).to_lowercase(), line.message))?;
-        }
-        say(format_args!("{} in {} ms, with {} of memory: {}", ran.outcome, ran.ms, Size(ran.peak_memory), ran.message))?;
-        if !ran.output.is_null() {
-            say(&ran.output)?;
-        }
+        tell(&ran)?;
     }
     if ran.outcome == "succeeded" { Ok(()) } else { Err(Stop::silent(BAD)) }
 }
 
+fn tell(ran: &Ran) -> Done {
+    for line in &ran.log {
+        say(format_args!("{:>5}  {}", format!("{:?}", line.level).to_lowercase(), line.message))?;
+    }
+    for item in &ran.items {
+        say(format_args!("{:>7}  {}  {}", item.state.word(), item.name, item.message))?;
+    }
+    for Kept { media_type, bytes, file, .. } in &ran.artifacts {
+        say(format_args!("{}  {}, {media_type}", file.display(), Size(*bytes)))?;
+    }
+    say(format_args!("{} in {} ms, with {} of memory: {}", ran.outcome, ran.ms, Size(ran.peak_memory), ran.message))?;
+    if ran.output.is_null() { Ok(()) } else { say(&ran.output) }
+}
+
 async fn attempt(settings: &Settings, folder: PathBuf, bytes: Vec<u8>, run: Run) -> Result<Ran> {
     let sandbox = local::sandbox(settings, folder)?;
+    if let Some(folder) = &run.scratch_dir {
+        sandbox.scratch_in(scratch_folder(folder)?);
+    }
+    let mut shelf = Shelf::new(run.artifacts.clone(), Limits::default())?;
+    let mut desk = Desk::with(run.items.clone().map(|items| items.0).unwrap_or_default());
     let digest = sandbox.catalog().add(bytes).await?.digest;
-    let (state, calls) = mpsc::channel(16);
-    let job = run.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut work = local::work(&job, digest, run.timeout, state);
-    (work.input, work.config) = (run.input.to_string(), run.job_config.to_string());
-    let methods = METHODS.map(str::to_owned).to_vec();
-    let http = run.allow.iter().map(|host| HttpGrant { host: host.clone(), methods: methods.clone() }).collect();
-    work.grant = Arc::new(Grant { http, memory: run.memory, ..Grant::default() });
-    // Whoever types an origin means its address, wherever it is; what belongs to the machine's cloud stays closed.
-    let networks = vec!["0.0.0.0/0".into(), "::/0".into()];
-    work.ceiling = Arc::new(Ceiling { hosts: run.allow, networks, memory: run.memory, ..Ceiling::default() });
+    let (state, state_calls) = mpsc::channel(16);
+    let (port, item_calls) = mpsc::channel(16);
+    let (files, artifact_calls) = mpsc::channel(16);
+    let mut work = work(run, digest, state);
+    (work.items, work.artifacts) = (Some(port), Some(files));
     let (journal, stop) = (work.journal.clone(), work.stop.clone());
     let began = Instant::now();
     let outcome = sandbox.execute(work);
@@ -112,9 +142,12 @@ async fn attempt(settings: &Settings, folder: PathBuf, bytes: Vec<u8>, run: Run)
     };
     let outcome = tokio::select! {
         outcome = outcome => outcome,
-        never = local::keep_state(calls) => match never {},
+        never = local::keep_state(state_calls) => match never {},
+        never = desk.serve(item_calls) => match never {},
+        never = shelf.serve(artifact_calls) => match never {},
         never = interrupted => match never {},
     };
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let taken = journal.take();
     let (word, class) = words(&outcome);
     let message = outcome.message();
@@ -130,9 +163,33 @@ async fn attempt(settings: &Settings, folder: PathBuf, bytes: Vec<u8>, run: Run)
         log: taken.lines,
         dropped: taken.dropped,
         calls: taken.calls,
-        ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        items: desk.told(),
+        artifacts: shelf.end().await,
+        ms,
         peak_memory: journal.peak_memory(),
     })
+}
+
+/// What the guest is asked to do, and what it may do.
+fn work(run: Run, digest: String, state: StatePort) -> Work {
+    let job = run.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut work = local::work(&job, digest, run.timeout, state);
+    (work.input, work.config) = (run.input.to_string(), run.job_config.to_string());
+    let methods = METHODS.map(str::to_owned).to_vec();
+    let http = run.allow.iter().map(|host| HttpGrant { host: host.clone(), methods: methods.clone() }).collect();
+    let (memory, scratch) = (run.memory, run.scratch.unwrap_or_default());
+    work.grant = Arc::new(Grant { http, memory, scratch, ..Grant::default() });
+    // Whoever types an origin means its address, wherever it is; what belongs to the machine's cloud stays closed.
+    let networks = vec!["0.0.0.0/0".into(), "::/0".into()];
+    work.ceiling = Arc::new(Ceiling { hosts: run.allow, networks, memory, scratch, ..Ceiling::default() });
+    work
+}
+
+/// Made when it is not there. What is no folder is said now: the guest could not tell why it has none.
+fn scratch_folder(folder: &Path) -> Result<PathBuf> {
+    let wrong = |wrong: std::io::Error| Error::invalid("--scratch-dir", format!("{}: {wrong}", folder.display()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
+    folder.canonicalize().map_err(wrong)
 }
 
 /// One of six words that a script can tell apart, and for a failure its class.
@@ -163,6 +220,13 @@ pub fn inspect(Inspect { file }: &Inspect, global: &Global) -> Done {
 
 fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|wrong| format!("it is no JSON: {wrong}"))
+}
+
+/// An array begins with a bracket; anything else is a file.
+fn written_items(text: &str) -> Result<Items, String> {
+    let read = |file: &str| std::fs::read_to_string(file).map_err(|wrong| format!("{file}: {wrong}"));
+    let text = if text.trim_start().starts_with('[') { text.to_owned() } else { read(text)? };
+    items::parse(&text).map(Items)
 }
 
 fn size(text: &str) -> Result<Size, String> {

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::span::Size;
 use crate::clock::Timestamp;
 
 /// Bytes of a name, and of a media type.
 const NAME: usize = 200;
 const MEDIA_TYPE: usize = 100;
+/// Artifacts that one guest may write at a time: the host holds a part of each.
+pub const OPEN: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
@@ -61,6 +64,22 @@ pub fn check_media_type(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{text:?} is no media type; write one such as \"text/csv\" or \"application/octet-stream\""))
+}
+
+/// Why a guest gets no further one while it writes [`OPEN`].
+pub fn too_many_open() -> String {
+    format!("{OPEN} artifacts are being written; finish one of them first")
+}
+
+/// Why a run gets no more of them.
+pub fn too_many(most: u64) -> String {
+    format!("a run has at most {most} artifacts here: grant.limits = {{ artifacts = … }}")
+}
+
+/// Why bytes are refused that make them `all`.
+pub fn too_large(all: u64, most: Size) -> String {
+    let all = Size(all);
+    format!("{all} with these; the artifacts of a run have at most {most} here: grant.limits = {{ artifact_bytes = … }}")
 }
 
 /// Its key: by tenant, run and name, and `id` so that no two attempts write the same object. What a name may have and a key

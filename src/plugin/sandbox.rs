@@ -128,6 +128,11 @@ impl Sandbox {
         self.room.gate.never(address);
     }
 
+    /// Guests that are granted scratch space have this folder from now on, and it stays as they leave it: for who tries one out.
+    pub fn scratch_in(&self, folder: PathBuf) {
+        self.room.scratch.give(folder);
+    }
+
     /// Whether guests come from a pool; without one they start slower.
     pub fn is_pooled(&self) -> bool {
         self.room.engine.is_pooled()

@@ -7,8 +7,8 @@
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use super::instance::Context;
 use super::journal::{Level, Line};
@@ -25,6 +25,8 @@ pub const PAGE: u64 = 4 * 1024;
 pub struct Folders {
     root: PathBuf,
     made: AtomicU64,
+    /// Instead of a folder of each call's own.
+    given: OnceLock<PathBuf>,
 }
 
 impl Folders {
@@ -38,10 +40,15 @@ impl Folders {
             remove(&root)?;
         }
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
-        Ok(Self { root, made: AtomicU64::new(0) })
+        Ok(Self { root, made: AtomicU64::new(0), given: OnceLock::new() })
     }
 
-    /// An empty folder for one call; none when nothing is granted.
+    /// From now on every call has this folder: it finds what lies there, and what it leaves stays. The first one given holds.
+    pub fn give(&self, folder: PathBuf) {
+        let _ = self.given.set(folder);
+    }
+
+    /// An empty folder for one call, unless another one was given; none when nothing is granted.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -51,16 +58,23 @@ impl Folders {
         if limit == Size(0) {
             return Ok(None);
         }
-        let folder = self.root.join(self.made.fetch_add(1, Relaxed).to_string());
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let (folder, stays) = match self.given.get() {
+            Some(given) => (given.clone(), true),
+            None => {
+                let folder = self.root.join(self.made.fetch_add(1, Relaxed).to_string());
+                std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+                (folder, false)
+            }
+        };
         let budget = Budget { left: AtomicU64::new(limit.0), limit, told: AtomicBool::new(false), context: Arc::clone(context) };
-        Ok(Some(Scratch { folder, budget: Arc::new(budget) }))
+        Ok(Some(Scratch { folder, stays, budget: Arc::new(budget) }))
     }
 }
 
-/// One guest's folder; it goes when this is dropped.
+/// One guest's folder; it goes when this is dropped, unless it was given.
 pub struct Scratch {
     folder: PathBuf,
+    stays: bool,
     pub budget: Arc<Budget>,
 }
 
@@ -71,6 +85,9 @@ impl Scratch {
 
     /// Removes it, and waits until it is gone.
     pub async fn end(mut self) {
+        if self.stays {
+            return;
+        }
         let folder = std::mem::take(&mut self.folder);
         let removed = tokio::task::spawn_blocking(move || remove_or_tell(&folder)).await;
         if let Err(wrong) = removed {
@@ -81,7 +98,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.folder.as_os_str().is_empty() {
+        if self.stays || self.folder.as_os_str().is_empty() {
             return;
         }
         let folder = std::mem::take(&mut self.folder);

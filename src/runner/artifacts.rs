@@ -5,16 +5,12 @@ use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 use super::Context;
-use crate::domain::artifact::{Artifact, check_media_type, check_name, place};
+use crate::domain::artifact::{Artifact, OPEN, check_media_type, check_name, place, too_large, too_many, too_many_open};
 use crate::domain::limits::Limits;
 use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::objects::Writer;
 use crate::plugin::{ArtifactAsk, ArtifactsCall, Refusal};
-use crate::span::Size;
-
-/// Artifacts that one guest may write at a time: the host holds a part of each.
-const OPEN: usize = 4;
 
 /// What one guest is writing.
 pub(super) struct Uploads<'a> {
@@ -73,7 +69,7 @@ impl<'a> Uploads<'a> {
     async fn create(&mut self, name: String, media_type: String) -> Told {
         check_name(&name).and_then(|()| check_media_type(&media_type)).map_err(|wrong| refusal("invalid", wrong))?;
         if self.open.len() >= OPEN {
-            return Err(refusal("limit", format!("{OPEN} artifacts are being written; finish one of them first")));
+            return Err(refusal("limit", too_many_open()));
         }
         let place = place(self.tenant, self.run.id, self.context.store.new_id(), &name);
         let writer = match self.begin(&name, &place).await {
@@ -92,9 +88,7 @@ impl<'a> Uploads<'a> {
         let standing = tx.artifacts_of(self.run.tenant, self.run.id).await?;
         let others = || standing.iter().filter(|artifact| artifact.name != name);
         if others().count() as u64 + self.open.len() as u64 >= self.limits.artifacts {
-            let message =
-                format!("a run has at most {} artifacts here: grant.limits = {{ artifacts = … }}", self.limits.artifacts);
-            return Ok(Err(refusal("limit", message)));
+            return Ok(Err(refusal("limit", too_many(self.limits.artifacts))));
         }
         self.standing = others().map(|artifact| artifact.bytes).sum();
         tx.object_begins(self.run, place, self.context.clock.now()).await?;
@@ -110,11 +104,7 @@ impl<'a> Uploads<'a> {
         let most = self.limits.artifact_bytes;
         if all > most.0 {
             writer.discard().await;
-            let all = Size(all);
-            let message = format!(
-                "{all} with these; the artifacts of a run have at most {most} here: grant.limits = {{ artifact_bytes = … }}"
-            );
-            return Err(refusal("limit", message));
+            return Err(refusal("limit", too_large(all, most)));
         }
         match writer.write(bytes).await {
             Ok(()) => {

@@ -20,7 +20,7 @@ use crate::domain::retry::{Budget, Decision, decide};
 use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
 use crate::plugin::tape::Header;
-use crate::plugin::{Answer, Secret, Tape, Work};
+use crate::plugin::{Answer, ArtifactsPort, ItemsPort, Secret, StatePort, Tape, Work};
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -189,7 +189,37 @@ impl Guest<'_> {
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
-        let mut work = Work {
+        let records = made.spec.record != Record::Never;
+        let tape = Arc::new(if records { Tape::record(context.clock.now()) } else { Tape::Live });
+        let work = Work { tape: tape.clone(), ..self.work(time_limit, state, items, artifacts) };
+        let outcome = tokio::select! {
+            outcome = call(work) => outcome,
+            never = guest::serve_state(context, known, state_calls) => match never {},
+            never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
+            never = uploads.serve(artifact_calls) => match never {},
+        };
+        uploads.end().await;
+        if records && self.may_be_kept(&outcome) {
+            let header = |began_at, seed| {
+                let work = self.work(time_limit, mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
+                Header::new(&work, finish, began_at, seed)
+            };
+            tape.recording(&outcome, header).into_iter().for_each(|recording| live.recorded(recording, self.secrets.clone()));
+        }
+        outcome
+    }
+
+    /// Most attempts end well, and of most of these nobody wants to know more. With items a good end may yet be none.
+    fn may_be_kept(&self, outcome: &Outcome) -> bool {
+        let is_well = matches!(outcome, Outcome::Succeeded { .. });
+        self.made.spec.record == Record::Always || !is_well || self.live.may_have_items()
+    }
+
+    /// What the guest is called with.
+    fn work(&self, time_limit: Duration, state: StatePort, items: ItemsPort, artifacts: ArtifactsPort) -> Work {
+        let Self { live, made, known, .. } = self;
+        let run = &live.run;
+        Work {
             tenant: known.job.tenant_name.clone(),
             job: known.job.spec.name.clone(),
             run: run.id,
@@ -210,22 +240,7 @@ impl Guest<'_> {
             items: Some(items),
             artifacts: Some(artifacts),
             tape: Arc::default(),
-        };
-        if made.spec.record != Record::Never {
-            work.tape = Arc::new(Tape::record(Header::new(&work, finish, context.clock.now())));
         }
-        let tape = work.tape.clone();
-        let outcome = tokio::select! {
-            outcome = call(work) => outcome,
-            never = guest::serve_state(context, known, state_calls) => match never {},
-            never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
-            never = uploads.serve(artifact_calls) => match never {},
-        };
-        uploads.end().await;
-        if let Some(recording) = tape.recording(&outcome) {
-            live.recorded(recording, self.secrets.clone());
-        }
-        outcome
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
+use crate::domain::item::ItemCounts;
 use crate::error::Problem;
 use crate::id::Id;
 use crate::plugin::{Answer, Executor, Work};
@@ -39,6 +40,14 @@ impl Executor for Stamping {
         self.inner.execute(work)
     }
 
+    fn finish(&self, work: Work, totals: ItemCounts) -> Answer<Outcome> {
+        self.inner.finish(work, totals)
+    }
+
+    fn finishes(&self, digest: &str) -> bool {
+        self.inner.finishes(digest)
+    }
+
     fn measure(&self, work: Work) -> Answer<Result<Measurement, String>> {
         self.inner.measure(work)
     }
@@ -49,5 +58,9 @@ impl Executor for Stamping {
 
     fn has(&self, digest: &str) -> bool {
         self.inner.has(digest)
+    }
+
+    fn shares(&self, nodes: u32) {
+        self.inner.shares(nodes);
     }
 }

@@ -35,6 +35,8 @@ pub struct Cases {
 pub struct Case {
     pub name: String,
     #[serde(default)]
+    pub call: Call,
+    #[serde(default)]
     pub input: Value,
     /// Over the file's, key by key.
     #[serde(default)]
@@ -62,6 +64,30 @@ pub struct Case {
     #[serde(default)]
     pub allow: Vec<String>,
     pub expect: Expected,
+}
+
+/// The export that a case calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Call {
+    #[default]
+    Run,
+    /// Of `config`.
+    Check,
+    /// Of `backlog`.
+    Measure,
+    Describe,
+}
+
+impl Call {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Check => "check",
+            Self::Measure => "measure",
+            Self::Describe => "describe",
+        }
+    }
 }
 
 /// A secret with a value that is none, and how it may be used.
@@ -121,6 +147,10 @@ pub struct Expected {
     /// Must stand in the summary, or in the error.
     pub message: Option<String>,
     pub output: Option<Value>,
+    /// The same, and its objects may have more keys than these.
+    pub output_has: Option<Value>,
+    /// Of check: what must stand in what is wrong, by field.
+    pub problems: Option<BTreeMap<String, String>>,
     pub items: Option<BTreeMap<String, ItemState>>,
     /// Each must stand in a line, in this order.
     pub log: Vec<String>,
@@ -199,7 +229,35 @@ impl Case {
         if self.recording.is_some() && !self.http.is_empty() {
             refuse("http".into(), "the answers come from the recording already; leave one of them out".into());
         }
+        for (key, calls) in self.misplaced() {
+            let right = calls.iter().map(|call| format!("call = {:?}", call.word())).collect::<Vec<_>>().join(" or ");
+            let call = self.call.word();
+            refuse(key.into(), format!("belongs to {right}, and this case has call = {call:?}; leave one of them out"));
+        }
         problems
+    }
+
+    /// Keys that say nothing of this case's call, and the calls that they are for.
+    fn misplaced(&self) -> impl Iterator<Item = (&'static str, &'static [Call])> {
+        const RUN: &[Call] = &[Call::Run];
+        const ASKING: &[Call] = &[Call::Run, Call::Measure];
+        let expect = &self.expect;
+        let given = [
+            ("input", !self.input.is_null(), RUN),
+            ("attempt", self.attempt != one(), RUN),
+            ("recording", self.recording.is_some(), RUN),
+            ("expect.class", expect.class.is_some(), RUN),
+            ("expect.items", expect.items.is_some(), RUN),
+            ("http", !self.http.is_empty(), ASKING),
+            ("secrets", !self.secrets.is_empty(), ASKING),
+            ("state", !self.state.is_empty(), ASKING),
+            ("expect.log", !expect.log.is_empty(), ASKING),
+            ("expect.state", expect.state.is_some(), ASKING),
+            ("config", !self.config.is_empty(), &[Call::Run, Call::Measure, Call::Check]),
+            ("expect.problems", expect.problems.is_some(), &[Call::Check]),
+        ];
+        let call = self.call;
+        given.into_iter().filter(move |(_, is, calls)| *is && !calls.contains(&call)).map(|(key, _, calls)| (key, calls))
     }
 
     /// # Errors

@@ -9,14 +9,17 @@ use crate::domain::item::ItemState;
 use crate::domain::log::Line;
 
 /// What came of it.
-pub struct Came<'a> {
-    pub outcome: &'a str,
-    pub class: Option<&'a str>,
-    pub message: &'a str,
-    pub output: &'a Value,
-    pub log: &'a [Line],
+#[derive(Default)]
+pub struct Came {
+    pub outcome: &'static str,
+    pub class: Option<&'static str>,
+    pub message: String,
+    pub output: Value,
+    pub log: Vec<Line>,
     pub items: BTreeMap<String, ItemState>,
     pub state: BTreeMap<String, String>,
+    /// By field.
+    pub problems: BTreeMap<String, String>,
     /// Requests that nothing was written for.
     pub unexpected: Vec<String>,
     /// Answers that nobody came for.
@@ -24,13 +27,13 @@ pub struct Came<'a> {
 }
 
 /// One line for each thing that is not as expected; none when all is.
-pub fn differences(expected: &Expected, came: &Came<'_>) -> Vec<String> {
+pub fn differences(expected: &Expected, came: &Came) -> Vec<String> {
     let mut lines = Vec::new();
     let mut differ = |what: &str, wanted: &str, got: &str| lines.push(format!("{what}: expected {wanted}, got {got}"));
     if let Some(outcome) = expected.outcome.as_ref().filter(|outcome| *outcome != came.outcome) {
         differ("outcome", outcome, &format!("{}: {}", came.outcome, came.message));
     }
-    if let Some(class) = expected.class.as_ref().filter(|class| came.class != Some(class)) {
+    if let Some(class) = expected.class.as_ref().filter(|class| came.class != Some(class.as_str())) {
         differ("class", class, came.class.unwrap_or("none"));
     }
     if let Some(part) = expected.message.as_ref().filter(|part| !came.message.contains(part.as_str())) {
@@ -42,6 +45,12 @@ pub fn differences(expected: &Expected, came: &Came<'_>) -> Vec<String> {
     if let Some(items) = &expected.items {
         texts("items", items, &came.items, |state| state.word().to_owned(), &mut differ);
     }
+    if let Some(problems) = &expected.problems {
+        // Of what is wrong a part is written: the words are for people.
+        let fits = |field: &String, said: &String| problems.get(field).filter(|part| said.contains(part.as_str())).cloned();
+        let said = came.problems.iter().map(|(field, said)| (field.clone(), fits(field, said).unwrap_or_else(|| said.clone())));
+        texts("problems", problems, &said.collect(), |text| format!("{text:?}"), &mut differ);
+    }
     let mut rest = came.log.iter();
     for part in &expected.log {
         if !rest.any(|line| line.message.contains(part.as_str())) {
@@ -51,7 +60,10 @@ pub fn differences(expected: &Expected, came: &Came<'_>) -> Vec<String> {
         }
     }
     if let Some(output) = &expected.output {
-        json("output", output, came.output, &mut lines);
+        json("output", output, &came.output, false, &mut lines);
+    }
+    if let Some(output) = &expected.output_has {
+        json("output", output, &came.output, true, &mut lines);
     }
     lines.extend(came.unexpected.iter().map(|request| format!("http: nothing was written for {request}")));
     lines.extend(came.left.iter().map(|request| format!("http: nobody asked for {request}")));
@@ -75,15 +87,15 @@ fn texts<T: PartialEq>(
     }
 }
 
-/// Place by place, so that one number in a large object is found.
-fn json(path: &str, expected: &Value, came: &Value, lines: &mut Vec<String>) {
+/// Place by place, so that one number in a large object is found. `open`: objects may have more keys than are expected.
+fn json(path: &str, expected: &Value, came: &Value, open: bool, lines: &mut Vec<String>) {
     match (expected, came) {
         (Value::Object(wanted), Value::Object(got)) => {
-            let more = got.keys().filter(|key| !wanted.contains_key(*key));
+            let more = got.keys().filter(|key| !open && !wanted.contains_key(*key));
             for key in wanted.keys().chain(more) {
                 let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
                 match (of(wanted), of(got)) {
-                    (Some(wanted), Some(got)) => json(&format!("{path}.{key}"), &wanted, &got, lines),
+                    (Some(wanted), Some(got)) => json(&format!("{path}.{key}"), &wanted, &got, open, lines),
                     (Some(wanted), None) => lines.push(format!("{path}.{key}: expected {wanted}, got nothing")),
                     (None, Some(got)) => lines.push(format!("{path}.{key}: expected nothing, got {got}")),
                     (None, None) => {}
@@ -92,7 +104,7 @@ fn json(path: &str, expected: &Value, came: &Value, lines: &mut Vec<String>) {
         }
         (Value::Array(wanted), Value::Array(got)) if wanted.len() == got.len() => {
             for (n, (wanted, got)) in wanted.iter().zip(got).enumerate() {
-                json(&format!("{path}[{n}]"), wanted, got, lines);
+                json(&format!("{path}[{n}]"), wanted, got, open, lines);
             }
         }
         (wanted, got) if wanted != got => lines.push(format!("{path}: expected {wanted}, got {got}")),
@@ -111,15 +123,15 @@ mod tests {
     #[test]
     fn every_difference_is_a_line_with_its_place() {
         let line = |message: &str| Line { at: Timestamp(0), level: Level::Info, message: message.into(), fields: Vec::new() };
-        let (output, log) = (json!({"a": {"b": [1, 3]}, "more": 1}), [line("second"), line("first")]);
         let came = Came {
             outcome: "failed",
             class: Some("transient"),
-            message: "503",
-            output: &output,
-            log: &log,
+            message: "503".into(),
+            output: json!({"a": {"b": [1, 3]}, "more": 1}),
+            log: vec![line("second"), line("first")],
             items: BTreeMap::from([("x".into(), ItemState::Failed)]),
             state: BTreeMap::new(),
+            problems: BTreeMap::from([("api".into(), "\"x\" is no URL".into()), ("rate".into(), "is too high".into())]),
             unexpected: vec!["GET http://a/".into()],
             left: vec!["GET http://b/".into()],
         };
@@ -128,6 +140,8 @@ mod tests {
             class: Some("transient".into()),
             message: Some("5".into()),
             output: Some(json!({"a": {"b": [1, 2]}})),
+            output_has: Some(json!({"a": {"b": [1, 4]}})),
+            problems: Some(BTreeMap::from([("api".into(), "is no URL".into()), ("rate".into(), "too low".into())])),
             items: Some(BTreeMap::from([("x".into(), ItemState::Done)])),
             log: vec!["first".into(), "second".into()],
             state: Some(BTreeMap::from([("k".into(), "v".into())])),
@@ -138,9 +152,11 @@ mod tests {
                 "outcome: expected succeeded, got failed: 503",
                 "state.k: expected \"v\", got nothing",
                 "items.x: expected done, got failed",
+                "problems.rate: expected \"too low\", got \"is too high\"",
                 "log: expected a line with \"second\", got it before another",
                 "output.a.b[1]: expected 2, got 3",
                 "output.more: expected nothing, got 1",
+                "output.a.b[1]: expected 4, got 3",
                 "http: nothing was written for GET http://a/",
                 "http: nobody asked for GET http://b/",
             ]

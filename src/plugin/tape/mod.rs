@@ -34,6 +34,8 @@ use self::entry::Entry;
 use self::player::Player;
 use self::recorder::Recorder;
 use super::Stop;
+use crate::clock::Timestamp;
+use crate::domain::attempt::Outcome;
 
 /// Of one call of one export.
 #[derive(Default)]
@@ -50,9 +52,9 @@ pub enum Tape {
 }
 
 impl Tape {
-    /// Notes the call that `header` describes, up to [`recorder::LIMIT`] bytes.
-    pub fn record(header: Header) -> Self {
-        Self::Recording(Box::new(Recorder::new(header)))
+    /// Notes a call that begins now, up to [`recorder::LIMIT`] bytes.
+    pub fn record(now: Timestamp) -> Self {
+        Self::Recording(Box::new(Recorder::new(now)))
     }
 
     /// Answers from a recording; `stop` is the call's, which ends where it leaves the recording.
@@ -70,10 +72,11 @@ impl Tape {
         }
     }
 
-    /// What was noted so far, with what the call came to; `None` where nothing is.
-    pub fn recording(&self, outcome: &crate::domain::attempt::Outcome) -> Option<Recording> {
+    /// What was noted so far, with what the call came to; `None` where nothing is. `header` is told when the call began, and its
+    /// seed; it is asked now and not before, because of most calls nothing is kept.
+    pub fn recording(&self, outcome: &Outcome, header: impl FnOnce(Timestamp, [u8; 32]) -> Header) -> Option<Recording> {
         match self {
-            Self::Recording(recorder) => Some(recorder.recording(outcome)),
+            Self::Recording(recorder) => Some(recorder.recording(outcome, header)),
             _ => None,
         }
     }

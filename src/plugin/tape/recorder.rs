@@ -5,13 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::data::Data;
 use super::entry::{Answer, Came, End, Entry, Exchange};
 use super::recording::{End as Over, Header, Recording};
+use crate::clock::Timestamp;
 use crate::domain::attempt::Outcome;
 
 /// Bytes that one call's recording may take in memory; what comes after is not kept, and a replay stops there.
 pub const LIMIT: usize = 2 * 1024 * 1024;
 
 pub struct Recorder {
-    pub header: Header,
+    began_at: Timestamp,
+    /// What its random numbers are made of.
+    pub seed: [u8; 32],
     kept: Mutex<Kept>,
 }
 
@@ -36,8 +39,8 @@ impl Kept {
 }
 
 impl Recorder {
-    pub fn new(header: Header) -> Self {
-        Self { header, kept: Mutex::default() }
+    pub fn new(began_at: Timestamp) -> Self {
+        Self { began_at, seed: rand::random(), kept: Mutex::default() }
     }
 
     /// The entry's place, for what is known of it later; `None` once the recording is cut.
@@ -109,13 +112,13 @@ impl Recorder {
         });
     }
 
-    /// As it stands; what is still under way stays unanswered.
-    pub fn recording(&self, outcome: &Outcome) -> Recording {
+    /// As it stands; what is still under way stays unanswered. `header` is told when it began, and its seed.
+    pub fn recording(&self, outcome: &Outcome, header: impl FnOnce(Timestamp, [u8; 32]) -> Header) -> Recording {
         let mut kept = self.lock();
         let end = Over { outcome: outcome.into(), cut: kept.cut };
         // Nothing is kept any more: a body that is still being read changes nothing.
         kept.cut = true;
-        Recording { header: self.header.clone(), entries: std::mem::take(&mut kept.entries), end }
+        Recording { header: header(self.began_at, self.seed), entries: std::mem::take(&mut kept.entries), end }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -130,18 +133,18 @@ mod tests {
 
     #[test]
     fn what_is_over_the_limit_is_cut_and_said() {
-        let recorder = Recorder::new(header());
+        let recorder = Recorder::new(Timestamp(0));
         assert_eq!(recorder.note(Entry::WallClock { ns: 1 }), Some(0));
         let large = Entry::Called { what: "sign".into(), with: vec![Data(vec![0; LIMIT])], answer: Ok(Data::default()) };
         assert_eq!(recorder.note(large), None);
         assert_eq!(recorder.note(Entry::WallClock { ns: 2 }), None, "nothing comes after a hole");
-        let recording = recorder.recording(&Outcome::Cancelled);
+        let recording = recorder.recording(&Outcome::Cancelled, |_, _| header());
         assert_eq!((recording.entries.len(), recording.end.cut), (1, true));
     }
 
     #[test]
     fn an_answer_with_a_piece_too_many_stays_without_its_end() {
-        let recorder = Recorder::new(header());
+        let recorder = Recorder::new(Timestamp(0));
         let place = recorder.note(Entry::Http(Box::new(Exchange {
             method: "GET".into(),
             url: "http://a/".into(),
@@ -154,7 +157,7 @@ mod tests {
         recorder.received(place, b"some");
         recorder.received(place, &vec![0; LIMIT]);
         recorder.ended(place, End::Whole);
-        let recording = recorder.recording(&Outcome::Cancelled);
+        let recording = recorder.recording(&Outcome::Cancelled, |_, _| header());
         let Entry::Http(exchange) = &recording.entries[0] else { panic!("{:?}", recording.entries) };
         let Some(Answer { came: Came::Response { body, end, .. }, .. }) = &exchange.answer else { panic!("{exchange:?}") };
         assert_eq!((body.len(), end, recording.end.cut), (1, &End::Open, true));

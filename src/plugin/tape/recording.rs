@@ -131,8 +131,8 @@ impl Recording {
 }
 
 impl Header {
-    /// Of a call that is about to be made: `finish` with what its items came to, else `run`.
-    pub fn new(work: &Work, finish: Option<ItemCounts>, now: Timestamp) -> Self {
+    /// Of a call that began then with that seed: `finish` with what its items came to, else `run`.
+    pub fn new(work: &Work, finish: Option<ItemCounts>, began_at: Timestamp, seed: [u8; 32]) -> Self {
         Self {
             format: FORMAT,
             tenant: work.tenant.clone(),
@@ -149,8 +149,8 @@ impl Header {
             grant: work.grant.as_ref().clone(),
             ceiling: work.ceiling.as_ref().clone(),
             has_items: work.items.is_some(),
-            began_at: now,
-            seed: rand::random(),
+            began_at,
+            seed,
         }
     }
 

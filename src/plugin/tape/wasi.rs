@@ -22,7 +22,7 @@ use crate::plugin::instance::Guest;
 pub fn furnish(tape: &Arc<Tape>, wasi: &mut WasiCtxBuilder) {
     let seed = match &**tape {
         Tape::Live => return,
-        Tape::Recording(recorder) => recorder.header.seed,
+        Tape::Recording(recorder) => recorder.seed,
         Tape::Replaying(player) => player.recording.header.seed,
         Tape::Scripted(script) => script.seed,
     };

@@ -92,6 +92,48 @@ fn nothing_is_asked_but_what_is_allowed() {
 }
 
 #[test]
+fn items_scratch_space_and_files_are_there_when_they_are_given() {
+    let files = Files::new();
+    let (code, ran) = files.run("hostile.wasm", &json!({ "attack": "items", "n": 3, "fail": 1, "leave": 1 }), &[]);
+    let states = |ran: &Value| {
+        let items = ran["items"].as_array().unwrap();
+        items.iter().map(|item| item["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((code, states(&ran)), (0, vec!["failed".to_owned(), "done".into(), "pending".into()]), "{ran}");
+    assert_eq!((&ran["items"][0]["message"], &ran["items"][1]["output"]), (&json!("as asked"), &json!(2)), "{ran}");
+    // What the run has already is not declared again: the guest takes it as it stands.
+    let before = files.path("items.json");
+    std::fs::write(&before, r#"[{"name": "item-0000", "input": 5}, "item-0007"]"#).unwrap();
+    let args = ["--items", &before];
+    let (_, ran) = files.run("hostile.wasm", &json!({ "attack": "items", "n": 1, "leave": 1 }), &args);
+    assert_eq!((&ran["items"][0]["output"], states(&ran)), (&json!(10), vec!["done".to_owned(), "pending".into()]), "{ran}");
+
+    let fill = json!({ "attack": "scratch", "text": "big" });
+    assert_eq!(files.run("hostile.wasm", &fill, &[]).1["output"]["steps"], 0, "nothing is granted by itself");
+    let (_, ran) = files.run("hostile.wasm", &fill, &["--scratch", "1MiB"]);
+    let steps = ran["output"]["steps"].as_u64().unwrap();
+    assert!((10..=16).contains(&steps), "{ran}");
+    let place = files.path("place");
+    files.run("hostile.wasm", &fill, &["--scratch", "1MiB", "--scratch-dir", &place]);
+    assert!(std::fs::metadata(format!("{place}/one")).unwrap().len() >= steps * 64 * 1024, "it stays where it was asked for");
+
+    let leave = json!({ "attack": "artifact", "name": "März.csv", "text": "text/csv", "n": 2, "leave": 1, "bytes": 70_000 });
+    let (code, ran) = files.run("hostile.wasm", &leave, &[]);
+    assert!(code == 1 && ran["message"].as_str().unwrap().contains("--artifacts DIR"), "{ran}");
+    let out = files.path("out");
+    let (code, ran) = files.run("hostile.wasm", &leave, &["--artifacts", &out]);
+    assert_eq!((code, ran["artifacts"].as_array().unwrap().len()), (0, 1), "{ran}");
+    let told = &ran["artifacts"][0];
+    assert_eq!((&told["name"], &told["media_type"], &told["bytes"]), (&json!("0-März.csv"), &json!("text/csv"), &json!(70_000)));
+    assert!(told["digest"].as_str().unwrap().starts_with("sha256:"), "{ran}");
+    let there: Vec<_> = std::fs::read_dir(&out).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(there, ["0-März.csv"], "what was not finished is not there");
+    assert_eq!(std::fs::read(told["file"].as_str().unwrap()).unwrap(), vec![b'a'; 70_000]);
+    let again = windlass(&["plugin", "run", &files.path("hostile.wasm"), "--artifacts", &out], None, "");
+    assert!(again.code == 2 && again.err.contains("has something in it"), "{}", again.err);
+}
+
+#[test]
 fn a_component_is_told_without_running_it() {
     let files = Files::new();
     let inspect = |name: &str, more: &[&str]| windlass(&[&["plugin", "inspect", &files.path(name)], more].concat(), None, "");

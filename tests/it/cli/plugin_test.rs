@@ -64,6 +64,89 @@ fn a_case_passes_or_says_what_differs_and_costs_the_same_each_time() {
     assert!(ended.code == 2 && ended.err.contains("wrong.toml:5: case[0].expect.outcom: there is no such key"), "{}", ended.err);
 }
 
+/// Everything but `run`: what is right passes, what is wrong says how.
+const CALLS: &str = r#"
+[[case]]
+name = "a good configuration"
+call = "check"
+config = { good = 1 }
+[case.expect]
+outcome = "succeeded"
+problems = {}
+
+[[case]]
+name = "a bad one"
+call = "check"
+config = { bad = 7 }
+[case.expect]
+outcome = "failed"
+problems = { bad = "7 is not good" }
+
+[[case]]
+name = "a bad one that is taken for good"
+call = "check"
+config = { bad = 7 }
+[case.expect]
+outcome = "succeeded"
+problems = {}
+
+[[case]]
+name = "how much waits"
+call = "measure"
+config = { backlog = 41 }
+[case.expect]
+outcome = "succeeded"
+output = { size = 41 }
+
+[[case]]
+name = "nobody knows how much waits"
+call = "measure"
+config = { backlog = "the target is away" }
+[case.expect]
+outcome = "failed"
+message = "the target is away"
+
+[[case]]
+name = "what it is"
+call = "describe"
+[case.expect]
+output_has = { wants = [] }
+
+[[case]]
+name = "what it is, in another time"
+call = "describe"
+[case.expect]
+output_has = { version = "0.0.7" }
+"#;
+
+#[test]
+fn a_case_may_call_any_export() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hostile.wasm"), guests::hostile()).unwrap();
+    std::fs::write(dir.path().join("cases.toml"), CALLS).unwrap();
+    let (code, report) = tested(dir.path(), &[]);
+    assert_eq!((code, &report["passed"], &report["failed"]), (1, &json!(5), &json!(2)), "{report:#}");
+    let cases = report["cases"].as_array().unwrap();
+    let of = |n: usize| cases[n]["differences"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>();
+    assert_eq!(of(2)[1], "problems.bad: expected nothing, got \"7 is not good; leave it out\"", "{report:#}");
+    assert!(of(2)[0].starts_with("outcome: expected succeeded, got failed: "), "{report:#}");
+    assert!(of(6)[0].starts_with("output.version: expected \"0.0.7\", got "), "{report:#}");
+    // A probe costs something that can be told; a check and a description are asked aside.
+    assert!(cases[3]["fuel"].as_u64().unwrap() > 1_000 && cases[0]["fuel"].is_null(), "{report:#}");
+    // What a plugin cannot do is no success.
+    std::fs::write(dir.path().join("hostile.wasm"), guests::gather()).unwrap();
+    let (_, report) = tested(dir.path(), &[]);
+    assert_eq!(report["cases"][0]["message"], "the plugin has no config export", "{report:#}");
+    let wrong = dir.path().join("wrong.toml");
+    let case = "[[case]]\nname = \"x\"\ncall = \"describe\"\ninput = { a = 1 }\n[case.expect]\nclass = \"permanent\"\n";
+    std::fs::write(&wrong, case).unwrap();
+    let file = dir.path().join("hostile.wasm");
+    let ended = windlass(&["plugin", "test", file.to_str().unwrap(), "--cases", wrong.to_str().unwrap()], None, "");
+    assert_eq!((ended.code, ended.err.lines().count()), (2, 2), "{}", ended.err);
+    let says = "case[0].expect.class: belongs to call = \"run\", and this case has call = \"describe\"";
+    assert!(ended.err.contains(says), "{}", ended.err);
+}
+
 #[test]
 fn real_answers_are_recorded_once_and_serve_the_next_tests() {
     let dir = tempfile::tempdir().unwrap();

@@ -34,11 +34,12 @@ async fn live(input: Value, host: &str, change: impl FnOnce(&mut Work)) -> (Outc
         }
     });
     change(&mut work);
-    work.tape = Arc::new(Tape::record(Header::new(&work, None, Timestamp(0))));
+    work.tape = Arc::new(Tape::record(Timestamp(0)));
+    let head = Header::new(&work, None, Timestamp(0), [0; 32]);
     let (tape, secrets) = (work.tape.clone(), work.secrets.clone());
     let outcome = house.sandbox.execute(work).await;
     // As a file has it.
-    let written = Recordings(vec![tape.recording(&outcome).unwrap()]).write(&secrets).unwrap();
+    let written = Recordings(vec![tape.recording(&outcome, |_, seed| Header { seed, ..head }).unwrap()]).write(&secrets).unwrap();
     (outcome, Recordings::read(&written).unwrap().0.remove(0))
 }
 
