@@ -23,7 +23,7 @@ pub struct Called<'a> {
     pub name: Option<&'a str>,
     /// When its `describe` says none.
     pub fallback: Option<&'a str>,
-    /// When its `describe` says none; `0.0.0` without.
+    /// When its `describe` says none, or the same; `0.0.0` without.
     pub version: Option<&'a str>,
     /// What minisign wrote about the bytes.
     pub signature: Option<&'a str>,
@@ -84,6 +84,12 @@ impl App {
             return Err(Error::invalid("name", "the plugin does not say its name; give one"));
         };
         // What a plugin says of itself stays true of its bytes; a version from outside is for those that say nothing.
+        if let (Some(own), Some(given)) = (says("version"), called.version)
+            && own != given
+        {
+            let why = format!("its describe says {own:?}, and {given:?} was given; leave that out, or build it as {given}");
+            return Err(Error::invalid("version", why));
+        }
         let version = says("version").or(called.version);
         let nameless = version.is_none();
         let version = version.unwrap_or(&described.version).to_owned();
@@ -241,6 +247,10 @@ mod tests {
         }
         let wrong = place.app.push(Called::default(), noop(), None, &Who::server()).await.unwrap_err().to_string();
         assert_eq!(wrong, "name: the plugin does not say its name; give one");
+        let other = Called { version: Some("9.9.9"), ..named("nothing") };
+        let wrong = place.app.push(other, noop(), None, &Who::server()).await.unwrap_err().to_string();
+        let own = env!("CARGO_PKG_VERSION");
+        assert!(wrong.starts_with(&format!("version: its describe says {own:?}, and \"9.9.9\" was given")), "{wrong}");
         let wrong = place.app.push(named("No op"), noop(), None, &Who::server()).await.unwrap_err().to_string();
         assert!(wrong.starts_with("name: \"No op\" is no plugin name"), "{wrong}");
     }

@@ -1,5 +1,7 @@
 //! Pushes that are under way: a module is compiled after the answer, and its push says how far it is.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::push::Called;
@@ -9,6 +11,12 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::plugin::{Step, catalog};
 use crate::store::plugin::SERVER;
+
+/// Between two tries to write down what a push came to: the first pause, and the longest. All of them take an hour, after
+/// which nobody waits any more.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(5);
+const TRIES: u32 = 720;
 
 /// What a plugin is called by who pushes it, for longer than the request.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +86,7 @@ impl App {
 
     /// The last pushes that whoever asks may see, newest first.
     pub async fn pushes(&self, who: &Who) -> Result<Vec<Push>> {
-        let mut all = self.store.read().await?.pushes().await?;
-        all.retain(|push| push.tenant == SERVER || who.tenant.is_none_or(|own| own == push.tenant));
+        let all = self.store.read().await?.pushes(who.tenant).await?;
         Ok(all.into_iter().map(|push| push.seen(self.now())).collect())
     }
 
@@ -101,7 +108,10 @@ impl App {
                 }
                 () = self.clock.sleep(Push::WORD) => {}
             }
-            self.note(&mut push).await;
+            if let Err(wrong) = self.note(&mut push).await {
+                // The next word says it again.
+                tracing::warn!(push.id = %push.id, error = %wrong, "how far a push is could not be written down");
+            }
         };
         match added {
             Ok((Plugin { name, version, .. }, fresh)) => {
@@ -114,18 +124,27 @@ impl App {
                 (push.state, push.message) = (PushState::Refused, Some(wrong.to_string()));
             }
         }
-        self.note(&mut push).await;
+        self.end(&mut push).await;
     }
 
-    async fn note(&self, push: &mut Push) {
-        push.at = self.now();
-        let noted = async {
-            let mut tx = self.store.begin().await?;
-            tx.put_push(push).await?;
-            tx.commit().await
-        };
-        if let Err(wrong) = noted.await {
-            tracing::error!(push.id = %push.id, error = %wrong, "how far a push is could not be written down");
+    /// Nobody says the last word again, and who pushed waits for it.
+    async fn end(&self, push: &mut Push) {
+        let mut pause = PAUSE;
+        for _ in 0..TRIES {
+            let Err(wrong) = self.note(push).await else { return };
+            tracing::error!(push.id = %push.id, error = %wrong, "what a push came to could not be written down yet; it is tried again");
+            if self.store.is_closed() {
+                return;
+            }
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
         }
+    }
+
+    async fn note(&self, push: &mut Push) -> Result<()> {
+        push.at = self.now();
+        let mut tx = self.store.begin().await?;
+        tx.put_push(push).await?;
+        tx.commit().await
     }
 }

@@ -13,6 +13,7 @@ use super::serve::Access;
 use super::stop::{BAD, Done, NO_SERVER, Stop, WRONG};
 use crate::domain::plugin::is_name;
 use crate::id::Id;
+use crate::web::address::encoded;
 use crate::web::api::shape::{List, ProblemJson, TenantJson};
 
 /// A request that takes longer is given up.
@@ -91,7 +92,7 @@ impl Client {
         let join = if path.contains('?') { '&' } else { '?' };
         let mut whole: List<T> = self.get(&format!("{path}{join}limit=200"))?;
         while let Some(after) = whole.next.take() {
-            let page: List<T> = self.get(&format!("{path}{join}limit=200&after={after}"))?;
+            let page: List<T> = self.get(&format!("{path}{join}limit=200&after={}", encoded(&after)))?;
             whole.items.extend(page.items);
             whole.next = page.next;
         }

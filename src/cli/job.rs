@@ -139,7 +139,7 @@ fn rollout(client: &Client, which: &Which, step: Option<&str>, retries: bool, js
 fn state(client: &Client, which: &Which, key: Option<&str>, delete: bool, json: bool) -> Done {
     let address = format!("{}/state", which.address()?);
     let Some(key) = key else {
-        let all: List<StateJson> = client.get(&address)?;
+        let all: List<StateJson> = client.all(&address)?;
         if json {
             return say_json(&all);
         }

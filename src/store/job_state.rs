@@ -13,9 +13,14 @@ static PUT: Sql = Sql::new(
 );
 static DELETE: Sql = Sql::new("DELETE FROM job_state WHERE job = $1 AND key = $2");
 static KEYS: Sql = Sql::new("SELECT key FROM job_state WHERE job = $1 AND key >= $2 ORDER BY key LIMIT 1000");
-static LIST: Sql = Sql::new(
-    "SELECT key, CAST(length(value) AS BIGINT) AS bytes, version, updated_at FROM job_state WHERE job = $1 ORDER BY key",
+static FIRST: Sql = Sql::new(
+    "SELECT key, CAST(length(value) AS BIGINT) AS bytes, version, updated_at FROM job_state WHERE job = $1 ORDER BY key LIMIT $2",
 );
+static AFTER: Sql = Sql::new(
+    "SELECT key, CAST(length(value) AS BIGINT) AS bytes, version, updated_at FROM job_state WHERE job = $1 AND key > $2 \
+     ORDER BY key LIMIT $3",
+);
+static COUNT: Sql = Sql::new("SELECT count(*) AS n FROM job_state WHERE job = $1");
 static USED: Sql = Sql::new(
     "SELECT count(*) AS n, CAST(coalesce(sum(length(key) + length(value)), 0) AS BIGINT) AS bytes FROM job_state WHERE job = $1",
 );
@@ -31,9 +36,12 @@ pub struct Kept {
 }
 
 impl Tx {
-    /// All that a job keeps, by key: at most as many as it may have.
-    pub async fn state_list(&mut self, job: Id) -> Result<Vec<Kept>> {
-        let rows = self.rows(&LIST, args![job]).await?;
+    /// What a job keeps, by key: at most `limit` of them, those behind a key or the first.
+    pub async fn state_list(&mut self, job: Id, after: Option<&str>, limit: u32) -> Result<Vec<Kept>> {
+        let rows = match after {
+            Some(after) => self.rows(&AFTER, args![job, after, limit]).await?,
+            None => self.rows(&FIRST, args![job, limit]).await?,
+        };
         let kept = |row: &Row| {
             Ok(Kept {
                 key: row.text("key")?,
@@ -43,6 +51,11 @@ impl Tx {
             })
         };
         rows.iter().map(kept).collect()
+    }
+
+    /// How many keys a job keeps.
+    pub async fn state_count(&mut self, job: Id) -> Result<u64> {
+        self.row(&COUNT, args![job]).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
     /// The value under a key, and its version.

@@ -17,6 +17,7 @@ static PUT: Sql = Sql::new(
 );
 static ONE: Sql = Sql::new("SELECT * FROM push WHERE id = $1");
 static ALL: Sql = Sql::new("SELECT * FROM push ORDER BY id DESC LIMIT $1");
+static SEEN: Sql = Sql::new("SELECT * FROM push WHERE tenant IN (0, $1) ORDER BY id DESC LIMIT $2");
 static CUT: Sql = Sql::new("DELETE FROM push WHERE id < $1");
 
 impl Tx {
@@ -44,9 +45,13 @@ impl Tx {
         self.row(&ONE, args![id]).await?.as_ref().map(push).transpose()
     }
 
-    /// The last ones, newest first.
-    pub async fn pushes(&mut self) -> Result<Vec<Push>> {
-        self.rows(&ALL, args![LISTED]).await?.iter().map(push).collect()
+    /// The last ones that a tenant may see, its own and the server's, or all; newest first.
+    pub async fn pushes(&mut self, of: Option<Id>) -> Result<Vec<Push>> {
+        let rows = match of {
+            Some(tenant) => self.rows(&SEEN, args![tenant, LISTED]).await?,
+            None => self.rows(&ALL, args![LISTED]).await?,
+        };
+        rows.iter().map(push).collect()
     }
 
     /// Cuts pushes begun before.

@@ -63,7 +63,9 @@ fn tenants_and_jobs(api: &mut Routes) {
     api.post("tenants/{tenant}/jobs/{job}/rollout/{step}", "a new version: `pause`, `resume`, `promote` or `rollback`")
         .asks(&[("retries", Type::String)])
         .one::<JobJson>(200);
-    api.get("tenants/{tenant}/jobs/{job}/state", "what its plugin keeps between runs: keys, sizes, versions").list::<StateJson>();
+    api.get("tenants/{tenant}/jobs/{job}/state", "what its plugin keeps between runs: keys, sizes, versions")
+        .paged()
+        .list::<StateJson>();
     api.get("tenants/{tenant}/jobs/{job}/state/{key}", "one of them with its value").one::<StateValueJson>(200);
     api.delete("tenants/{tenant}/jobs/{job}/state/{key}", "the next run finds it missing").nothing(204);
     api.get("tenants/{tenant}/backlogs", "what waits at the tenant's targets").paged().list::<BacklogJson>();

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::extract::{At, Caller};
-use super::read;
-use super::shape::{List, StateJson, StateValueJson};
+use super::extract::{Asked, At, Caller};
+use super::shape::{Count, List, StateJson, StateValueJson};
+use super::{Paged, read};
 use crate::app::App;
 use crate::error::{Error, Result};
 
@@ -16,18 +16,24 @@ pub async fn list(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
+    Asked(page): Asked<Paged>,
 ) -> Result<Json<List<StateJson>>> {
+    let limit = super::limit(page.limit)?;
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let job = tx.need_job(tenant.id, &job).await?;
-    let kept = tx.state_list(job.id).await?;
+    let count = Count { value: tx.state_count(job.id).await?, capped: false };
+    let mut kept = tx.state_list(job.id, page.after.as_deref(), limit + 1).await?;
+    let more = kept.len() > limit as usize;
+    kept.truncate(limit as usize);
+    let next = kept.last().filter(|_| more).map(|last| last.key.clone());
     let shape = |kept: crate::store::job_state::Kept| StateJson {
         key: kept.key,
         bytes: kept.bytes,
         version: kept.version,
         updated_at: kept.updated_at,
     };
-    Ok(Json(List::whole(kept.into_iter().map(shape).collect())))
+    Ok(Json(List { items: kept.into_iter().map(shape).collect(), next, count }))
 }
 
 pub async fn show(

@@ -71,4 +71,19 @@ async fn a_job_s_state_is_listed_shown_and_deleted_by_an_operator() {
         assert_eq!(told.status, status, "{}", told.body);
     }
     assert_eq!(served.get("tenants/alpha/jobs/j/state").await.body["count"]["value"], 1);
+
+    let mut tx = served.world.store.begin().await.unwrap();
+    for n in 0..5 {
+        tx.state_put(job.id, &format!("page & {n}"), b"x".to_vec(), 1, TEN).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let (mut keys, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = served.get(&format!("tenants/alpha/jobs/j/state?limit=4{after}")).await.body;
+        assert_eq!(page["count"], json!({ "value": 6, "capped": false }));
+        keys.extend(page["items"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={}", windlass::web::address::encoded(next));
+    }
+    assert_eq!(keys, ["page & 0", "page & 1", "page & 2", "page & 3", "page & 4", "raw"]);
 }

@@ -5,6 +5,7 @@ use windlass::clock::Timestamp;
 use windlass::domain::member::Role;
 
 use super::world::Served;
+use crate::database::Beside;
 use crate::plugin::{guests, modules};
 
 /// Pushes and waits for the end.
@@ -61,7 +62,20 @@ async fn a_tenants_push_is_its_own_and_one_whose_node_has_gone_is_lost() {
     let seen = served.ask("GET", "pushes", Some(&beta), &[], b"").await;
     assert!(seen.body["items"].as_array().unwrap().is_empty(), "{}", seen.body);
 
-    let id = own["id"].as_str().unwrap().parse().unwrap();
+    // However many others there are in the meantime, a tenant's list has its own.
+    let id: windlass::id::Id = own["id"].as_str().unwrap().parse().unwrap();
+    let mut tx = served.app.store.begin().await.unwrap();
+    let other = tx.push(id).await.unwrap().unwrap();
+    let beta_id = tx.need_tenant("beta").await.unwrap().id;
+    for n in 1..=60 {
+        let (id, name) = (windlass::id::Id(id.0 + n), format!("other-{n}"));
+        tx.put_push(&windlass::domain::plugin::Push { id, name, tenant: beta_id, ..other.clone() }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let seen = served.ask("GET", "pushes", Some(&alpha), &[], b"").await.body;
+    let names: Vec<_> = seen["items"].as_array().unwrap().iter().map(|push| push["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["greeter"]);
+
     let mut tx = served.app.store.begin().await.unwrap();
     let mut left = tx.push(id).await.unwrap().unwrap();
     (left.state, left.at) = (windlass::domain::plugin::PushState::Compiling, Timestamp(0));
@@ -69,4 +83,41 @@ async fn a_tenants_push_is_its_own_and_one_whose_node_has_gone_is_lost() {
     tx.commit().await.unwrap();
     let lost = served.get(&place).await.body;
     assert!(lost["state"] == "lost" && lost["message"].as_str().unwrap().contains("push it again"), "{lost}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_push_is_told_when_the_database_takes_it_again() {
+    let served = Served::new().await;
+    let (away, back) = if crate::database::is_postgres() {
+        ("ALTER TABLE push ADD CONSTRAINT away CHECK (state <> 'ready')", "ALTER TABLE push DROP CONSTRAINT away")
+    } else {
+        (
+            "CREATE TRIGGER away BEFORE UPDATE ON push WHEN NEW.state = 'ready' BEGIN SELECT RAISE(ABORT, 'away'); END",
+            "DROP TRIGGER away",
+        )
+    };
+    let mut beside = Beside::open(served.world.store.database()).await;
+    beside.exec(away).await;
+    let told = served.ask("POST", "plugins?name=late", Some(&served.admin), &[], &modules::program("hello", None)).await;
+    let place = format!("pushes/{}", told.body["id"].as_str().unwrap());
+    let added =
+        || async { served.get("plugins").await.body["items"].as_array().unwrap().iter().any(|one| one["name"] == "late") };
+    while !added().await {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for _ in 0..5 {
+        served.world.clock.advance(std::time::Duration::from_secs(6));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert_ne!(served.get(&place).await.body["state"], "ready", "it cannot be written down");
+    }
+    beside.exec(back).await;
+    // Without another try it would never be told.
+    for _ in 0..500 {
+        served.world.clock.advance(std::time::Duration::from_secs(6));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if served.get(&place).await.body["state"] == "ready" {
+            return;
+        }
+    }
+    panic!("{}", served.get(&place).await.body);
 }

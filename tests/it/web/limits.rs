@@ -36,6 +36,25 @@ async fn a_runs_page_says_what_its_attempt_took_of_its_limits() {
 }
 
 #[tokio::test]
+async fn a_jobs_page_shows_the_first_hundred_keys_of_its_state_and_leads_to_the_others() {
+    let world = World::new(clock()).await;
+    let browser = Browser::of(&world).await;
+    let mut tx = world.app.store.begin().await.unwrap();
+    for n in 0..130 {
+        tx.state_put(world.alpha.id, &format!("key {n:03}"), b"x".to_vec(), 1, clock().now()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let path = "/t/alpha/jobs/drain-jobs";
+    let page = browser.page(path).await;
+    assert!(page.contains("100 of 130") && page.contains("key 099") && !page.contains("key 100"), "{page}");
+    let next = format!("{path}?key=key%20099#state");
+    assert!(page.contains(&format!("href=\"{next}\"")), "{page}");
+    let page = browser.page(next.trim_end_matches("#state")).await;
+    assert!(page.contains("30 of 130") && page.contains("key 100") && !page.contains("key 099"), "{page}");
+    assert!(page.contains(&format!("href=\"{path}#state\"")), "there is a way back to the first");
+}
+
+#[tokio::test]
 async fn modules_on_their_way_stand_above_the_plugins_and_refused_ones_say_why() {
     let world = World::new(clock()).await;
     let browser = Browser::of(&world).await;

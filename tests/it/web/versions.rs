@@ -63,6 +63,13 @@ async fn a_plugins_page_leads_to_its_jobs_whose_new_version_is_moved_by_buttons(
         assert!(page.contains(says), "{says}: {page}");
     }
     assert!(page.contains(&format!("href=\"{job}\"")) && !page.contains(HOSTILE), "{page}");
+    // The job takes both, and nobody pushes the one away from under it.
+    for says in [">1 job<", ">3 jobs<"] {
+        assert_eq!(page.matches(says).count(), 1, "{says}: {page}");
+    }
+    assert!(page.contains("10 % of new runs, on trial") && page.contains("the other runs"), "{page}");
+    let list = browser.page("/plugins").await;
+    assert!(list.contains(">1 job<") && list.contains(">3 jobs<"), "{list}");
     assert_eq!(page.matches("data-l=\"Signed\">yes").count(), 1, "one of the two: {page}");
     assert_eq!(browser.get("/plugins/nothing").await.0, StatusCode::NOT_FOUND);
 

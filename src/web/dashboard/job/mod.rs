@@ -13,10 +13,7 @@ use crate::app::enqueue::Request;
 use crate::domain::run::Enqueued;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
-use crate::id::Id;
-use crate::span::Size;
 use crate::store::Tx;
-use crate::store::job_state::Kept;
 use crate::store::run::RunQuery;
 use crate::web::Web;
 use crate::web::address::Address;
@@ -32,10 +29,12 @@ use crate::web::show::words;
 mod policy;
 pub use policy::grant as grant_lines;
 pub mod rollout;
+mod state;
 mod view;
 
 use rollout::RolloutPart;
-use view::{Backlog, JobPage, Occurrence, StateRow};
+use state::{StatePage, StatePart};
+use view::{Backlog, JobPage, Occurrence};
 
 /// Runs, times and occurrences that the page lists.
 const RUNS: u32 = 10;
@@ -48,6 +47,7 @@ pub async fn show(
     headers: HeaderMap,
     Path((tenant, name)): Path<(String, String)>,
     Query(asked): Query<Asked>,
+    Query(of_state): Query<StatePage>,
 ) -> Result<Response> {
     let mut tx = web.app.store.read().await?;
     let owner = need(&mut tx, &session, &tenant).await?;
@@ -61,6 +61,7 @@ pub async fn show(
     let plugin = tx.plugin_by_digest(job.tenant, &job.digest).await?;
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
+    let state = StatePart::read(&mut tx, job.id, of_state.key.as_deref(), &path).await?;
     let page = JobPage {
         here: path.clone(),
         path,
@@ -82,7 +83,7 @@ pub async fn show(
             .collect(),
         patterns: tx.item_patterns(owner.id, job.id).await?,
         rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
-        state: state(&mut tx, job.id).await?,
+        state,
         policy: policy::lines(&job.spec, &owner),
         grant: policy::grant(&tx.grant_of(job.id).await?),
         shell,
@@ -90,11 +91,6 @@ pub async fn show(
         job: name,
     };
     fragment::answer(&page, &headers)
-}
-
-async fn state(tx: &mut Tx, job: Id) -> Result<Vec<StateRow>> {
-    let row = |kept: Kept| StateRow { key: kept.key, size: Size(kept.bytes), version: kept.version, updated_at: kept.updated_at };
-    Ok(tx.state_list(job).await?.into_iter().map(row).collect())
 }
 
 async fn backlog(tx: &mut Tx, line: &JobLine, lens: Lens) -> Result<Option<Backlog>> {

@@ -3,10 +3,10 @@
 use askama::Template;
 
 use super::rollout::RolloutPart;
+use super::state::StatePart;
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::id::Id;
-use crate::span::Size;
 use crate::store::item_list::Pattern;
 use crate::web::dashboard::overview::view::EmptyIn;
 use crate::web::dashboard::run::row::RunRow;
@@ -15,7 +15,7 @@ use crate::web::fragment;
 use crate::web::show::chart::LevelChart;
 use crate::web::show::json::Json;
 use crate::web::show::moment::Maybe;
-use crate::web::show::number::{Num, Rate};
+use crate::web::show::number::{Commas, Num, Rate};
 use crate::web::show::pill::Pill;
 use crate::web::show::words::TriggerWords;
 
@@ -45,7 +45,7 @@ pub struct JobPage {
     pub patterns: Vec<Pattern>,
     pub rollout: Option<RolloutPart>,
     /// What its plugin keeps between runs.
-    pub state: Vec<StateRow>,
+    pub state: StatePart,
     pub policy: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }
@@ -60,14 +60,6 @@ impl JobPage {
             _ => "",
         }
     }
-}
-
-/// A key of the job's state.
-pub struct StateRow {
-    pub key: String,
-    pub size: Size,
-    pub version: u64,
-    pub updated_at: Timestamp,
 }
 
 pub struct Backlog {

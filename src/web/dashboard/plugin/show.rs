@@ -1,12 +1,14 @@
 //! `/plugins/{name}`: its versions, what it asks for, and who uses it with which grants.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono_tz::Tz;
 
-use super::offer;
+use super::{offer, taken, used_by};
 use crate::clock::Timestamp;
 use crate::domain::plugin::Plugin;
 use crate::error::{Error, Result};
@@ -17,7 +19,7 @@ use crate::web::dashboard::job::grant_lines;
 use crate::web::dashboard::shell::{Place, Shell};
 use crate::web::fragment;
 use crate::web::session::Session;
-use crate::web::show::number::{bytes, commas, plural};
+use crate::web::show::number::bytes;
 use crate::web::show::words::short_digest;
 
 #[derive(Template)]
@@ -53,6 +55,8 @@ struct User {
     tenant: String,
     job: String,
     version: String,
+    /// Which of its runs take the version.
+    runs: String,
     grant: Vec<(&'static str, String)>,
 }
 
@@ -67,38 +71,43 @@ pub async fn show(State(web): State<Web>, session: Session, headers: HeaderMap, 
     let (offers, asks) =
         (newest.exports.iter().map(|it| offer(it)).collect(), newest.imports.iter().map(|it| offer(it)).collect());
     let summary = newest.description.get("summary").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
-    let mut users = Vec::new();
+    let (rollouts, mut users) = (tx.rollouts().await?, Vec::new());
+    let mut used: HashMap<&str, u64> = HashMap::new();
     for line in board.seen_by(own) {
         for job in line.jobs.iter().map(|line| &line.job) {
-            let Some(plugin) = plugins.iter().find(|plugin| plugin.digest == job.digest) else { continue };
-            users.push(User {
-                tenant: line.tenant.name.clone(),
-                job: job.spec.name.clone(),
-                version: plugin.version.clone(),
-                grant: grant_lines(&tx.grant_of(job.id).await?),
-            });
+            for (digest, runs) in taken(job, rollouts.get(&job.id)) {
+                let Some(plugin) = plugins.iter().find(|plugin| plugin.digest == digest) else { continue };
+                *used.entry(digest).or_default() += 1;
+                users.push(User {
+                    tenant: line.tenant.name.clone(),
+                    job: job.spec.name.clone(),
+                    version: plugin.version.clone(),
+                    runs,
+                    grant: grant_lines(&tx.grant_of(job.id).await?),
+                });
+            }
         }
     }
     drop(tx);
-    let versions = plugins.into_iter().map(|plugin| version(plugin, &board, own)).collect();
+    let versions =
+        plugins.iter().map(|plugin| version(plugin, used.get(&*plugin.digest).copied().unwrap_or(0), &board)).collect();
     let way = [("Plugins", "/plugins".to_owned())];
     let shell = web.shell_with(&session, &board, Tz::UTC, None).at(Place::Plugins, &way, &*name);
     fragment::answer(&PluginPage { shell, name, summary, versions, offers, asks, users }, &headers)
 }
 
-fn version(plugin: Plugin, board: &Board, own: Option<Id>) -> Version {
-    let jobs = board.seen_by(own).flat_map(|line| &line.jobs).filter(|line| line.job.digest == plugin.digest).count() as u64;
+fn version(plugin: &Plugin, jobs: u64, board: &Board) -> Version {
     let owner = board.tenants.iter().find(|line| line.tenant.id == plugin.tenant);
     Version {
         of: owner.map(|line| line.tenant.name.clone()).unwrap_or_default(),
-        used_by: if jobs == 0 { "no job".into() } else { format!("{} {}", commas(jobs), plural(jobs, "job", "jobs")) },
+        used_by: used_by(jobs),
         unused: jobs == 0,
         size: bytes(plugin.bytes),
         signed: plugin.signature.is_some(),
         pushed_at: plugin.pushed_at,
-        pushed_by: plugin.pushed_by,
+        pushed_by: plugin.pushed_by.clone(),
         short_digest: short_digest(&plugin.digest),
-        digest: plugin.digest,
-        version: plugin.version,
+        digest: plugin.digest.clone(),
+        version: plugin.version.clone(),
     }
 }
