@@ -20,6 +20,7 @@ pub mod enqueue;
 pub mod failure;
 pub mod item;
 pub mod job;
+pub mod key;
 pub mod member;
 pub mod operation;
 pub mod push;

@@ -34,6 +34,7 @@ mod plugin;
 mod plugin_check;
 mod plugin_test;
 mod replay;
+mod rotate_key;
 mod run;
 mod secret;
 pub mod serve;

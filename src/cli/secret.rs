@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Global;
 use super::client::{self, Client};
 use super::show::{Table, now, say, say_json, when, when_some};
 use super::stop::{Done, Stop, WRONG};
+use super::{Global, rotate_key};
 use crate::domain::plugin::is_name;
 use crate::web::api::shape::{List, SecretJson};
 
@@ -27,12 +27,16 @@ pub enum Command {
     /// Put another value in the place of one that stands; what runs keeps the old one until its attempt ends
     Rotate {
         /// TENANT/NAME
-        secret: String,
+        #[arg(required_unless_present = "key")]
+        secret: Option<String>,
         #[arg(long)]
         tenant: Option<String>,
         /// The value, byte for byte
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
+        /// Instead of a value, the key that seals all secrets of this installation; no server may run on the data folder
+        #[arg(long, conflicts_with_all = ["secret", "tenant", "from_file"])]
+        key: bool,
     },
     /// Names, never values
     List {
@@ -44,6 +48,9 @@ pub enum Command {
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
+    if let Command::Rotate { key: true, .. } = command {
+        return rotate_key::run(global);
+    }
     let client = Client::open(global)?;
     match command {
         Command::Set { secret, tenant, from_file } => {
@@ -51,8 +58,8 @@ pub fn run(command: Command, global: &Global) -> Done {
             let set = client.put_bytes(&format!("tenants/{tenant}/secrets/{name}"), &value(from_file, "set")?)?;
             done(&tenant, &set, "set", global.json)
         }
-        Command::Rotate { secret, tenant, from_file } => {
-            let (tenant, name) = named(&secret, tenant.as_deref())?;
+        Command::Rotate { secret, tenant, from_file, .. } => {
+            let (tenant, name) = named(&secret.unwrap_or_default(), tenant.as_deref())?;
             let path = format!("tenants/{tenant}/secrets/{name}/rotate");
             let set = client.post_bytes(&path, &value(from_file, "rotate")?, "application/octet-stream", &[])?;
             done(&tenant, &set, "rotated", global.json)

@@ -8,19 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Who};
+use crate::app::{App, Who, key};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
-use crate::id::Id;
 use crate::objects::Objects;
 use crate::plugin::{self, Compiler, Executor, Sandbox};
 use crate::runner::{Context, Runner};
@@ -215,22 +212,21 @@ async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
 /// Secrets are sealed with one key, whichever node seals them: the first node leaves a seal that every later one opens. A
 /// file has one process, whose owner may begin anew with another key.
 async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<()> {
-    const SEAL: &str = "key_seal";
     let mut tx = store.begin().await?;
-    if let Some(seal) = tx.setting(SEAL).await? {
-        let bytes = STANDARD.decode(seal).unwrap_or_default();
-        let (nonce, sealed) = bytes.split_at_checked(24).unwrap_or_default();
-        return vault.unseal(Id(0), SEAL, nonce, sealed).map(drop).map_err(|_| {
-            Error::Unavailable(format!(
+    match key::fits(&mut tx, vault).await? {
+        Some(true) => {}
+        Some(false) => {
+            return Err(Error::Unavailable(format!(
                 "{} is not the key of the database {}: secrets in it would not open. Copy the key of the node that set them, or set \
-                 {KEY_VARIABLE}. If it is lost on all: DELETE FROM setting WHERE key = '{SEAL}', and set each secret again",
+                 {KEY_VARIABLE}. If it is lost on all: DELETE FROM setting WHERE key = '{}', and set each secret again",
                 settings.data_dir.join(KEY_FILE).display(),
-                store.database().name()
-            ))
-        });
+                store.database().name(),
+                key::SEAL
+            )));
+        }
+        None => key::put_seal(&mut tx, vault).await?,
     }
-    let (nonce, sealed) = vault.seal(Id(0), SEAL, b"windlass")?;
-    tx.set_setting(SEAL, &STANDARD.encode([nonce, sealed].concat())).await?;
+    tx.has_secret_keys(&vault.marks().collect::<Vec<_>>().join(" ")).await?;
     tx.commit().await
 }
 

@@ -28,16 +28,20 @@ pub struct Node {
     pub version: String,
     /// Address of its pages.
     pub listen: String,
+    /// Marks of the keys that it opens secrets with.
+    pub secret_keys: Vec<String>,
 }
 
-static ALL: Sql =
-    Sql::new("SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen FROM node ORDER BY id");
+static ALL: Sql = Sql::new(
+    "SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen, secret_keys FROM node ORDER BY id",
+);
 static PUT: Sql = Sql::new(
     "INSERT INTO node (id, name, generation, beat, beat_at, started_at, version, listen, roles) VALUES ($1, $2, $3, 0, $4, $5, $6, $7, '') \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation, beat = 0, beat_at = excluded.beat_at, \
-     started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen",
+     started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen, secret_keys = ''",
 );
 static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1 WHERE id = $2");
+static HAS_KEYS: Sql = Sql::new("UPDATE node SET secret_keys = $1 WHERE id = $2");
 static RETURN: Sql = Sql::new(
     "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3",
 );
@@ -96,6 +100,13 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes which keys this node has, by their marks.
+    pub async fn has_secret_keys(&mut self, marks: &str) -> Result<()> {
+        let node = self.node;
+        self.exec(&HAS_KEYS, args![marks, node]).await?;
+        Ok(())
+    }
+
     /// Lets a node that was declared dead take part again, under a new generation.
     pub(super) async fn enter_again(&mut self, node: i64, generation: i64, now: Timestamp) -> Result<bool> {
         Ok(self.exec(&RETURN, args![now, node, generation]).await? == 1)
@@ -146,5 +157,6 @@ fn node(row: &Row) -> Result<Node> {
         stopped_at: row.opt_time("stopped_at")?,
         version: row.text("version")?,
         listen: row.text("listen")?,
+        secret_keys: row.text("secret_keys")?.split_whitespace().map(str::to_owned).collect(),
     })
 }

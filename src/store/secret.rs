@@ -21,6 +21,8 @@ pub struct Sealed {
 
 static OF_TENANT: Sql =
     Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
+static ALL: Sql = Sql::new("SELECT tenant, name, nonce, sealed, version, updated_at, used_at FROM secret ORDER BY tenant, name");
+static RESEAL: Sql = Sql::new("UPDATE secret SET nonce = $1, sealed = $2 WHERE tenant = $3 AND name = $4 AND nonce = $5");
 static ANY: Sql = Sql::new("SELECT name FROM secret LIMIT 1");
 static PUT: Sql = Sql::new(
     "INSERT INTO secret (tenant, name, nonce, sealed, version, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, $5, $5) \
@@ -35,6 +37,17 @@ static USED: Sql = Sql::new(
 impl Tx {
     pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {
         self.rows(&OF_TENANT, args![tenant]).await?.iter().map(secret).collect()
+    }
+
+    /// Of all tenants, with their tenant.
+    pub async fn all_secrets(&mut self) -> Result<Vec<(Id, Sealed)>> {
+        self.rows(&ALL, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, secret(row)?))).collect()
+    }
+
+    /// Seals the same value anew. Answers whether it still was what was read.
+    pub async fn reseal_secret(&mut self, tenant: Id, read: &Sealed, nonce: Vec<u8>, sealed: Vec<u8>) -> Result<bool> {
+        let args = args![nonce, sealed, tenant, &read.name, read.nonce.clone()];
+        Ok(self.exec(&RESEAL, args).await? == 1)
     }
 
     /// Whether anybody has one.

@@ -61,7 +61,7 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
 pub(super) async fn high_water(conn: &mut SqliteConnection, now: Timestamp) -> Result<Id> {
     let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
     let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
-                UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
+                UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT max(id) FROM audit UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
     let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
     let high = Id(high.unwrap_or(0));
     // The high water is noted once a minute: unless the clock is well past it, leave room for what came after.

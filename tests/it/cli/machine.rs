@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
+use crate::database;
 use crate::harness::{Output, Server, command};
 
 const TENANT: &str = "tenant = \"acme\"\n[[job]]\nname = \"haul\"\nplugin = \"noop\"\n";
@@ -109,4 +110,118 @@ fn a_lost_password_is_replaced_with_and_without_a_server() {
     server.restart();
     assert_ne!(server.log_in("operator", made.stdout.trim()), 303);
     assert_eq!(server.log_in("operator", "chosen with care"), 303);
+}
+
+fn json_of(told: &Output) -> serde_json::Value {
+    serde_json::from_str(&told.stdout).unwrap_or_else(|wrong| panic!("{wrong}: {told:?}"))
+}
+
+/// That a secret still opens: a rotation to the value that stands is refused, and to a secret that does not open it is not.
+fn opens(server: &Server, value: &[u8]) {
+    let told = server.cli_with(&["secret", "rotate", "acme/key"], value);
+    assert!(told.code == 2 && told.stderr.contains("this is the value that stands"), "{told:?}");
+}
+
+#[test]
+fn another_key_seals_the_same_secrets_and_a_crash_at_any_point_leaves_them_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    std::fs::write(dir.path().join("acme.toml"), TENANT).unwrap();
+    assert_eq!(server.cli(&["apply", "acme.toml"]).code, 0);
+    assert_eq!(server.cli_with(&["secret", "set", "acme/key"], b"hunter2").code, 0);
+    let rotate = ["secret", "rotate", "--key", "--json"];
+    let refused = server.cli(&rotate);
+    assert!(refused.code == 3 && refused.stderr.contains("belongs to a running Windlass"), "{refused:?}");
+    let file = dir.path().join("secret.key");
+    let key = || std::fs::read_to_string(&file).unwrap();
+    let old = key();
+
+    server.terminate();
+    let told = server.cli(&rotate);
+    assert_eq!((told.code, json_of(&told)), (0, json!({ "resealed": 1, "standing": 0, "closed": [] })), "{told:?}");
+    let second = key();
+    assert!(second != old && second.split_whitespace().count() == 1);
+    server.restart();
+    opens(&server, b"hunter2");
+    server.terminate();
+
+    // It broke off before the secrets were sealed anew: both keys are there, and the old one opens.
+    let third = windlass::vault::new_key();
+    std::fs::write(&file, format!("{third}\n{second}\n")).unwrap();
+    server.restart();
+    opens(&server, b"hunter2");
+    server.terminate();
+    let told = server.cli(&rotate);
+    assert_eq!((told.code, key()), (0, third.clone()), "it goes on with the key that was begun: {told:?}");
+    // It broke off after they were: nothing is left to seal, the old key goes.
+    std::fs::write(&file, format!("{third}\n{second}\n")).unwrap();
+    server.restart();
+    opens(&server, b"hunter2");
+    server.terminate();
+    let told = server.cli(&rotate);
+    assert_eq!((json_of(&told), key()), (json!({ "resealed": 0, "standing": 1, "closed": [] }), third.clone()), "{told:?}");
+    // What no key opens is named, and stays.
+    std::fs::write(&file, &old).unwrap();
+    let told = server.cli(&rotate);
+    assert_eq!((told.code, &json_of(&told)["closed"]), (0, &json!(["acme/key"])), "{told:?}");
+    std::fs::write(&file, &third).unwrap();
+    server.restart();
+    opens(&server, b"hunter2");
+    server.terminate();
+
+    let outside = |keys: &str| {
+        let done = command(dir.path()).args(rotate).env("WINDLASS_SECRET_KEY", keys).output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, why) = outside(&third);
+    assert!(
+        code == 2 && why.contains("cannot write into the environment") && why.contains("before the one that stands"),
+        "{why}"
+    );
+    let fourth = windlass::vault::new_key();
+    assert_eq!(outside(&format!("{fourth} {third}")).0, 0);
+    std::fs::write(&file, &fourth).unwrap();
+    server.restart();
+    opens(&server, b"hunter2");
+}
+
+#[test]
+fn the_key_of_many_nodes_is_replaced_when_each_of_them_has_the_new_one() {
+    if !database::is_postgres() {
+        return;
+    }
+    let (url, dir) = (database::Cluster::shared().database(), tempfile::tempdir().unwrap());
+    let (old, new) = (windlass::vault::new_key(), windlass::vault::new_key());
+    let both = format!("{new} {old}");
+    let node = |name: &str, keys: &str| {
+        Server::start_with(&dir.path().join(name), &[("WINDLASS_DATABASE_URL", &*url), ("WINDLASS_SECRET_KEY", keys)])
+    };
+    let rotate = |keys: &str| {
+        let mut windlass = command(dir.path());
+        windlass.env("WINDLASS_DATABASE_URL", &url).env("WINDLASS_SECRET_KEY", keys);
+        let done = windlass.args(["secret", "rotate", "--key"]).output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (mut one, mut two) = (node("one", &old), node("two", &old));
+    std::fs::write(dir.path().join("one/acme.toml"), TENANT).unwrap();
+    assert_eq!(one.cli(&["apply", "acme.toml"]).code, 0);
+    assert_eq!(one.cli_with(&["secret", "set", "acme/key"], b"hunter2").code, 0);
+    let (code, why) = rotate(&old);
+    assert!(code == 2 && why.contains("on every node put a new key"), "{why}");
+
+    one.terminate();
+    one = node("one", &both);
+    let (code, why) = rotate(&both);
+    assert!(code == 2 && why.contains("the new key is not on node") && why.contains("nothing has changed"), "{why}");
+    opens(&two, b"hunter2");
+    two.terminate();
+    two = node("two", &both);
+    let (code, why) = rotate(&both);
+    assert_eq!(code, 0, "{why}");
+    for node in [&one, &two] {
+        opens(node, b"hunter2");
+    }
+    one.terminate();
+    one = node("one", &new);
+    opens(&one, b"hunter2");
 }

@@ -1,0 +1,82 @@
+//! The key that secrets are sealed with: whether it is the database's, and another in its place.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::{Store, Tx};
+use crate::vault::Vault;
+
+/// A setting that the key of a shared database has sealed, so that a node with another one knows.
+pub const SEAL: &str = "key_seal";
+
+/// What became of the secrets.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Resealed {
+    /// Sealed anew with the first key.
+    pub resealed: usize,
+    /// Those that it had sealed before.
+    pub standing: usize,
+    /// TENANT/NAME of those that no key opens; they are as they were.
+    pub closed: Vec<String>,
+}
+
+/// Whether one of the keys has sealed the database's seal; `None`: it has none yet.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn fits(tx: &mut Tx, vault: &Vault) -> Result<Option<bool>> {
+    let Some(seal) = tx.setting(SEAL).await? else { return Ok(None) };
+    let bytes = STANDARD.decode(seal).unwrap_or_default();
+    let (nonce, sealed) = bytes.split_at_checked(24).unwrap_or_default();
+    Ok(Some(vault.unseal(Id(0), SEAL, nonce, sealed).is_ok()))
+}
+
+/// Leaves the seal of the first key.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn put_seal(tx: &mut Tx, vault: &Vault) -> Result<()> {
+    let (nonce, sealed) = vault.seal(Id(0), SEAL, b"windlass")?;
+    tx.set_setting(SEAL, &STANDARD.encode([nonce, sealed].concat())).await
+}
+
+/// Seals every secret with the first key, in one transaction: after a crash all are as before, or all are done, and both
+/// open with the keys that are there. The other keys are not needed afterwards.
+///
+/// # Errors
+/// `Conflict` when no key is the database's, or a secret was set meanwhile: nothing has changed then.
+pub async fn reseal(store: &Store, vault: &Vault, who: &str, now: Timestamp) -> Result<Resealed> {
+    let mut tx = store.begin().await?;
+    let seal = fits(&mut tx, vault).await?;
+    if seal == Some(false) {
+        return Err(Error::Conflict("none of these keys is the database's: give the one that stands behind the new one".into()));
+    }
+    let mut done = Resealed { resealed: 0, standing: 0, closed: Vec::new() };
+    let names: std::collections::HashMap<Id, String> =
+        tx.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    for (tenant, secret) in tx.all_secrets().await? {
+        let of = names.get(&tenant).map_or_else(|| tenant.to_string(), Clone::clone);
+        if vault.is_of_the_first(tenant, &secret.name, &secret.nonce, &secret.sealed) {
+            done.standing += 1;
+            continue;
+        }
+        let Ok(value) = vault.unseal(tenant, &secret.name, &secret.nonce, &secret.sealed) else {
+            done.closed.push(format!("{of}/{}", secret.name));
+            continue;
+        };
+        let (nonce, sealed) = vault.seal(tenant, &secret.name, &value)?;
+        if !tx.reseal_secret(tenant, &secret, nonce, sealed).await? {
+            return Err(Error::Conflict(format!("{of}/{} was set meanwhile; nothing has changed, try again", secret.name)));
+        }
+        done.resealed += 1;
+    }
+    if seal.is_some() {
+        put_seal(&mut tx, vault).await?;
+    }
+    tx.audit(Id(0), who, "secret.rotate-key", "", vault.marks().next(), now).await?;
+    tx.commit().await?;
+    Ok(done)
+}
