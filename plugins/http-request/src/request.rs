@@ -9,7 +9,7 @@ use windlass_plugin::{Failure, Output, Work, log, now_ms, secrets};
 
 use crate::answer;
 use crate::config::Config;
-use crate::template::percent;
+use crate::template::{leads_elsewhere, percent};
 use crate::verdict::{self, Case, QUOTED};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -64,7 +64,13 @@ impl Filled {
         let url = match config.url.alone(&values) {
             // An address that is given whole is not to be encoded; the grant decides where it may lead.
             Some(whole) => whole.map_err(lacks("url"))?.as_str().map(str::to_owned),
-            None => Some(config.url.fill(&values, percent).map_err(lacks("url"))?),
+            None => {
+                let url = config.url.fill(&values, percent).map_err(lacks("url"))?;
+                if let Some(part) = leads_elsewhere(&url) {
+                    return Err(lacks("url")(format!("\"{part}\" in the path of {} leads to another path", cut(&url, 300))));
+                }
+                Some(url)
+            }
         };
         let url = url.ok_or_else(|| Failure::permanent("config.url: the value is no text"))?;
         let (body, media_type) = config.body.fill(&values).map_err(lacks("body"))?;

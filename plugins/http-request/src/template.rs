@@ -154,6 +154,17 @@ pub fn percent(text: &str) -> String {
     out
 }
 
+/// The part of a URL's path that leads out of where it stands, also for a server that reads `%2e` or `%2F` first: a value may
+/// fill its part of a path and not choose another one.
+pub fn leads_elsewhere(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or_default().split_once('/').map_or("", |(_, path)| path);
+    path.split('/').find(|part| {
+        let plain = part.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+        plain.split('/').any(|name| name == "." || name == "..")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -219,6 +230,23 @@ mod tests {
         assert_eq!((&filled["text"], &filled["n"], &filled["list"]), (&json!("n° 7"), &json!(1), &json!(["a/b ?"])));
         let hostile = json!({ "input": { "id": "\",\"admin\":true,\"x\":\"" }, "run": "" });
         assert_eq!(fill_json(&json!({ "id": "{{input.id}}" }), &hostile).unwrap().as_object().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_found() {
+        for (url, part) in [
+            ("https://h/tools/../admin", Some("..")),
+            ("https://h/tools/..", Some("..")),
+            ("https://h/./x", Some(".")),
+            ("https://h/tools/%2E%2e/x", Some("%2E%2e")),
+            ("https://h/tools/..%2Fadmin", Some("..%2Fadmin")),
+            ("https://h/tools/a%5C..%5Cb?x", Some("a%5C..%5Cb")),
+            ("https://h/tools/a..b/...?up=../..#../", None),
+            ("https://h", None),
+            ("https://h/tools/a%2Fb", None),
+        ] {
+            assert_eq!(leads_elsewhere(url), part, "{url}");
+        }
     }
 
     #[test]

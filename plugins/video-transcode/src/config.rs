@@ -8,14 +8,23 @@ use crate::preset::PRESETS;
 
 /// Larger ones are made only when they are named: they need hundreds of megabytes.
 const USUAL: usize = 7;
-const KEYS: [&str; 3] = ["source", "target", "presets"];
+const KEYS: [&str; 5] = ["source", "target", "artifacts", "presets", "max_bytes"];
+/// Bytes of a derivative, unless it is said: what one request may carry, unless its limit is raised.
+const BYTES: u64 = 15 * 1024 * 1024;
+/// The whole of it lies in the guest's memory, twice at its end.
+const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// What is to be done: of the configuration, the input going over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     pub source: String,
-    pub target: String,
+    /// Where derivatives are put, with PUT.
+    pub target: Option<String>,
+    /// They are left behind with the run.
+    pub artifacts: bool,
     pub presets: Vec<String>,
+    /// Of a derivative.
+    pub max_bytes: usize,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,7 +32,9 @@ pub struct Wanted {
 struct Given {
     source: Option<String>,
     target: Option<String>,
+    artifacts: Option<bool>,
     presets: Option<Vec<String>>,
+    max_bytes: Option<u64>,
 }
 
 impl Wanted {
@@ -32,27 +43,47 @@ impl Wanted {
         let given = Given {
             source: input.source.or(config.source),
             target: input.target.or(config.target),
+            artifacts: input.artifacts.or(config.artifacts),
             presets: input.presets.or(config.presets),
+            max_bytes: input.max_bytes.or(config.max_bytes),
         };
         let missing = |key: &str| Failure::permanent(format!("{key} is missing: give it in the input or in the config"));
+        let max_bytes = given.max_bytes.unwrap_or(BYTES);
         let wanted = Self {
             source: given.source.ok_or_else(|| missing("source"))?,
-            target: given.target.ok_or_else(|| missing("target"))?,
+            target: given.target,
+            artifacts: given.artifacts.unwrap_or(false),
             presets: given.presets.unwrap_or_else(usual),
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
         };
-        let as_json = json!({ "source": wanted.source, "target": wanted.target, "presets": wanted.presets });
+        if wanted.target.is_none() && !wanted.artifacts {
+            return Err(missing("target (or artifacts = true)"));
+        }
+        let mut as_json = json!({ "source": wanted.source, "presets": wanted.presets, "max_bytes": max_bytes });
+        as_json.as_object_mut().into_iter().zip(&wanted.target).for_each(|(all, target)| {
+            all.insert("target".into(), target.as_str().into());
+        });
         match check(&as_json).first() {
             Some(problem) => Err(Failure::permanent(format!("{}: {}", problem.field, problem.message))),
             None => Ok(wanted),
         }
     }
 
-    /// Where a derivative is put.
-    pub fn address(&self, preset: &str) -> String {
+    /// Where a derivative is put, if it is.
+    pub fn address(&self, preset: &str) -> Option<String> {
+        Some(self.target.as_ref()?.replace("{{name}}", self.name()).replace("{{preset}}", preset))
+    }
+
+    /// What a derivative is called that is left behind, if it is.
+    pub fn artifact(&self, preset: &str) -> Option<String> {
+        self.artifacts.then(|| format!("{}.{preset}", self.name()))
+    }
+
+    /// The source's file name without its ending.
+    fn name(&self) -> &str {
         let path = self.source.split(['?', '#']).next().unwrap_or_default();
         let file = path.rsplit('/').next().unwrap_or_default();
-        let name = file.rsplit_once('.').map_or(file, |(name, _)| name);
-        self.target.replace("{{name}}", name).replace("{{preset}}", preset)
+        file.rsplit_once('.').map_or(file, |(name, _)| name)
     }
 }
 
@@ -81,6 +112,16 @@ pub fn check(value: &Value) -> Vec<Problem> {
         let right = "an address with {{preset}} in it, as in \"https://media.example.org/made/{{name}}.{{preset}}\"";
         problems.push(Problem::new("target", format!("{target} is not {right}")));
     }
+    if let Some(artifacts) = config.get("artifacts")
+        && !artifacts.is_boolean()
+    {
+        problems.push(Problem::new("artifacts", format!("{artifacts} is neither true nor false")));
+    }
+    if let Some(bytes) = config.get("max_bytes")
+        && !bytes.as_u64().is_some_and(|bytes| (1..=MOST_BYTES).contains(&bytes))
+    {
+        problems.push(Problem::new("max_bytes", format!("{bytes} is not a whole number from 1 to {MOST_BYTES}")));
+    }
     if let Some(presets) = config.get("presets") {
         let known = PRESETS.map(|preset| preset.key);
         let names = presets.as_array().filter(|names| !names.is_empty());
@@ -107,6 +148,10 @@ pub fn schema() -> Value {
                 "type": "string",
                 "description": "Where derivatives are put: {{preset}} is the preset's key, {{name}} the source's name without its ending",
             },
+            "artifacts": { "type": "boolean", "default": false, "description": "Whether derivatives are left behind with the run" },
+            "max_bytes": {
+                "type": "integer", "minimum": 1, "maximum": MOST_BYTES, "default": BYTES, "description": "Of a derivative",
+            },
             "presets": {
                 "type": "array", "items": { "enum": keys }, "minItems": 1, "default": usual(),
                 "description": "Derivatives to make, those that are not larger than the source",
@@ -123,10 +168,15 @@ mod tests {
     fn addresses_are_made_of_name_and_preset() {
         let wanted = Wanted {
             source: "https://h/a/My.film.mp4?x=1".into(),
-            target: "https://h/made/{{name}}.{{preset}}".into(),
+            target: Some("https://h/made/{{name}}.{{preset}}".into()),
+            artifacts: false,
             presets: usual(),
+            max_bytes: 1,
         };
-        assert_eq!(wanted.address("240p.mp4"), "https://h/made/My.film.240p.mp4");
+        assert_eq!(wanted.address("240p.mp4").as_deref(), Some("https://h/made/My.film.240p.mp4"));
+        assert_eq!(wanted.artifact("240p.mp4"), None);
+        let left = Wanted { target: None, artifacts: true, ..wanted.clone() };
+        assert_eq!((left.address("240p.mp4"), left.artifact("240p.mp4").as_deref()), (None, Some("My.film.240p.mp4")));
         assert_eq!((wanted.presets.len(), wanted.presets.last().map(String::as_str)), (7, Some("1080p.mp4")));
     }
 
@@ -139,5 +189,7 @@ mod tests {
         );
         assert!(check(&json!({})).is_empty(), "the input may give all");
         assert_eq!(check(&json!({ "presets": [] })).len(), 1);
+        assert_eq!(check(&json!({ "artifacts": "yes", "max_bytes": 0 })).len(), 2);
+        assert!(check(&json!({ "artifacts": true, "max_bytes": 100_000_000 })).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass_plugin::items::{self, Item};
-use windlass_plugin::{Failure, Output, Work, control, http, log, progress};
+use windlass_plugin::{Failure, Output, Work, artifacts, control, http, log, progress};
 
 use crate::config::Wanted;
 use crate::mp4::read::Movie;
@@ -16,6 +16,8 @@ use crate::transcode::transcode;
 
 /// Frames between two looks at the clock and two reports.
 const FRAMES: u64 = 8;
+/// Bytes of an artifact that are handed over at a time.
+const PIECE: usize = 1024 * 1024;
 /// How long a store may take to take a derivative.
 const STORE: Duration = Duration::from_secs(60);
 
@@ -82,13 +84,29 @@ fn make(
     derivative: Derivative,
     report: impl Fn(u64) -> Result<(), Failure>,
 ) -> Result<String, Failure> {
-    let file = transcode(source, movie, &derivative, &mut |done| report(done))?;
-    let (size, url) = (file.len(), wanted.address(key));
-    let answered = http::request("PUT", &url).header("content-type", "video/mp4").body(file).first_byte_timeout(STORE).send()?;
-    if !(200..300).contains(&answered.status) {
-        return Err(refused(answered, &format!("putting {url}")));
+    let file = transcode(source, movie, &derivative, wanted.max_bytes, &mut |done| report(done))?;
+    let (size, mut places) = (file.len(), Vec::new());
+    if let Some(name) = wanted.artifact(key) {
+        leave(&name, &file)?;
+        places.push(format!("as the artifact {name}"));
     }
-    Ok(format!("{}×{}, {size} bytes at {url}", derivative.width, derivative.height))
+    if let Some(url) = wanted.address(key) {
+        let answered =
+            http::request("PUT", &url).header("content-type", "video/mp4").body(file).first_byte_timeout(STORE).send()?;
+        if !(200..300).contains(&answered.status) {
+            return Err(refused(answered, &format!("putting {url}")));
+        }
+        places.push(format!("at {url}"));
+    }
+    Ok(format!("{}×{}, {size} bytes {}", derivative.width, derivative.height, places.join(" and ")))
+}
+
+/// A derivative that is made again takes the place of the one before.
+fn leave(name: &str, file: &[u8]) -> Result<(), Failure> {
+    let artifact = artifacts::create(name, "video/mp4")?;
+    file.chunks(PIECE).try_for_each(|piece| artifact.write(piece))?;
+    artifact.finish()?;
+    Ok(())
 }
 
 /// Whether it is shown a quarter turned, by the matrix of its track: then its sides change places.

@@ -18,23 +18,22 @@ use crate::source::Source;
 const MAX_WAITING: usize = 32;
 /// Seconds after which a film can be begun in the middle, at the latest.
 const BEGINNINGS: f64 = 5.0;
-/// Bytes of a derivative: it is put with one request, and a request may not have more.
-const MAX_BYTES: usize = 15 * 1024 * 1024;
 /// The video's place among the tracks; sound follows.
 const VIDEO: usize = 0;
 
-/// Makes the derivative and answers the file. `frame_done` is told how many frames are done, and may end it.
+/// Makes the derivative and answers the file, which has `most` bytes of media at most. `frame_done` is told how many frames are done, and may end it.
 pub fn transcode(
     source: &mut Source,
     movie: &Movie,
     derivative: &Derivative,
+    most: usize,
     frame_done: &mut dyn FnMut(u64) -> Result<(), Failure>,
 ) -> Result<Vec<u8>, Failure> {
-    too_long(movie, derivative)?;
+    too_long(movie, derivative, most)?;
     let format = Format::parse(&movie.video.entry)?;
     let samples = &movie.video.samples;
     let mut decoder = Decoder::new();
-    let mut out = Output::new(movie, derivative)?;
+    let mut out = Output::new(movie, derivative, most)?;
     // Frames that are decoded, by when they are shown, and the earliest that is still to be decoded.
     let mut waiting: BTreeMap<(i64, usize), YuvFrame> = BTreeMap::new();
     let to_come = earliest_from(samples);
@@ -55,15 +54,13 @@ pub fn transcode(
     out.finish(source, &format)
 }
 
-/// Before hours of work are spent on what cannot be put anywhere.
-fn too_long(movie: &Movie, derivative: &Derivative) -> Result<(), Failure> {
+/// Before hours of work are spent on what nobody takes.
+fn too_long(movie: &Movie, derivative: &Derivative, most: usize) -> Result<(), Failure> {
     let seconds = movie.video.seconds(movie.video.duration().cast_signed());
     let sound: u64 = movie.audio.iter().flat_map(|track| &track.samples).map(|sample| u64::from(sample.size)).sum();
     let about = (f64::from(derivative.bitrate) / 8.0 * seconds) as u64 + sound;
-    if about > MAX_BYTES as u64 {
-        return Err(Failure::permanent(format!(
-            "it would have about {about} bytes, and at most {MAX_BYTES} can be put with one request"
-        )));
+    if about > most as u64 {
+        return Err(Failure::permanent(format!("it would have about {about} bytes, and max_bytes is {most}")));
     }
     Ok(())
 }
@@ -101,6 +98,8 @@ fn decode(
 struct Output<'a> {
     movie: &'a Movie,
     derivative: Derivative,
+    /// Bytes of media.
+    most: usize,
     scaler: Scaler,
     encoder: Encoder,
     media: Media,
@@ -114,7 +113,7 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(movie: &'a Movie, derivative: &Derivative) -> Result<Self, Failure> {
+    fn new(movie: &'a Movie, derivative: &Derivative, most: usize) -> Result<Self, Failure> {
         let (width, height) = (derivative.width, derivative.height);
         let seconds = movie.video.seconds(movie.video.duration().cast_signed()).max(0.001);
         let rate = (movie.video.samples.len() as f64 / seconds).clamp(1.0, 240.0);
@@ -127,6 +126,7 @@ impl<'a> Output<'a> {
         Ok(Self {
             movie,
             derivative: *derivative,
+            most,
             scaler: Scaler::new(width, height),
             encoder,
             media: Media::new(1 + movie.audio.len()),
@@ -155,10 +155,8 @@ impl<'a> Output<'a> {
         self.media.add(VIDEO, &sample, lasts, Some(can_begin));
         let until = self.movie.video.seconds(pts + i64::from(lasts) - self.first_pts);
         self.sound_until(source, if next.is_some() { until } else { f64::INFINITY })?;
-        if self.media.len() > MAX_BYTES {
-            return Err(Failure::permanent(format!(
-                "it has more than {MAX_BYTES} bytes at {until:.0} s, and no more can be put with one request"
-            )));
+        if self.media.len() > self.most {
+            return Err(Failure::permanent(format!("it has more bytes than max_bytes, {}, at {until:.0} s", self.most)));
         }
         Ok(())
     }
@@ -221,6 +219,7 @@ mod tests {
     use crate::mp4::read::Movie;
 
     const FRAMES: usize = 12;
+    const MOST: usize = 1 << 20;
 
     /// A film of its own making: a bright edge that moves, uneven times, two pieces of "sound".
     fn film() -> Vec<u8> {
@@ -263,7 +262,7 @@ mod tests {
         let movie = Movie::open(&mut source)?;
         let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
         let mut done = 0;
-        let made = transcode(&mut source, &movie, &derivative, &mut |frames| {
+        let made = transcode(&mut source, &movie, &derivative, MOST, &mut |frames| {
             done = frames;
             Ok(())
         })?;
@@ -315,7 +314,7 @@ mod tests {
         let mut source = Source::whole("film", film());
         let movie = Movie::open(&mut source).unwrap();
         let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
-        let stopped = transcode(&mut source, &movie, &derivative, &mut |frames| {
+        let stopped = transcode(&mut source, &movie, &derivative, MOST, &mut |frames| {
             if frames == 3 { Err(Failure::transient("stop")) } else { Ok(()) }
         });
         assert_eq!(stopped.unwrap_err().message(), "stop");
@@ -326,7 +325,11 @@ mod tests {
         let mut source = Source::whole("film", film());
         let movie = Movie::open(&mut source).unwrap();
         let derivative = Derivative { width: 48, height: 32, bitrate: 1_000_000_000 };
-        let failure = transcode(&mut source, &movie, &derivative, &mut |_| panic!("it was begun")).unwrap_err();
-        assert!(failure.message().contains("can be put with one request"), "{failure}");
+        let failure = transcode(&mut source, &movie, &derivative, MOST, &mut |_| panic!("it was begun")).unwrap_err();
+        assert!(failure.message().contains("max_bytes is 1048576"), "{failure}");
+        // What turns out larger than it was thought ends as soon as that is seen.
+        let derivative = Derivative { width: 48, height: 32, bitrate: 1 };
+        let failure = transcode(&mut source, &movie, &derivative, 100, &mut |_| Ok(())).unwrap_err();
+        assert!(failure.message().contains("more bytes than max_bytes, 100"), "{failure}");
     }
 }
