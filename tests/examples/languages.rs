@@ -61,6 +61,7 @@ fn template(lang: &str, kind: &str) {
     well(&dir, &["plugin", "new", &name, "--lang", lang]);
     let told = well(&dir, &["plugin", "build", &name]);
     assert!(told.starts_with(&format!("{name}/{name}.wasm  ")) && told.contains(kind), "{told}");
+    passes(&dir, &name);
     let file = format!("{name}/{name}.wasm");
     let (code, ran) = attempt(&dir, &file, &json!({ "name": "world" }), &["--job-config", r#"{"greeting": "good day"}"#]);
     assert_eq!((code, &ran["message"]), (0, &json!("good day, world")), "{ran}");
@@ -81,7 +82,14 @@ fn example(lang: &str, name: &str) -> PathBuf {
         fs::copy(file.path(), dir.join(name).join(file.file_name())).unwrap();
     }
     well(&dir, &["plugin", "build", name]);
+    passes(&dir, name);
     dir
+}
+
+/// The cases that stand in its folder, of which there is one at least.
+fn passes(dir: &Path, name: &str) {
+    let told = well(dir, &["plugin", "test", name]);
+    assert!(told.starts_with("ok ") && told.ends_with(" passed, 0 failed\n"), "{told}");
 }
 
 fn told(dir: &Path, name: &str) -> Value {
