@@ -41,7 +41,7 @@ test-video: setup ## transcoding alone, judged by ffmpeg
 	@tests/run video
 
 bench: build ## measure, write bench/latest.json, print a table
-	@$(BINARY) bench --json >bench/latest.json
+	@$(BINARY) bench --json $$(bench/film $(dir $(BINARY))bench.mp4) >bench/latest.json
 	@bench/table bench/latest.json
 
 lint: setup ## formatting, clippy, dependencies' licences and sources

@@ -154,6 +154,9 @@ enum Command {
         /// Another plugin whose compiling and loading is measured, of another language perhaps; may be given more than once
         #[arg(long = "plugin", value_name = "FILE")]
         plugins: Vec<PathBuf>,
+        /// An H.264 MP4 of 240 lines or more, up to 15 MiB: transcoded in the sandbox
+        #[arg(long, value_name = "FILE")]
+        film: Option<PathBuf>,
     },
 }
 
@@ -217,8 +220,8 @@ impl Cli {
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, many, seed, database_url, plugins } => {
-                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url, plugins }, global.json)?)
+            Command::Bench { runs, many, seed, database_url, plugins, film } => {
+                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
             }
         }
     }

@@ -157,3 +157,27 @@ fn what_is_made_is_not_made_again_and_a_cancel_is_heard() {
         wait("it is cancelled", Duration::from_secs(30), || Some(scene.told(&id)).filter(|run| run["state"] == "cancelled"));
     assert!(run["items"]["done"].as_u64().unwrap() < 2, "{run}");
 }
+
+#[test]
+fn a_derivative_is_left_behind_with_its_run_where_that_is_asked_for() {
+    let scene = Scene::start();
+    let film = scene.film("film.mp4", &["-t", "0.5", "-c:v", "libx264"], "320x180", "25");
+    let run = scene.run(&film, &json!({ "presets": ["160p.mp4"], "artifacts": true }));
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let id = run["id"].as_str().unwrap();
+    let list = scene.server.api_get(&format!("tenants/video/runs/{id}/artifacts"));
+    let one = &list["items"][0];
+    assert_eq!(
+        (&one["name"], &one["media_type"], list["items"].as_array().unwrap().len()),
+        (&json!("film.160p.mp4"), &json!("video/mp4"), 1)
+    );
+    let saved = scene.server.dir().join("saved.mp4");
+    let (run, file) = (format!("video/{id}"), saved.to_str().unwrap());
+    let told = scene.server.cli(&["run", "artifacts", &run, "--save", "film.160p.mp4", "--output", file]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(std::fs::read(&saved).unwrap(), std::fs::read(&scene.made(&film, "160p.mp4").0).unwrap(), "the same as was put");
+
+    let run = scene.run(&film, &json!({ "presets": ["160p.mp4"], "max_bytes": 2_000 }));
+    assert_eq!(run["state"], "dead", "{run}");
+    assert!(scene.items(&run)[0]["message"].as_str().unwrap().contains("max_bytes is 2000"), "{run}");
+}

@@ -62,18 +62,18 @@ pub(super) async fn measure(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> 
     Ok(measures)
 }
 
-fn open(folder: &Path, threads: usize, runs: u32) -> Result<Sandbox> {
+pub(super) fn open(folder: &Path, threads: usize, runs: u32) -> Result<Sandbox> {
     std::fs::create_dir_all(folder)?;
     let mut settings = Settings::default();
     (settings.worker.guest_threads, settings.worker.runs_in_flight) = (threads, runs);
     local::sandbox(&settings, folder.to_owned())
 }
 
-fn bytes(name: &str) -> Vec<u8> {
+pub(super) fn bytes(name: &str) -> Vec<u8> {
     EMBEDDED.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.bytes.to_vec()).unwrap_or_default()
 }
 
-fn work(digest: &str, time_limit: Duration) -> Work {
+pub(super) fn work(digest: &str, time_limit: Duration) -> Work {
     local::work("bench", digest.to_owned(), time_limit, mpsc::channel(1).0)
 }
 

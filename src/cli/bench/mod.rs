@@ -1,5 +1,6 @@
 //! `windlass bench`: what the README promises in numbers, measured on this machine. Prints JSON; asserts nothing.
 
+mod film;
 mod guests;
 mod process;
 mod promise;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub postgres: Option<String>,
     /// Files beside the plugins in the binary, to be compiled and loaded.
     pub plugins: Vec<PathBuf>,
+    /// An H.264 MP4 that is transcoded.
+    pub film: Option<PathBuf>,
 }
 
 /// Runs all measures in temporary folders.
@@ -74,6 +77,9 @@ pub fn run(plan: &Plan, json: bool) -> anyhow::Result<()> {
 async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = store::measure(&folder.join("store"), plan).await?;
     measures.extend(guests::measure(folder, plan).await?);
+    if let Some(film) = &plan.film {
+        measures.push(film::measure(folder, film).await?);
+    }
     measures.extend(server::measure(folder, plan).await?);
     measures.extend(promise::measure(folder, plan).await?);
     if plan.postgres.is_some() {
