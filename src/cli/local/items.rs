@@ -122,7 +122,8 @@ pub fn parse(text: &str) -> Result<Vec<NewItem>, String> {
     for (n, value) in list.into_iter().enumerate() {
         let written = match value {
             Value::String(name) => Written { name, input: Value::Null },
-            value => serde_json::from_value(value).map_err(|wrong| format!("[{n}] is no item: {wrong}; {right}"))?,
+            Value::Object(_) => serde_json::from_value(value).map_err(|wrong| format!("[{n}] is no item: {wrong}; {right}"))?,
+            other => return Err(format!("[{n}] is no item: {other}; {right}")),
         };
         let input = if written.input.is_null() { String::new() } else { written.input.to_string() };
         let item = NewItem { name: written.name, input };
