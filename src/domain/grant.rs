@@ -179,3 +179,21 @@ impl Grant {
         self.secrets.iter().find(|secret| secret.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceiling_opens_a_protocol_and_a_grant_only_http() {
+        let ceiling = Ceiling { hosts: vec!["redis://a.test".into(), "http://a.test".into()], ..Ceiling::default() };
+        assert_eq!(ceiling.contradictions("ceiling"), []);
+        let beyond = |host: &str| {
+            let grant = Grant { http: vec![HttpGrant { host: host.into(), methods: vec!["GET".into()] }], ..Grant::default() };
+            grant.beyond(&ceiling, "grant").iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(beyond("http://a.test"), Vec::<String>::new());
+        assert!(beyond("redis://a.test")[0].contains("redis://a.test is not HTTP, and guests speak nothing else"));
+        assert!(beyond("https://a.test")[0].contains("not within the tenant's ceiling"));
+    }
+}

@@ -44,6 +44,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub struct Egress {
     pub targets: Targets,
     tls: Arc<ClientConfig>,
+    extra_roots: Vec<u8>,
     resolver: Resolver,
     own: RwLock<Vec<SocketAddr>>,
 }
@@ -136,6 +137,7 @@ impl Egress {
         Ok(Self {
             targets: Targets::new(limits, clock),
             tls: Arc::new(tls),
+            extra_roots: extra_roots.to_vec(),
             resolver: Resolver::new(resolve),
             own: RwLock::new(own),
         })
@@ -155,6 +157,11 @@ impl Egress {
     /// Whose certificates are trusted.
     pub fn tls(&self) -> &Arc<ClientConfig> {
         &self.tls
+    }
+
+    /// Certificates in PEM that are trusted beside Mozilla's, for clients with a TLS of their own; may be empty.
+    pub fn extra_roots(&self) -> &[u8] {
+        &self.extra_roots
     }
 
     /// Resolves the origin's name once and checks every address that it has against `networks` of the tenant's ceiling.

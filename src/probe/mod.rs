@@ -106,16 +106,16 @@ async fn connected(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<Me
     let found = found.unwrap_or_else(|_| Err(Fault::failing(format!("no answer within {} s", TIME_LIMIT.as_secs()))));
     let seen = found.as_ref().err().map_or(Seen::Well, |fault| fault.seen.clone());
     egress.targets.seen(&mut pass, &seen);
-    found.map_err(|fault| format!("{origin}: {}", fault.why))
+    found.map_err(|fault| if fault.why.contains(&origin.host) { fault.why } else { format!("{origin}: {}", fault.why) })
 }
 
 async fn ask(egress: &Egress, asker: &Asker<'_>, away: &Away, address: SocketAddr) -> Result<Measurement, Fault> {
     let (at, secret) = (&away.at, asker.secret.as_deref());
     match &away.what {
-        What::Sql { query } => sql::measure(at, secret, query, address).await,
+        What::Sql { query } => sql::measure(egress, at, secret, query, address).await,
         What::List { key } => redis::list(egress, at, secret, key, address).await,
         What::Stream { stream, group } => redis::stream(egress, at, secret, stream, group.as_deref(), address).await,
-        What::Rabbitmq { queue } => rabbitmq::measure(at, secret, queue, address).await,
+        What::Rabbitmq { queue } => rabbitmq::measure(egress, at, secret, queue, address).await,
         What::Nats { stream, consumer } => nats::measure(egress, at, secret, stream, consumer, address).await,
         What::Http { .. } | What::Prometheus { .. } => Err(Fault::answered("HTTP is asked in another way")),
     }

@@ -11,9 +11,18 @@ use lapin::{Connection, ConnectionProperties, Error, ErrorKind};
 use super::{Fault, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::probe::Address;
+use crate::egress::Egress;
 
-pub async fn measure(at: &Address, secret: Option<&str>, queue: &str, address: SocketAddr) -> Result<Measurement, Fault> {
+pub async fn measure(
+    egress: &Egress,
+    at: &Address,
+    secret: Option<&str>,
+    queue: &str,
+    address: SocketAddr,
+) -> Result<Measurement, Fault> {
     let uri = uri(at, secret);
+    let roots = String::from_utf8_lossy(egress.extra_roots()).into_owned();
+    let trusts = OwnedTLSConfig { identity: None, cert_chain: Some(roots).filter(|roots| !roots.is_empty()) };
     let runtime = lapin::runtime::default_runtime().map_err(|wrong| fault(&wrong))?;
     // To the address that was checked; inside TLS the other side proves that it is the host.
     let connect = async move |uri: AMQPUri, runtime| {
@@ -21,7 +30,7 @@ pub async fn measure(at: &Address, secret: Option<&str>, queue: &str, address: S
             let stream = AsyncTcpStream::connect(&runtime, address).await?;
             match uri.scheme {
                 AMQPScheme::AMQP => Ok(stream),
-                AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, OwnedTLSConfig::default().as_ref()).await,
+                AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, trusts.as_ref()).await,
             }
         };
         connected.await.map_err(|wrong: std::io::Error| Error::from(wrong))

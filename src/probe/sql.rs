@@ -5,17 +5,25 @@ use std::net::SocketAddr;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row, TypeInfo, ValueRef, raw_sql};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Column, ColumnIndex, ConnectOptions, Connection, Row, TypeInfo, ValueRef, raw_sql};
 
 use super::{Fault, STATEMENT, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::origin::Scheme;
 use crate::domain::probe::{Address, Ssl};
+use crate::egress::Egress;
 
-pub async fn measure(at: &Address, secret: Option<&str>, query: &str, address: SocketAddr) -> Result<Measurement, Fault> {
+pub async fn measure(
+    egress: &Egress,
+    at: &Address,
+    secret: Option<&str>,
+    query: &str,
+    address: SocketAddr,
+) -> Result<Measurement, Fault> {
     match at.origin.scheme {
-        Scheme::Mysql => mysql(at, secret, query, address).await,
-        _ => postgres(at, secret, query, address).await,
+        Scheme::Mysql => mysql(egress, at, secret, query, address).await,
+        _ => postgres(egress, at, secret, query, address).await,
     }
 }
 
@@ -29,8 +37,14 @@ fn host(at: &Address, address: SocketAddr) -> String {
     if at.ssl == Ssl::VerifyFull { at.origin.host.clone() } else { address.ip().to_string() }
 }
 
-async fn postgres(at: &Address, secret: Option<&str>, query: &str, address: SocketAddr) -> Result<Measurement, Fault> {
-    let options = PgConnectOptions::new_without_pgpass()
+async fn postgres(
+    egress: &Egress,
+    at: &Address,
+    secret: Option<&str>,
+    query: &str,
+    address: SocketAddr,
+) -> Result<Measurement, Fault> {
+    let mut options = PgConnectOptions::new_without_pgpass()
         .host(&host(at, address))
         .port(at.origin.port)
         .username(at.user.as_deref().unwrap_or_default())
@@ -47,6 +61,9 @@ async fn postgres(at: &Address, secret: Option<&str>, query: &str, address: Sock
         .extra_float_digits(None)
         .statement_cache_capacity(0)
         .disable_statement_logging();
+    if !egress.extra_roots().is_empty() {
+        options = options.ssl_root_cert_from_pem(egress.extra_roots().to_vec());
+    }
     let mut connection = options.connect().await.map_err(fault)?;
     // In a transaction that is undone: behind a pooler, too, the session stays as it was.
     let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", STATEMENT.as_millis());
@@ -59,8 +76,14 @@ async fn postgres(at: &Address, secret: Option<&str>, query: &str, address: Sock
     found.map_err(Fault::answered)
 }
 
-async fn mysql(at: &Address, secret: Option<&str>, query: &str, address: SocketAddr) -> Result<Measurement, Fault> {
-    let options = MySqlConnectOptions::new()
+async fn mysql(
+    egress: &Egress,
+    at: &Address,
+    secret: Option<&str>,
+    query: &str,
+    address: SocketAddr,
+) -> Result<Measurement, Fault> {
+    let mut options = MySqlConnectOptions::new()
         .host(&host(at, address))
         .port(at.origin.port)
         .username(at.user.as_deref().unwrap_or_default())
@@ -74,6 +97,9 @@ async fn mysql(at: &Address, secret: Option<&str>, query: &str, address: SocketA
         })
         .statement_cache_capacity(0)
         .disable_statement_logging();
+    if !egress.extra_roots().is_empty() {
+        options = options.ssl_ca_from_pem(egress.extra_roots().to_vec());
+    }
     let mut connection = options.connect().await.map_err(fault)?;
     // MariaDB counts seconds, MySQL milliseconds, each under a name that the other does not know.
     let limits = [
@@ -90,16 +116,34 @@ async fn mysql(at: &Address, secret: Option<&str>, query: &str, address: SocketA
     found.map_err(Fault::answered)
 }
 
-/// The one row: a number, and the age of the oldest piece in seconds where there is a second column.
-pub fn only<R: Row>(rows: &[R], value: impl Fn(&R, usize) -> Result<f64, String>) -> Result<Measurement, String> {
+/// The one row: a number, and the age of the oldest piece in seconds where there is a second column. `value`: of a row, at a
+/// column that is not NULL.
+pub fn only<R: Row>(rows: &[R], value: impl Fn(&R, usize) -> Option<f64>) -> Result<Measurement, String>
+where
+    usize: ColumnIndex<R>,
+{
     let row = match rows {
         [row] => row,
         [] => return Err("the query found no row; a probe needs one".into()),
         _ => return Err("the query found more rows than one; a probe needs one".into()),
     };
+    let at = |at: usize| {
+        let (column, cell) = (row.column(at).name(), row.try_get_raw(at).map_err(|wrong| wrong.to_string())?);
+        // SQLite's driver would read it as zero.
+        if cell.is_null() {
+            return Err(format!("the query's column {column} is NULL, which is no number"));
+        }
+        let kind = cell.type_info().name().to_owned();
+        value(row, at).ok_or_else(|| match kind.as_str() {
+            "NUMERIC" | "DECIMAL" => {
+                format!("the query's column {column} is {kind}; write CAST(… AS BIGINT) around it, in MySQL AS SIGNED")
+            }
+            _ => format!("the query's column {column} is {kind}, which is no number"),
+        })
+    };
     match row.len() {
-        1 => number::measurement(value(row, 0)?, None),
-        2 => number::measurement(value(row, 0)?, Some(value(row, 1)?)),
+        1 => number::measurement(at(0)?, None),
+        2 => number::measurement(at(0)?, Some(at(1)?)),
         columns => Err(format!(
             "the query has {columns} columns; a probe needs one, and may have a second with the age of the oldest in seconds"
         )),
@@ -110,39 +154,25 @@ pub fn only<R: Row>(rows: &[R], value: impl Fn(&R, usize) -> Result<f64, String>
 macro_rules! number {
     ($row:expr, $at:expr, $($integer:ty),* ; $($float:ty),*) => {{
         $(if let Ok(found) = $row.try_get::<$integer, _>($at) {
-            return Ok(found as f64);
+            return Some(found as f64);
         })*
         $(if let Ok(found) = $row.try_get::<$float, _>($at) {
-            return Ok(f64::from(found));
+            return Some(f64::from(found));
         })*
+        None
     }};
 }
 
-fn of_postgres(row: &PgRow, at: usize) -> Result<f64, String> {
-    number!(row, at, i64; i32, i16, f64, f32);
-    Err(no_number(row, at, "BIGINT"))
+fn of_postgres(row: &PgRow, at: usize) -> Option<f64> {
+    number!(row, at, i64; i32, i16, f64, f32)
 }
 
-fn of_mysql(row: &MySqlRow, at: usize) -> Result<f64, String> {
-    number!(row, at, i64, u64; f64);
-    Err(no_number(row, at, "SIGNED"))
+fn of_mysql(row: &MySqlRow, at: usize) -> Option<f64> {
+    number!(row, at, i64, u64; f64)
 }
 
-/// What stands there instead of a number.
-pub fn no_number<R: Row>(row: &R, at: usize, cast: &str) -> String
-where
-    usize: sqlx::ColumnIndex<R>,
-{
-    let column = row.column(at);
-    let kind = column.type_info().name().to_owned();
-    let is_null = row.try_get_raw(at).is_ok_and(|value| value.is_null());
-    match (is_null, kind.as_str()) {
-        (true, _) => format!("the query's column {} is NULL, which is no number", column.name()),
-        (false, "NUMERIC" | "DECIMAL") => {
-            format!("the query's column {} is {kind}; write CAST(… AS {cast}) around it", column.name())
-        }
-        (false, kind) => format!("the query's column {} is {kind}, which is no number", column.name()),
-    }
+pub fn of_sqlite(row: &SqliteRow, at: usize) -> Option<f64> {
+    number!(row, at, i64; f64)
 }
 
 /// What an error of the driver says about the target.

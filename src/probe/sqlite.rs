@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
-use super::sql::{no_number, only, wrapped};
+use super::sql::{of_sqlite, only, wrapped};
 use super::{STATEMENT, TIME_LIMIT};
 use crate::domain::backlog::Measurement;
 
@@ -35,16 +35,6 @@ async fn asked(file: &Path, query: &str) -> Result<Measurement, String> {
     let found = only(&rows, of_sqlite);
     let _ = connection.close().await;
     found
-}
-
-fn of_sqlite(row: &SqliteRow, at: usize) -> Result<f64, String> {
-    if let Ok(found) = row.try_get::<f64, _>(at) {
-        return Ok(found);
-    }
-    if let Ok(found) = row.try_get::<i64, _>(at) {
-        return Ok(found as f64);
-    }
-    Err(no_number(row, at, "INTEGER"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 
 use crate::scene::Scene;
-use crate::service::{Service, free_port};
+use crate::service::{Service, free_port, tls};
 
 #[test]
 fn rabbitmq_queues_are_measured() {
@@ -19,7 +19,13 @@ fn rabbitmq_queues_are_measured() {
     let mut epmd = Command::new("epmd");
     let _epmd = Service::start(here, "epmd", names, epmd.args(["-address", "127.0.0.1", "-port", &names.to_string()]));
     fs::write(here.join("plugins"), "[].").unwrap();
-    fs::write(here.join("rabbit.conf"), "default_user = reader\ndefault_pass = probe-pw\n").unwrap();
+    let secure = free_port();
+    let (ca, cert, key) = (tls("ca.pem"), tls("server.pem"), tls("server.key"));
+    let config = format!(
+        "default_user = reader\ndefault_pass = probe-pw\nlisteners.ssl.1 = 127.0.0.1:{secure}\n\
+         ssl_options.cacertfile = {ca}\nssl_options.certfile = {cert}\nssl_options.keyfile = {key}\n"
+    );
+    fs::write(here.join("rabbit.conf"), config).unwrap();
     let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
     command
         .env("HOME", here)
@@ -39,18 +45,24 @@ fn rabbitmq_queues_are_measured() {
     fill(port);
 
     let url = format!("amqp://reader@127.0.0.1:{port}");
-    let mut scene = Scene::start("rabbitmq", &[format!("amqp://127.0.0.1:{port}"), "amqp://127.0.0.1:1".into()]);
+    let secure = format!("amqps://reader@127.0.0.1:{secure}");
+    let mut scene = Scene::start(
+        "rabbitmq",
+        &[format!("amqp://127.0.0.1:{port}"), secure.replace("reader@", ""), "amqp://127.0.0.1:1".into()],
+    );
     scene.secret("rabbit", "probe-pw");
     scene.secret("wrong", "no-such-pw");
     let of =
         |queue: &str, secret: &str| format!("probe = \"rabbitmq\", url = \"{url}\", queue = \"{queue}\", secret = \"{secret}\"");
     scene.apply(&[
         ("tasks", of("tasks", "rabbit")),
+        ("tls", of("tasks", "rabbit").replace(&url, &secure)),
         ("no-queue", of("nothing", "rabbit")),
         ("denied", of("tasks", "wrong")),
         ("down", "probe = \"rabbitmq\", url = \"amqp://127.0.0.1:1\", queue = \"tasks\"".into()),
     ]);
     scene.measures("tasks", 5);
+    scene.measures("tls", 5);
     scene.fails("no-queue", "no queue 'nothing'");
     scene.fails("denied", "ACCESS_REFUSED");
     scene.fails("down", "refused");

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::scene::Scene;
-use crate::service::{Service, free_port, run};
+use crate::service::{Service, free_port, run, tls};
 
 #[test]
 fn redis_lists_streams_and_consumer_groups_are_measured() {
@@ -11,6 +11,9 @@ fn redis_lists_streams_and_consumer_groups_are_measured() {
     let number = port.to_string();
     let mut command = Command::new("redis-server");
     command.args(["--port", &number, "--bind", "127.0.0.1", "--requirepass", "probe-pw", "--save", ""]);
+    let secure = free_port();
+    command.args(["--tls-port", &secure.to_string(), "--tls-auth-clients", "no", "--tls-ca-cert-file", &tls("ca.pem")]);
+    command.args(["--tls-cert-file", &tls("server.pem"), "--tls-key-file", &tls("server.key")]);
     let mut redis = Service::start(folder.path(), "redis", port, &mut command);
     let cli = |line: &str| {
         let words = line.split(' ');
@@ -24,7 +27,8 @@ fn redis_lists_streams_and_consumer_groups_are_measured() {
     cli("XREADGROUP GROUP workers one COUNT 3 STREAMS events >");
 
     let url = format!("redis://127.0.0.1:{port}");
-    let mut scene = Scene::start("redis", &[url.clone(), "redis://127.0.0.1:1".into()]);
+    let secure = format!("rediss://127.0.0.1:{secure}");
+    let mut scene = Scene::start("redis", &[url.clone(), secure.clone(), "redis://127.0.0.1:1".into()]);
     scene.secret("redis", "probe-pw");
     scene.secret("wrong", "no-such-pw");
     let with = |what: &str| format!("probe = \"redis\", url = \"{url}\", secret = \"redis\", {what}");
@@ -32,6 +36,7 @@ fn redis_lists_streams_and_consumer_groups_are_measured() {
         ("list", with("key = \"jobs\"")),
         ("stream", with("stream = \"events\"")),
         ("group", with("stream = \"events\", group = \"workers\"")),
+        ("tls", with("key = \"jobs\"").replace(&url, &secure)),
         ("no-group", with("stream = \"events\", group = \"nobody\"")),
         ("no-list", with("key = \"events\"")),
         ("denied", with("key = \"jobs\"").replace("\"redis\", key", "\"wrong\", key")),
@@ -41,9 +46,10 @@ fn redis_lists_streams_and_consumer_groups_are_measured() {
     scene.measures("list", 3);
     scene.measures("stream", 4);
     scene.measures("group", 1);
+    scene.measures("tls", 3);
     scene.fails("no-group", "has no consumer group nobody");
     scene.fails("no-list", "WRONGTYPE");
-    scene.fails("denied", "WRONGPASS");
+    scene.fails("denied", "authentication failed");
     scene.fails("no-secret", "the tenant has no secret \"unset\"; set it: windlass secret set probes/unset");
     scene.fails("down", "cannot be reached");
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{Output, Server, wait};
+use crate::service::tls;
 
 /// Of a probe, and of what follows from it.
 const SOON: Duration = Duration::from_secs(60);
@@ -30,7 +31,9 @@ impl Scene {
     /// The same with settings of the server.
     pub fn start_with(kind: &str, hosts: &[String], env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start_with(&folder.path().join("data"), env);
+        let roots = format!("[{:?}]", tls("ca.pem"));
+        let env = [&[("WINDLASS_NETWORK__EXTRA_CA", roots.as_str())], env].concat();
+        let server = Server::start_with(&folder.path().join("data"), &env);
         let ceiling = format!("[ceiling]\nhosts = {hosts:?}\nnetworks = [\"127.0.0.0/8\"]\nprobes = [{kind:?}]\n");
         let scene = Self { server, folder, ceiling };
         // The tenant is there before its secrets.

@@ -14,7 +14,6 @@ const UP: Duration = Duration::from_secs(90);
 
 pub struct Service {
     child: Child,
-    pub port: u16,
 }
 
 impl Service {
@@ -22,7 +21,7 @@ impl Service {
     pub fn start(folder: &Path, name: &str, port: u16, command: &mut Command) -> Self {
         let log = File::create(folder.join(format!("{name}.log"))).unwrap();
         let child = command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        let mut service = Self { child: child.unwrap_or_else(|wrong| panic!("{name}: {wrong}")), port };
+        let mut service = Self { child: child.unwrap_or_else(|wrong| panic!("{name}: {wrong}")) };
         wait(&format!("{name} takes connections"), UP, || {
             let ended = service.child.try_wait().unwrap();
             assert!(
@@ -46,6 +45,11 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// `ca.pem`, `server.pem` or `server.key`: for 127.0.0.1, and of an authority that [`crate::scene::Scene`] trusts.
+pub fn tls(file: &str) -> String {
+    format!("{}/tests/it/plugin/tls/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A port that nobody has now.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::postgres::Cluster;
 use crate::scene::Scene;
-use crate::service::{Service, free_port, run};
+use crate::service::{Service, free_port, run, tls};
 
 /// What each database must refuse or fail, by job.
 fn nonsense(of: &impl Fn(&str) -> String) -> Vec<(&'static str, String, &'static str)> {
@@ -44,7 +44,7 @@ fn postgresql_is_asked_in_a_session_that_only_reads() {
     for (job, _, says) in wrong {
         scene.fails(job, says);
     }
-    scene.fails("sum", "NUMERIC; write CAST(… AS BIGINT)");
+    scene.fails("sum", "NUMERIC; write CAST(… AS BIGINT) around it");
     scene.fails("writes", "read-only transaction");
     scene.fails("slow", "statement timeout");
     scene.fails("nobody", "nobody");
@@ -66,11 +66,12 @@ fn mariadb_is_asked_in_a_session_that_only_reads() {
     let mut command = Command::new("mariadbd");
     command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", &data, &format!("--port={port}")]);
     command.arg(format!("--socket={}", socket.display())).arg(format!("--pid-file={}", here.join("pid").display()));
+    command.args([format!("--ssl-cert={}", tls("server.pem")), format!("--ssl-key={}", tls("server.key"))]);
     let _maria = Service::start(here, "mariadb", port, &mut command);
     let say = |sql: &str| run(Command::new("mariadb").args(["--no-defaults", "-N", "-S"]).arg(&socket).args(["-e", sql]));
     say("CREATE DATABASE shop; CREATE TABLE shop.task (id INT, age INT); INSERT INTO shop.task VALUES (1, 10), (2, 70)");
     say("CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'probe-pw'; GRANT ALL ON shop.* TO reader@'127.0.0.1'");
-    say("CREATE FUNCTION shop.taken() RETURNS INT MODIFIES SQL DATA BEGIN DELETE FROM task; RETURN 1; END");
+    say("DELIMITER //\nCREATE FUNCTION shop.taken() RETURNS INT MODIFIES SQL DATA BEGIN DELETE FROM task; RETURN 1; END//");
 
     let url = format!("mysql://reader@127.0.0.1:{port}/shop");
     let mut scene = Scene::start("sql", &[format!("mysql://127.0.0.1:{port}"), "mysql://127.0.0.1:1".into()]);
@@ -81,6 +82,7 @@ fn mariadb_is_asked_in_a_session_that_only_reads() {
     let mut jobs: Vec<_> = wrong.iter().map(|(job, trigger, _)| (*job, trigger.clone())).collect();
     jobs.extend([
         ("tasks", of("SELECT count(*), max(age) FROM task")),
+        ("tls", of("SELECT count(*) FROM task").replace("/shop", "/shop?sslmode=verify-full")),
         ("sum", of("SELECT sum(id) FROM task")),
         ("writes", of("SELECT taken()")),
         ("slow", of("SELECT sleep(60)")),
@@ -93,7 +95,8 @@ fn mariadb_is_asked_in_a_session_that_only_reads() {
     for (job, _, says) in wrong {
         scene.fails(job, says);
     }
-    scene.fails("sum", "DECIMAL; write CAST(… AS SIGNED)");
+    scene.measures("tls", 2);
+    scene.fails("sum", "DECIMAL; write CAST(… AS BIGINT) around it, in MySQL AS SIGNED");
     scene.fails("writes", "READ ONLY transaction");
     scene.fails("slow", "max_statement_time");
     scene.fails("denied", "Access denied");
