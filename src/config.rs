@@ -16,12 +16,14 @@ use crate::span::Span;
 mod artifacts;
 pub mod document;
 mod plugins;
+mod probes;
 mod target;
 mod words;
 
 pub use artifacts::Artifacts;
 use document::Document;
 pub use plugins::Plugins;
+pub use probes::Probes;
 pub use target::Target;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
@@ -51,6 +53,7 @@ pub struct Settings {
     pub metrics: Metrics,
     pub artifacts: Artifacts,
     pub plugins: Plugins,
+    pub probes: Probes,
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
@@ -128,6 +131,7 @@ impl Default for Settings {
             metrics: Metrics::default(),
             artifacts: Artifacts::default(),
             plugins: Plugins::default(),
+            probes: Probes::default(),
             binary: own_binary(),
         }
     }
@@ -243,6 +247,7 @@ impl Settings {
             refuse(&format!("plugins.{key}"), wrong);
         }
         problems.extend(self.network.target.contradictions());
+        problems.extend(self.probes.contradictions(&self.data_dir));
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
         for (key, wrong) in self.artifacts.contradictions() {
             refuse(&format!("artifacts.{key}"), wrong);

@@ -16,8 +16,11 @@ pub mod vault;
 
 pub mod domain;
 
+pub mod egress;
 pub mod objects;
+
 pub mod plugin;
+pub mod probe;
 pub mod store;
 
 pub mod app;

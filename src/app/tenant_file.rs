@@ -215,6 +215,16 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn keys_of_a_probe_are_refused_with_their_place() {
+        let foreign = "probe = \"redis\", url = \"redis://a.test\", key = \"jobs\", path = \"$.n\", ";
+        let wrong = refused("probe = \"plugin\", ", foreign);
+        let says = "job[0].triggers[0].backlog.path: belongs to probe = \"http\", not to \"redis\"; leave it out";
+        assert_eq!(wrong, [format!("alpha.toml:{}: {says}", line_of("probe = \"plugin\", "))]);
+        let wrong = refused("lag_limit = \"180s\"", "lag_limit = \"180s\", cool_down = \"5m\"");
+        assert!(wrong[0].contains("job[0].triggers[0].backlog.cool_down: 5m is not below lag_limit, 3m"), "{wrong:?}");
+    }
+
+    #[test]
     fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
         let text = "tenant = \"alpha\"\nzone = \"Mars\"\nalert = []\n[[job]]\nplugin = \"a\"\n[[job]]\nname = \"b\"\nplugin = \"a\"\n\
                     time_limit = \"2m\"\ntotal_limit = \"1m\"\nclas = \"x\"\n[[job]]\nname = \"c\"\nplugin = \"a\"\ntime_limit = 1\ntotal_limit = \"1s\"\n";

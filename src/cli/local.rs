@@ -15,6 +15,7 @@ use super::kept;
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Settings;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::egress::Egress;
 use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{self, Compiler, Journal, Refusal, Sandbox, StateAnswer, StateAsk, StateCall, StatePort, Work};
@@ -56,10 +57,7 @@ fn made(settings: &Settings, data_dir: PathBuf, clock: Arc<dyn Clock>) -> Result
         runs: settings.worker.runs_in_flight,
         data_dir,
         compiler: Compiler::Process(settings.binary.clone()),
-        own: Vec::new(),
-        extra_roots: settings.extra_roots()?,
-        target: settings.network.target.clone(),
-        resolve: plugin::system_resolver(),
+        egress: Egress::of(settings, Vec::new(), Arc::clone(&clock))?,
         clock,
     })
 }

@@ -17,6 +17,7 @@ use crate::app::{App, Who, key};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::domain::member::Role;
+use crate::egress::Egress;
 use crate::error::{Error, Result};
 use crate::objects::Objects;
 use crate::plugin::{self, Compiler, Executor, Sandbox};
@@ -81,15 +82,14 @@ impl Server {
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         note_owner(&lock, address)?;
         let store = Store::open(Database::parse(&settings.database_url, &settings.data_dir)?, clock.clone()).await?;
+        let own = std::iter::once(address).chain(metrics_address).chain(store.database().addresses().await).collect();
+        let egress = Egress::of(&settings, own, clock.clone())?;
         let sandbox = Arc::new(Sandbox::new(plugin::Settings {
             threads: settings.worker.guest_threads,
             runs: settings.worker.runs_in_flight,
             data_dir: settings.data_dir.clone(),
             compiler: Compiler::Process(settings.binary.clone()),
-            own: std::iter::once(address).chain(metrics_address).collect(),
-            extra_roots: settings.extra_roots()?,
-            target: settings.network.target.clone(),
-            resolve: plugin::system_resolver(),
+            egress: egress.clone(),
             clock: clock.clone(),
         })?);
         keep_key(&settings, &store).await?;
@@ -113,7 +113,7 @@ impl Server {
         app.load_plugins().await?;
         write_access(&app, &settings.data_dir, address).await?;
         note_address(&store, address).await?;
-        let runner = Runner::start(Context::new(store, executor, clock, settings.clone(), vault, objects)).await?;
+        let runner = Runner::start(Context::new(store, executor, egress, clock, settings.clone(), vault, objects)).await?;
         let stop = CancellationToken::new();
         let setup_code = app.is_first_start().await?.then(web::setup_code);
         let options = web::Options {

@@ -47,6 +47,10 @@ pub struct Probe {
     pub done_at: Option<Timestamp>,
     /// Runs in a row that died.
     pub dead: u32,
+    /// More than `start_above` waited, and since then always something.
+    pub working: bool,
+    /// No run for the backlog before this, also for fresh work.
+    pub cool_until: Timestamp,
 }
 
 /// A measured backlog.
@@ -75,6 +79,8 @@ impl Probe {
             next_run_at: Timestamp(0),
             done_at: None,
             dead: 0,
+            working: false,
+            cool_until: Timestamp(0),
         }
     }
 
@@ -89,7 +95,12 @@ impl Probe {
         (self.size, self.age_ms, self.sampled_at) = (Some(found.size), found.age_ms, Some(now));
         if found.size == 0 {
             self.clear_at = Some(now);
+            self.working = false;
             self.moves();
+            return 0;
+        }
+        self.working |= found.size > spec.start_above;
+        if !self.working || now < self.cool_until {
             return 0;
         }
         // Another size than the stuck rest is fresh work: try at once (W7: it is still seen within the promise). Smaller
@@ -107,6 +118,13 @@ impl Probe {
         (self.error, self.error_at) = (Some(error), Some(now));
         let doubled = spec.every.0.saturating_mul(1 << self.failed.min(8).saturating_sub(1));
         self.next_at = now.plus(jittered(doubled.min(FAILED_PAUSE.max(spec.every.0)), random));
+    }
+
+    /// Takes in that a run ended, however: the next one for the backlog waits.
+    pub fn cools(&mut self, spec: &BacklogSpec, now: Timestamp) {
+        if let Some(rest) = spec.cool_down {
+            self.cool_until = now.plus(rest.0);
+        }
     }
 
     /// Takes in a run that ended: whether it moved anything, and whether the target had nothing left.
@@ -165,10 +183,9 @@ fn jittered(span: Duration, random: f64) -> Duration {
 mod tests {
     use super::*;
     use crate::domain::span::Span;
-    use crate::domain::trigger::ProbeKind;
 
     fn spec() -> BacklogSpec {
-        BacklogSpec { probe: ProbeKind::Plugin, every: Span::secs(15), per_run: 500, max_parallel: 4, lag_limit: None }
+        BacklogSpec { max_parallel: 4, ..BacklogSpec::default() }
     }
 
     fn probe() -> Probe {
@@ -188,6 +205,24 @@ mod tests {
         for (size, runs) in [(0, 0), (1, 1), (500, 1), (501, 2), (1_000_000, 4)] {
             assert_eq!(probe().measured(found(size), &spec(), Timestamp(0), 0.5), runs, "{size}");
         }
+    }
+
+    #[test]
+    fn nothing_starts_below_the_threshold_and_what_began_goes_on_to_the_end() {
+        let (mut probe, spec) = (probe(), BacklogSpec { start_above: 100, ..spec() });
+        let mut wants = |size| probe.measured(found(size), &spec, Timestamp(0), 0.5);
+        assert_eq!([wants(99), wants(100), wants(101), wants(40), wants(0), wants(40)], [0, 0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn after_a_run_the_next_one_waits_for_the_cool_down_also_with_fresh_work() {
+        let (mut probe, spec) = (probe(), BacklogSpec { cool_down: Some(Span::secs(60)), ..spec() });
+        assert_eq!(probe.measured(found(5), &spec, Timestamp(0), 0.5), 1);
+        probe.cools(&spec, Timestamp(1_000));
+        probe.run_ended(counts(5), Timestamp(1_000));
+        assert_eq!(probe.measured(found(0), &spec, Timestamp(15_000), 0.5), 0);
+        assert_eq!(probe.measured(found(900), &spec, Timestamp(60_999), 0.5), 0);
+        assert_eq!(probe.measured(found(900), &spec, Timestamp(61_000), 0.5), 2);
     }
 
     #[test]

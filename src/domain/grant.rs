@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsSpec;
+pub use super::origin::Origin;
+use super::probe::ProbeKind;
 pub use super::secret::{SIGN_ALGORITHMS, SecretGrant, SecretUse};
 use super::span::{Size, Span};
 use crate::config::network;
@@ -14,7 +16,7 @@ use crate::error::{Problem, did_you_mean};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ceiling {
-    /// Origins with `*.` for any name below: `https://*.example.org`, `http://127.0.0.1:8091`.
+    /// Origins with `*.` for any name below: `https://*.example.org`, `http://127.0.0.1:8091`, `redis://queue.internal`.
     pub hosts: Vec<String>,
     /// Private networks that may be reached, in CIDR form; public addresses need no entry, others are refused.
     pub networks: Vec<String>,
@@ -24,7 +26,7 @@ pub struct Ceiling {
     pub time_limit: Span,
     #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
     pub limits: LimitsSpec,
-    /// Kinds of probes: `plugin`, `http`, `sql`, `redis` …
+    /// Kinds of probes.
     pub probes: Vec<String>,
 }
 
@@ -42,10 +44,12 @@ impl Default for Ceiling {
     }
 }
 
-/// Kinds that a ceiling may name. It permits; which of them can be used, [`super::trigger::ProbeKind`] says.
-const PROBES: [&str; 7] = ["plugin", "http", "sql", "redis", "rabbitmq", "nats", "prometheus"];
-
 impl Ceiling {
+    /// Whether it names this place.
+    pub fn covers(&self, origin: &Origin) -> bool {
+        self.hosts.iter().any(|host| Origin::parse(host).is_ok_and(|host| host.covers(origin)))
+    }
+
     /// `field` is the ceiling's path in its file.
     pub fn contradictions(&self, field: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -61,10 +65,11 @@ impl Ceiling {
             }
         }
         for (n, probe) in self.probes.iter().enumerate() {
-            if !PROBES.contains(&probe.as_str()) {
+            let kinds = ProbeKind::ALL.map(ProbeKind::word);
+            if !kinds.contains(&probe.as_str()) {
                 refuse(
                     format!("probes[{n}]"),
-                    format!("{probe:?} is no kind of probe{}; there are {}", did_you_mean(probe, PROBES), PROBES.join(", ")),
+                    format!("{probe:?} is no kind of probe{}; there are {}", did_you_mean(probe, kinds), kinds.join(", ")),
                 );
             }
         }
@@ -109,68 +114,19 @@ impl HttpGrant {
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Scheme, host (exact, or `*.x` for any name below x) and port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    pub tls: bool,
-    pub host: String,
-    pub port: u16,
-}
-
-impl Origin {
-    /// `scheme://host[:port]` and nothing behind it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let right = "write scheme and host, as in \"https://api.example.org\" or \"http://127.0.0.1:8091\"";
-        let (tls, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            _ => return Err(format!("{text:?} is no origin: {right}")),
-        };
-        if rest.is_empty() || rest.contains(['/', '?', '#', '@']) {
-            return Err(format!("{text:?} is no origin: no path, query or user in it; {right}"));
-        }
-        let name = rest.strip_prefix("*.").unwrap_or(rest);
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-            || name.is_empty()
-            || name.starts_with(['.', ':'])
-        {
-            return Err(format!(
-                "{text:?} is no origin: a \"*.\" may stand before a name, and nothing else in its place; {right}"
-            ));
-        }
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                let number = port.parse().ok().filter(|port| *port > 0);
-                (host, number.ok_or_else(|| format!("{port:?} in {text:?} is no port; write 1 to 65535"))?)
-            }
-            _ => (rest, if tls { 443 } else { 80 }),
-        };
-        Ok(Self { tls, host: host.trim_end_matches('.').to_ascii_lowercase(), port })
-    }
-
-    /// Whether `other` (which may have `*.` itself) lies inside this one.
-    pub fn covers(&self, other: &Self) -> bool {
-        let host =
-            match self.host.strip_prefix("*.") {
-                Some(parent) => other.host.trim_start_matches("*.").strip_suffix(parent).is_some_and(|below| {
-                    below.ends_with('.') && below.len() > 1 || other.host.starts_with("*.") && below.is_empty()
-                }),
-                None => self.host == other.host,
-            };
-        host && self.tls == other.tls && self.port == other.port
-    }
-}
-
 impl Grant {
     /// What the grant asks for beyond the ceiling. `field` is the grant's path in its file.
     pub fn beyond(&self, ceiling: &Ceiling, field: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let allowed: Vec<Origin> = ceiling.hosts.iter().filter_map(|host| Origin::parse(host).ok()).collect();
         for (n, http) in self.http.iter().enumerate() {
             let path = format!("{field}.http[{n}].host");
             match Origin::parse(&http.host) {
                 Err(wrong) => problems.push(Problem::new(path, wrong)),
-                Ok(origin) if !allowed.iter().any(|ceiling| ceiling.covers(&origin)) => problems.push(Problem::new(
+                Ok(origin) if !origin.scheme.is_http() => {
+                    let message = format!("{} is not HTTP, and guests speak nothing else; write http:// or https://", http.host);
+                    problems.push(Problem::new(path, message));
+                }
+                Ok(origin) if !ceiling.covers(&origin) => problems.push(Problem::new(
                     path,
                     format!(
                         "{} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{:?}]",
@@ -229,35 +185,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_covers_itself_and_a_star_what_is_below() {
-        let covers = |a: &str, b: &str| Origin::parse(a).unwrap().covers(&Origin::parse(b).unwrap());
-        assert!(covers("http://127.0.0.1:8091", "http://127.0.0.1:8091"));
-        assert!(covers("https://*.example.org", "https://a.b.example.org"));
-        assert!(covers("https://*.example.org", "https://*.example.org"));
-        assert!(covers("https://*.example.org", "https://*.x.example.org"));
-        assert!(!covers("https://*.example.org", "https://example.org"));
-        assert!(!covers("https://*.example.org", "https://badexample.org"));
-        assert!(!covers("https://*.example.org", "http://a.example.org"));
-        assert!(!covers("http://127.0.0.1:8091", "http://127.0.0.1:8092"));
-        assert!(!covers("https://a.example.org", "https://*.example.org"));
-    }
-
-    #[test]
-    fn an_origin_has_no_path_and_no_user() {
-        for wrong in [
-            "",
-            "127.0.0.1",
-            "ftp://x",
-            "http://a/b",
-            "http://good@evil",
-            "http://x:99999",
-            "http://x:0",
-            "http://*",
-            "http://a.*.b",
-            "http://*.",
-            "http://a b",
-        ] {
-            assert!(Origin::parse(wrong).is_err(), "{wrong}");
-        }
+    fn a_ceiling_opens_a_protocol_and_a_grant_only_http() {
+        let ceiling = Ceiling { hosts: vec!["redis://a.test".into(), "http://a.test".into()], ..Ceiling::default() };
+        assert_eq!(ceiling.contradictions("ceiling"), []);
+        let beyond = |host: &str| {
+            let grant = Grant { http: vec![HttpGrant { host: host.into(), methods: vec!["GET".into()] }], ..Grant::default() };
+            grant.beyond(&ceiling, "grant").iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(beyond("http://a.test"), Vec::<String>::new());
+        assert!(beyond("redis://a.test")[0].contains("redis://a.test is not HTTP, and guests speak nothing else"));
+        assert!(beyond("https://a.test")[0].contains("not within the tenant's ceiling"));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::backlog::Probe;
+use super::rate::Flow;
 use crate::clock::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -54,8 +55,10 @@ pub struct Facts {
     pub success_due: Option<(Timestamp, Duration)>,
     pub probe: Option<Probe>,
     pub lag_limit: Option<Duration>,
-    /// Time the backlog needs at the measured rate, where there is one.
-    pub empty_in: Option<Duration>,
+    /// What moves in the backlog, where that is known.
+    pub flow: Option<Flow>,
+    /// The backlog grew over all of the window, while runs succeeded.
+    pub outgrown: bool,
     /// A run of the job is unfinished and has failed before.
     pub retrying: Option<String>,
 }
@@ -114,11 +117,15 @@ pub fn judge(facts: &Facts, now: Timestamp) -> (Health, String) {
         let last = facts.last_success_at.unwrap_or(since);
         return (Health::Silent, format!("no success for {}; one was due every {}", words(now.since(last)), words(within)));
     }
+    let size = facts.probe.as_ref().and_then(|probe| probe.size).unwrap_or(0);
+    if let Some(flow) = facts.flow.filter(|_| facts.outgrown && size > 0) {
+        return (Health::Lagging, not_keeping_up(size, flow));
+    }
     if let (Some(probe), Some(limit)) = (&facts.probe, facts.lag_limit)
         && let Some(lag) = lag(probe, now)
         && lag > limit
     {
-        return match facts.empty_in {
+        return match facts.flow.and_then(|flow| flow.empty_in(size)) {
             Some(rest) => (
                 Health::Lagging,
                 format!("work waits for {}, the promise is {}; empty in {}", words(lag), words(limit), words(rest)),
@@ -131,6 +138,12 @@ pub fn judge(facts: &Facts, now: Timestamp) -> (Health, String) {
         (None, Some(Probe { error: Some(error), .. })) => (Health::Ok, format!("poll failed: {error}")),
         _ => (Health::Ok, String::new()),
     }
+}
+
+/// "not keeping up: 120 a minute come in, 80 go out; 5400 wait, and at this rate never fewer"
+fn not_keeping_up(size: u64, flow: Flow) -> String {
+    let (came, went) = (flow.in_per_min, flow.out_per_min);
+    format!("not keeping up: {came:.0} a minute come in, {went:.0} go out; {size} wait, and at this rate never fewer")
 }
 
 /// A duration for people: two units at most, "2 h 4 min", "40 s".
@@ -165,6 +178,22 @@ mod tests {
             ..Facts::default()
         };
         assert_eq!(judge(&facts, Timestamp(0)).0, Health::Failing);
+    }
+
+    #[test]
+    fn v7_a_backlog_that_outgrows_its_runs_is_not_kept_up_with() {
+        let mut probe = Probe::new(Id(1), Id(1), Id(1), Timestamp(0));
+        (probe.size, probe.clear_at) = (Some(5_400), Some(Timestamp(0)));
+        let flow = Some(Flow { out_per_min: 80.0, in_per_min: 120.0 });
+        let mut facts = Facts { probe: Some(probe), flow, outgrown: true, ..Facts::default() };
+        let (health, why) = judge(&facts, Timestamp(600_000));
+        assert_eq!(health, Health::Lagging);
+        assert_eq!(why, "not keeping up: 120 a minute come in, 80 go out; 5400 wait, and at this rate never fewer");
+        // It shrinks again, and the promise is what is left to judge by.
+        (facts.outgrown, facts.flow) = (false, Some(Flow { out_per_min: 120.0, in_per_min: 30.0 }));
+        assert_eq!(judge(&facts, Timestamp(600_000)).0, Health::Ok);
+        facts.lag_limit = Some(Duration::from_secs(180));
+        assert_eq!(judge(&facts, Timestamp(600_000)).1, "work waits for 10 min, the promise is 3 min; empty in 1 h");
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl JobSpec {
     /// Its backlog trigger, where it has one.
     pub fn backlog(&self) -> Option<&BacklogSpec> {
         self.triggers.iter().find_map(|trigger| match trigger {
-            TriggerSpec::Backlog { backlog } => Some(backlog),
+            TriggerSpec::Backlog { backlog } => Some(&**backlog),
             TriggerSpec::Schedule(_) => None,
         })
     }

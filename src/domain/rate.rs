@@ -29,6 +29,11 @@ pub fn flow(done: u64, since: Timestamp, sizes: &[(Timestamp, u64)], now: Timest
     Some(Flow { out_per_min, in_per_min: (out_per_min + growth_per_min).max(0.0) })
 }
 
+/// Whether it grew all the time: sizes at the beginning, in the middle and at the end of [`WINDOW`] (scenario V7).
+pub fn outgrown([first, middle, last]: [u64; 3]) -> bool {
+    first <= middle && middle <= last && first < last
+}
+
 impl Flow {
     /// How long until nothing is left at this rate; `None` when it does not shrink.
     pub fn empty_in(self, size: u64) -> Option<Duration> {
@@ -73,6 +78,12 @@ mod tests {
         assert_eq!(flow, Flow { out_per_min: 10.0, in_per_min: 20.0 });
         assert_eq!(flow.empty_in(200), None);
         assert_eq!(flow.empty_in(0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_bump_is_no_growth() {
+        assert!(outgrown([100, 150, 200]) && outgrown([0, 0, 5]));
+        assert!(!outgrown([100, 300, 200]) && !outgrown([100, 100, 100]) && !outgrown([100, 50, 200]));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Why a run exists, and what makes one.
 
+use std::collections::BTreeMap;
+
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::days::Days;
+pub use super::probe::ProbeKind;
+use super::probe::Source;
 use super::schedule::Schedule;
 use super::span::Span;
 use super::zone;
@@ -51,7 +55,10 @@ impl Cause {
 #[serde(try_from = "TriggerFields", untagged)]
 pub enum TriggerSpec {
     Schedule(ScheduleSpec),
-    Backlog { backlog: BacklogSpec },
+    /// Boxed: it has the keys of all probes.
+    Backlog {
+        backlog: Box<BacklogSpec>,
+    },
 }
 
 /// All keys of all kinds, so that a misspelt one is named with its place instead of "no kind fits".
@@ -66,7 +73,7 @@ struct TriggerFields {
     start_deadline: Option<Span>,
     input: Option<Value>,
     except: Option<Vec<Days>>,
-    backlog: Option<BacklogSpec>,
+    backlog: Option<Box<BacklogSpec>>,
 }
 
 impl TryFrom<TriggerFields> for TriggerSpec {
@@ -193,7 +200,6 @@ pub enum CatchUp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BacklogSpec {
-    /// `plugin`: the plugin's own `backlog` export.
     pub probe: ProbeKind,
     #[serde(default = "BacklogSpec::default_every")]
     pub every: Span,
@@ -205,6 +211,71 @@ pub struct BacklogSpec {
     /// The promise: no piece of work waits longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_limit: Option<Span>,
+    /// Nothing starts until more than this waits; then work goes on until nothing does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start_above: u64,
+    /// After a run has ended, no other starts for the backlog for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cool_down: Option<Span>,
+    // Each of these belongs to some kinds of probe: `probe.rs` says to which, and checks them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Measured by the plugin.
+impl Default for BacklogSpec {
+    fn default() -> Self {
+        Self {
+            probe: ProbeKind::Plugin,
+            every: Self::default_every(),
+            per_run: Self::default_per_run(),
+            max_parallel: Self::default_max_parallel(),
+            lag_limit: None,
+            start_above: 0,
+            cool_down: None,
+            url: None,
+            path: None,
+            age: None,
+            headers: None,
+            header: None,
+            secret: None,
+            query: None,
+            key: None,
+            stream: None,
+            group: None,
+            queue: None,
+            consumer: None,
+            job: None,
+        }
+    }
 }
 
 impl BacklogSpec {
@@ -235,6 +306,15 @@ impl BacklogSpec {
                 ),
             );
         }
+        if let Some((limit, rest)) = self.lag_limit.zip(self.cool_down).filter(|(limit, rest)| rest >= limit) {
+            refuse(
+                "cool_down",
+                format!("{rest} is not below lag_limit, {limit}: the promise could not be kept; write a shorter cool_down"),
+            );
+        }
+        for (key, message) in Source::of(self).err().unwrap_or_default() {
+            refuse(key, message);
+        }
         problems
     }
 
@@ -248,21 +328,6 @@ impl BacklogSpec {
 
     fn default_max_parallel() -> u32 {
         1
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProbeKind {
-    Plugin,
-}
-
-impl ProbeKind {
-    /// As in a tenant file.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Plugin => "plugin",
-        }
     }
 }
 

@@ -42,7 +42,6 @@ mod trap;
 pub use catalog::{Catalog, Described, Step};
 pub use compiler::Compiler;
 pub use embedded::{EMBEDDED, Embedded};
-pub use host::http::{Resolve, system as system_resolver};
 pub use journal::Journal;
 pub use sandbox::{Sandbox, Settings};
 pub use tape::Tape;

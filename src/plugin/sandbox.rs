@@ -1,6 +1,5 @@
 //! The real [`Executor`]: every call in a fresh sandbox, on threads of its own.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,13 +15,14 @@ use super::host::http::Gate;
 use super::instance::Context;
 use super::scratch::Folders;
 use super::trap::Broken;
-use super::{Answer, Executor, Resolve, Work, outcome};
+use super::{Answer, Executor, Work, outcome};
 use crate::clock::Clock;
 use crate::domain::attempt::Outcome;
 use crate::domain::backlog::Measurement;
 use crate::domain::item::ItemCounts;
 use crate::domain::limits::Limits;
 use crate::domain::span::Size;
+use crate::egress::Egress;
 use crate::error::{Problem, Result};
 
 /// Guests beyond the runs in flight: probes and checks of configurations run beside them.
@@ -37,14 +37,8 @@ pub struct Settings {
     /// Compiled code lies in `compiled` below it, scratch folders in `scratch`, which is cleared.
     pub data_dir: PathBuf,
     pub compiler: Compiler,
-    /// Windlass's listeners and its database: no guest may reach them. [`Sandbox::never`] adds more.
-    pub own: Vec<SocketAddr>,
-    /// Certificates in PEM that guests' HTTPS trusts beside Mozilla's; may be empty.
-    pub extra_roots: Vec<u8>,
-    /// What guests together may do to one target.
-    pub target: crate::config::Target,
-    /// How names become addresses: [`super::system_resolver`].
-    pub resolve: Resolve,
+    /// The way out of guests' requests.
+    pub egress: Arc<Egress>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -86,8 +80,8 @@ impl Drop for Threads {
 }
 
 impl Sandbox {
-    /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, when a root is no certificate
-    /// ([`crate::error::Error::Invalid`]), and when the machine gives no threads.
+    /// Takes some 10 ms. Fails when the data folder cannot be written or is another user's, and when the machine gives no
+    /// threads.
     pub fn new(settings: Settings) -> Result<Self> {
         Self::made(settings, false)
     }
@@ -100,13 +94,7 @@ impl Sandbox {
 
     fn made(settings: Settings, fuel: bool) -> Result<Self> {
         let guests = Threads::new(settings.threads)?;
-        let gate = Arc::new(Gate::new(
-            &settings.extra_roots,
-            settings.own,
-            settings.target,
-            settings.resolve,
-            Arc::clone(&settings.clock),
-        )?);
+        let gate = Arc::new(Gate { egress: settings.egress, pool: Arc::default() });
         let scratch = Folders::open(&settings.data_dir)?;
         let room = Arc::new(Room { engine: Engine::new(settings.runs.saturating_add(BESIDE), fuel)?, gate, scratch });
         let catalog = Catalog::new(
@@ -121,11 +109,6 @@ impl Sandbox {
 
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
-    }
-
-    /// Adds an address that no guest may reach: a listener whose port was not known before.
-    pub fn never(&self, address: SocketAddr) {
-        self.room.gate.never(address);
     }
 
     /// Guests that are granted scratch space have this folder from now on, and it stays as they leave it: for who tries one out.
@@ -244,7 +227,7 @@ impl Executor for Sandbox {
     }
 
     fn shares(&self, nodes: u32) {
-        self.room.gate.targets.shares(nodes);
+        self.room.gate.egress.targets.shares(nodes);
     }
 }
 

@@ -9,6 +9,7 @@ use super::Context;
 use super::definitions::Known;
 use crate::domain::limits::Limits;
 use crate::error::Result;
+use crate::id::Id;
 use crate::plugin::{Refusal, Secret, StateAnswer, StateAsk, StateCall};
 
 /// Bytes of one key, and of one value; how many, [`Limits`] says.
@@ -28,6 +29,12 @@ pub(super) async fn secrets(context: &Context, known: &Known) -> Result<HashMap<
         }
     }
     Ok(values)
+}
+
+/// The value of one secret; `None` when the tenant has no such secret.
+pub(super) async fn secret(context: &Context, tenant: Id, name: &str) -> Result<Option<Vec<u8>>> {
+    let sealed = context.store.read().await?.secrets(tenant).await?.into_iter().find(|sealed| sealed.name == name);
+    sealed.map(|sealed| context.vault.unseal(tenant, name, &sealed.nonce, &sealed.sealed)).transpose()
 }
 
 /// Answers a guest's calls of `state` from the store, until the guest has ended.

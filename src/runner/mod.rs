@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::egress::Egress;
 use crate::error::Result;
 use crate::objects::Objects;
 use crate::plugin::Executor;
@@ -49,6 +50,8 @@ use live::LiveRuns;
 pub struct Context {
     pub store: Store,
     pub executor: Arc<dyn Executor>,
+    /// The way out of what the host itself asks: probes.
+    pub egress: Arc<Egress>,
     pub clock: Arc<dyn Clock>,
     pub settings: Arc<Settings>,
     pub vault: Arc<Vault>,
@@ -64,6 +67,7 @@ impl Context {
     pub fn new(
         store: Store,
         executor: Arc<dyn Executor>,
+        egress: Arc<Egress>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
         vault: Arc<Vault>,
@@ -73,6 +77,7 @@ impl Context {
         Arc::new(Self {
             store,
             executor,
+            egress,
             clock,
             settings,
             vault,

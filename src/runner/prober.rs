@@ -1,33 +1,39 @@
 //! Measures backlogs and makes the runs they want.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::definitions::Known;
 use super::{Context, guest, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
 use crate::domain::backlog::Measurement;
 use crate::domain::job::Job;
 use crate::domain::log::Level;
-use crate::domain::run::{NewRun, Run};
+use crate::domain::probe::{ProbeKind, Source};
+use crate::domain::run::{NewRun, Run, StateFilter};
 use crate::domain::trigger::{BacklogSpec, Cause, Trigger, TriggerSpec};
 use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{Journal, Work};
+use crate::probe::{self, Asker, TIME_LIMIT};
 use crate::store::backlog::Sample;
+use crate::store::run::RunQuery;
 
 /// Probes at a time: a farm of hung targets must not hold up the others (scenario W3), nor open a thousand sockets.
 const AT_A_TIME: usize = 64;
-/// Time one probe may take.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How long a probe rests that could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// The database is asked at least so often, should a signal be lost.
 const POLL: Duration = Duration::from_secs(30);
+
+/// What a probe came to; the error is for a person.
+type Found = std::result::Result<Measurement, String>;
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();
@@ -66,7 +72,7 @@ async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Re
         let (context, busy) = (context.clone(), busy.clone());
         tokio::spawn(async move {
             let id = trigger.id;
-            if let Err(wrong) = probe(&context, trigger).await {
+            if let Err(wrong) = probed(&context, trigger).await {
                 tracing::error!(trigger.id = %id, error = %wrong, "a probe could not be recorded; it rests");
                 // It is due still: without a rest its target would be asked again at once, and again.
                 context.clock.sleep(AFTER_FAILURE).await;
@@ -79,7 +85,7 @@ async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Re
 }
 
 /// Measures once, records it, and enqueues what it wants.
-async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
+async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     let TriggerSpec::Backlog { backlog: spec } = &trigger.spec else { return Ok(()) };
     let Some(known) = context.definitions.job(trigger.job) else {
         // Added a moment ago: known at the next look.
@@ -87,7 +93,9 @@ async fn probe(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
         return Ok(());
     };
     let paused = known.job.paused_at.is_some();
-    let found = if paused || !context.executor.has(&known.job.digest) { None } else { Some(measure(context, &trigger).await) };
+    // A plugin that is not loaded here yet is no failed probe.
+    let loaded = spec.probe != ProbeKind::Plugin || context.executor.has(&known.job.digest);
+    let found = if paused || !loaded { None } else { Some(measure(context, &known, spec, &trigger).await) };
     let now = context.clock.now();
     let mut tx = context.store.begin().await?;
     // Read again: a run may have ended meanwhile, or the trigger be gone.
@@ -133,9 +141,55 @@ fn new_runs(job: &Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec, now: 
     vec![run; wanted as usize]
 }
 
-async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Result<Measurement, String> {
-    let Some(known) = context.definitions.job(trigger.job) else { return Err("its job was removed".into()) };
-    let secrets = guest::secrets(context, &known).await.map_err(|wrong| wrong.to_string())?;
+async fn measure(context: &Arc<Context>, known: &Known, spec: &BacklogSpec, trigger: &Trigger) -> Found {
+    let word = spec.probe.word();
+    // Apply has checked this; the ceiling may have been lowered since.
+    if !known.ceiling.probes.iter().any(|probe| probe == word) {
+        return Err(format!(
+            "probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]"
+        ));
+    }
+    let wrong = |wrong: Vec<(&str, String)>| {
+        wrong.into_iter().map(|(key, message)| format!("{key}: {message}")).collect::<Vec<_>>().join("; ")
+    };
+    match Source::of(spec).map_err(wrong)? {
+        Source::Plugin => by_plugin(context, known, trigger).await,
+        Source::Queue { job } => in_queue(context, known, &job).await.map_err(|wrong| wrong.to_string())?,
+        Source::Sqlite { file, query } => {
+            let file = Path::new(&file);
+            if context.settings.probes.sqlite.iter().any(|allowed| allowed == file) {
+                probe::measure_file(file, &query).await
+            } else {
+                Err(format!("{} is no file that probes may query any more; windlass.toml may add it", file.display()))
+            }
+        }
+        Source::Away(away) => {
+            let secret = secret(context, known, away.secret.as_deref()).await?;
+            let asker = Asker { tenant: known.job.tenant_name.as_str().into(), ceiling: &known.ceiling, secret };
+            probe::measure(&context.egress, &asker, &away).await
+        }
+    }
+}
+
+/// Runs of another job of the tenant that wait, due now or later.
+async fn in_queue(context: &Context, known: &Known, job: &str) -> Result<Found> {
+    let mut tx = context.store.read().await?;
+    let Some(job) = tx.job(known.job.tenant, job).await? else { return Ok(Err(format!("there is no job {job:?} any more"))) };
+    let query = RunQuery { job: Some(job.id), state: Some(StateFilter::Waiting), ..RunQuery::default() };
+    Ok(Ok(Measurement { size: tx.count_runs(known.job.tenant, &query).await?, age_ms: None }))
+}
+
+/// The value of a secret that a probe names.
+async fn secret(context: &Context, known: &Known, name: Option<&str>) -> std::result::Result<Option<String>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let value = guest::secret(context, known.job.tenant, name).await.map_err(|wrong| wrong.to_string())?;
+    let missing = || format!("the tenant has no secret {name:?}; set it: windlass secret set {}/{name}", known.job.tenant_name);
+    let value = String::from_utf8(value.ok_or_else(missing)?);
+    value.map(Some).map_err(|_| format!("the secret {name:?} is no text, which a password or a header must be"))
+}
+
+async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> Found {
+    let secrets = guest::secrets(context, known).await.map_err(|wrong| wrong.to_string())?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);
@@ -164,7 +218,7 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
     let found = context.executor.measure(work);
     let found = tokio::select! {
         found = found => found,
-        never = guest::serve_state(context, &known, calls) => match never {},
+        never = guest::serve_state(context, known, calls) => match never {},
     };
     // A probe has no page of its own: what it complains of goes to the server's log.
     for line in journal.take().lines.into_iter().filter(|line| line.level >= Level::Warn) {
@@ -176,11 +230,12 @@ async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Resu
 /// Tells the job's probes that a run has ended: whether it moved anything, and whether anything is left.
 pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>, died: bool) {
     let spec = context.definitions.job(run.job).and_then(|known| known.job.spec.backlog().cloned());
-    let Some(spec) = spec.filter(|_| counts.is_some() || died) else { return };
+    let Some(spec) = spec.filter(|spec| counts.is_some() || died || spec.cool_down.is_some()) else { return };
     let told = async {
         let now = context.clock.now();
         let mut tx = context.store.begin().await?;
         for mut probe in tx.probes_of(run.job).await? {
+            probe.cools(&spec, now);
             probe.run_ended(counts, now);
             if died {
                 probe.run_died(&spec, now);

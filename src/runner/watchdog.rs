@@ -12,8 +12,10 @@ use crate::clock::Timestamp;
 use crate::domain::backlog::Probe;
 use crate::domain::health::{Facts, Health, judge};
 use crate::domain::job::SuccessDue;
+use crate::domain::rate::{Flow, WINDOW, flow, outgrown};
 use crate::error::Result;
 use crate::id::Id;
+use crate::store::Tx;
 use crate::store::health::{JobHealth, LastEnds};
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -33,6 +35,9 @@ pub(super) struct Seen {
     probes: HashMap<Id, Probe>,
     retrying: HashMap<Id, String>,
     ends: HashMap<Id, LastEnds>,
+    /// When, and what moves in the backlogs that are not empty; whether they outgrow their runs.
+    flowed: Option<Timestamp>,
+    flows: HashMap<Id, (Option<Flow>, bool)>,
 }
 
 pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Result<Duration> {
@@ -78,6 +83,10 @@ impl Seen {
         let unread: Vec<Id> = jobs.iter().map(|known| known.job.id).filter(unread).collect();
         let mut ends = tx.last_ends(&unread).await?;
         self.ends.extend(unread.into_iter().map(|job| (job, ends.remove(&job).unwrap_or_default())));
+        if self.flowed.is_none_or(|at| now.since(at) >= BELIEVED) {
+            self.flows = flows(&mut tx, self.probes.values(), now).await?;
+            self.flowed = Some(now);
+        }
         self.read = Some((now, commits));
         Ok(())
     }
@@ -85,6 +94,7 @@ impl Seen {
     fn facts(&self, known: &Known) -> Facts {
         let job = &known.job;
         let ends = self.ends.get(&job.id).cloned().unwrap_or_default();
+        let (flow, outgrown) = self.flows.get(&job.id).copied().unwrap_or_default();
         Facts {
             paused: job.paused_at.is_some(),
             dead_in_a_row: ends.dead_in_a_row,
@@ -93,10 +103,29 @@ impl Seen {
             success_due: success_due(known),
             probe: self.probes.get(&job.id).cloned(),
             lag_limit: job.spec.backlog().and_then(|backlog| backlog.lag_limit).map(|limit| limit.0),
-            empty_in: None,
+            flow,
+            outgrown,
             retrying: self.retrying.get(&job.id).cloned(),
         }
     }
+}
+
+/// What moves in backlogs that are not empty: two statements, however many there are.
+async fn flows(tx: &mut Tx, probes: impl Iterator<Item = &Probe>, now: Timestamp) -> Result<HashMap<Id, (Option<Flow>, bool)>> {
+    let standing: Vec<_> = probes.filter_map(|probe| Some((probe, probe.size.filter(|n| *n > 0)?, probe.sampled_at?))).collect();
+    let (since, middle) = (now.minus(WINDOW), now.minus(WINDOW / 2));
+    let asked: Vec<_> = standing.iter().flat_map(|(probe, ..)| [(probe.job, since), (probe.job, middle)]).collect();
+    let levels = tx.levels(&asked).await?;
+    let tallies = tx.tally_since(since).await?;
+    let flow_of = |((probe, size, at), levels): (&(&Probe, u64, Timestamp), &[Option<u64>])| {
+        let tally = tallies.get(&(probe.tenant, probe.job)).copied().unwrap_or_default();
+        let known = [(since, levels[0]), (middle, levels[1]), (*at, Some(*size))];
+        let sizes: Vec<_> = known.into_iter().filter_map(|(at, size)| Some((at, size?))).collect();
+        let flow = flow(tally.done, Timestamp(since.minute() * 60_000), &sizes, now);
+        let grew = matches!(sizes.as_slice(), [first, middle, last] if outgrown([first.1, middle.1, last.1]));
+        (probe.job, (flow, grew && tally.succeeded > 0))
+    };
+    Ok(standing.iter().zip(levels.chunks(2)).map(flow_of).collect())
 }
 
 /// Only a change of the word is news; the sentence follows the numbers.

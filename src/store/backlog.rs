@@ -20,25 +20,29 @@ pub struct Sample {
 
 static PUT: Sql = Sql::new(
     "INSERT INTO probe (trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, \
-     next_run_at, done_at, dead) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (trigger_id) DO UPDATE SET \
+     next_run_at, done_at, dead, working, cool_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (trigger_id) DO UPDATE SET \
      next_at = excluded.next_at, failed = excluded.failed, size = excluded.size, age_ms = excluded.age_ms, sampled_at = excluded.sampled_at, \
      error = excluded.error, error_at = excluded.error_at, clear_at = excluded.clear_at, fruitless = excluded.fruitless, \
-     stuck_size = excluded.stuck_size, next_run_at = excluded.next_run_at, done_at = excluded.done_at, dead = excluded.dead",
+     stuck_size = excluded.stuck_size, next_run_at = excluded.next_run_at, done_at = excluded.done_at, dead = excluded.dead, \
+     working = excluded.working, cool_until = excluded.cool_until",
 );
 static DUE: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 ORDER BY p.next_at LIMIT $2",
 );
 static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe WHERE next_at > $1");
 static ONE: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead FROM probe \
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead, \
+     working, cool_until FROM probe \
      WHERE trigger_id = $1",
 );
 static OF_JOB: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead FROM probe \
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead, \
+     working, cool_until FROM probe \
      WHERE job = $1 ORDER BY trigger_id",
 );
 static ALL: Sql = Sql::new(
-    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead FROM probe",
+    "SELECT trigger_id, tenant, job, next_at, failed, size, age_ms, sampled_at, error, error_at, clear_at, fruitless, stuck_size, next_run_at, done_at, dead, \
+     working, cool_until FROM probe",
 );
 static SAMPLE: Sql = Sql::new(
     "INSERT INTO backlog_sample (job, at, tenant, size, age_ms, error) VALUES {6} ON CONFLICT (job, at) DO UPDATE SET size = excluded.size, \
@@ -64,7 +68,9 @@ impl Tx {
             p.stuck_size,
             p.next_run_at,
             p.done_at,
-            p.dead
+            p.dead,
+            u32::from(p.working),
+            p.cool_until
         ];
         self.exec(&PUT, args).await?;
         Ok(())
@@ -131,5 +137,7 @@ fn probe(row: &Row) -> Result<Probe> {
         next_run_at: row.time("next_run_at")?,
         done_at: row.opt_time("done_at")?,
         dead: row.small("dead")?,
+        working: row.small("working")? > 0,
+        cool_until: row.time("cool_until")?,
     })
 }

@@ -1,5 +1,6 @@
 //! Which database, and how to reach it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
@@ -36,6 +37,14 @@ impl Database {
                 format!("postgres://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
             }
         }
+    }
+
+    /// Where it listens, when it is no file: no tenant may reach it.
+    pub async fn addresses(&self) -> Vec<SocketAddr> {
+        let Self::Postgres(options) = self else { return Vec::new() };
+        // A path is a socket of this machine. What cannot be resolved is told by who connects.
+        let found = tokio::net::lookup_host((options.get_host(), options.get_port())).await;
+        found.map(Iterator::collect).unwrap_or_default()
     }
 
     /// Of the file and its write-ahead log; 0 where the database is none.

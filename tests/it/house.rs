@@ -14,21 +14,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", BASE),
     ("vault", BASE),
     ("domain", BASE),
+    ("egress", &["domain"]),
     ("objects", BASE),
     ("store", &["domain"]),
-    ("plugin", &["domain"]),
-    ("runner", &["domain", "objects", "store", "plugin"]),
-    ("app", &["domain", "objects", "store", "plugin", "runner"]),
+    ("plugin", &["domain", "egress"]),
+    ("probe", &["domain", "egress"]),
+    ("runner", &["domain", "egress", "objects", "store", "plugin", "probe"]),
+    ("app", &["domain", "egress", "objects", "store", "plugin", "runner"]),
     // Pages read the store; to change anything, or to touch a run, they go through app.
     ("web", &["domain", "store", "app"]),
     // `serve` is where the parts are put together.
-    ("cli", &["domain", "objects", "store", "plugin", "runner", "app", "web"]),
+    ("cli", &["domain", "egress", "objects", "store", "plugin", "runner", "app", "web"]),
 ];
 const BASE: &[&str] = &["error", "id", "clock", "span", "config", "vault"];
 
 /// A technology, and the only rooms that may name it.
 const TECHNOLOGIES: &[(&str, &[&str])] = &[
-    ("sqlx::", &["store"]),
+    // Its own database, and those of tenants that are measured.
+    ("sqlx::", &["store", "probe"]),
+    ("redis::", &["probe"]),
+    ("lapin::", &["probe"]),
+    ("async_nats::", &["probe"]),
     ("wasmtime", &["plugin"]),
     ("object_store::", &["objects"]),
     ("axum::", &["web"]),

@@ -14,6 +14,7 @@ mod nodes;
 mod parity;
 pub mod plugin;
 mod pooler;
+mod probe;
 pub mod runner;
 mod schedule;
 mod statements;

@@ -44,8 +44,15 @@ async fn a_node_whose_clock_is_far_off_claims_nothing() {
     // The world's clock stands still at a time of its own, the database's is the machine's.
     let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
     let vault = Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap());
-    let far =
-        Context::new(world.store.clone(), world.guests.clone(), clock, Arc::new(Settings::default()), vault, world.objects());
+    let far = Context::new(
+        world.store.clone(),
+        world.guests.clone(),
+        world.egress(),
+        clock,
+        Arc::new(Settings::default()),
+        vault,
+        world.objects(),
+    );
     let runner = Runner::start(far.clone()).await.unwrap();
     assert!(!far.pulse.may_claim());
     runner.drain().await;

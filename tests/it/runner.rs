@@ -1,6 +1,7 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
 pub mod artifacts;
+mod backlog;
 mod fanout;
 pub mod items;
 mod outside;
@@ -8,6 +9,7 @@ mod recording;
 mod request;
 mod rollouts;
 mod steps;
+mod wiki;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -16,6 +16,7 @@ use windlass::domain::job::{Job, JobSpec};
 use windlass::domain::run::{NewRun, Run};
 use windlass::domain::tenant::Tenant;
 use windlass::domain::trigger::Cause;
+use windlass::egress::Egress;
 use windlass::error::Problem;
 use windlass::id::Id;
 use windlass::objects::Objects;
@@ -180,7 +181,19 @@ impl World {
         let mut settings = Settings::default();
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());
-        Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(settings), Arc::new(vault), self.objects())
+        Context::new(
+            self.store.clone(),
+            self.guests.clone(),
+            self.egress(),
+            clock,
+            Arc::new(settings),
+            Arc::new(vault),
+            self.objects(),
+        )
+    }
+
+    pub fn egress(&self) -> Arc<Egress> {
+        Egress::of(&Settings::default(), Vec::new(), Arc::new(self.clock.clone())).unwrap()
     }
 
     /// In this world's folder.

@@ -1,5 +1,7 @@
 //! What only the store, the settings and the plugins can say against a file: rights, ceilings, plugins, configurations.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use super::Checked;
@@ -9,6 +11,7 @@ use crate::config::network;
 use crate::domain::grant::{Ceiling, Grant, SecretGrant, SecretUse};
 use crate::domain::job::JobSpec;
 use crate::domain::plugin::Plugin;
+use crate::domain::probe::{ProbeKind, Source};
 use crate::domain::rollout::Canary;
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::TriggerSpec;
@@ -51,7 +54,7 @@ impl App {
         for (n, (job, plugin)) in parsed.file.jobs.iter().zip(&plugins).enumerate() {
             let field = format!("job[{n}]");
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
-            found.extend(beyond_probes(job, &ceiling, &field));
+            found.extend(beyond_probes(job, &parsed.file.jobs, &ceiling, &self.settings.probes.sqlite, &field));
             found.extend(beyond_time(job, &ceiling, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
@@ -151,17 +154,45 @@ fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem>
     })
 }
 
-fn beyond_probes(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Vec<Problem> {
+/// Probes that ceiling and server do not let the tenant have, or that measure what is not there. `jobs`: all of the file.
+fn beyond_probes(job: &JobSpec, jobs: &[JobSpec], ceiling: &Ceiling, files: &[PathBuf], field: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (n, trigger) in job.triggers.iter().enumerate() {
-        if let TriggerSpec::Backlog { backlog } = trigger
-            && !ceiling.probes.iter().any(|probe| probe == backlog.probe.word())
-        {
-            let word = backlog.probe.word();
-            let message = format!(
-                "probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]"
+        let TriggerSpec::Backlog { backlog } = trigger else { continue };
+        let mut refuse =
+            |key: &str, message: String| problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.{key}"), message));
+        let word = backlog.probe.word();
+        if !ceiling.probes.iter().any(|probe| probe == word) {
+            refuse(
+                "probe",
+                format!(
+                    "probes of the kind {word:?} are not within the tenant's ceiling; a server admin may add it: [ceiling] probes = [{word:?}]"
+                ),
             );
-            problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
+        }
+        match Source::of(backlog) {
+            Ok(Source::Away(away)) if !ceiling.covers(&away.at.origin) => {
+                let origin = away.at.origin.to_string();
+                refuse(
+                    "url",
+                    format!(
+                        "{origin} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{origin:?}]"
+                    ),
+                );
+            }
+            Ok(Source::Sqlite { file, .. }) if !files.iter().any(|allowed| allowed == Path::new(&file)) => refuse(
+                "url",
+                format!("{file} is no file that probes may query; windlass.toml may add it: probes = {{ sqlite = [{file:?}] }}"),
+            ),
+            Ok(Source::Queue { job: other }) if other == job.name => {
+                refuse("job", "is this job itself, whose runs would make runs; write the name of another".into());
+            }
+            Ok(Source::Queue { job: other }) if !jobs.iter().any(|job| job.name == other) => {
+                let near = did_you_mean(&other, jobs.iter().map(|job| job.name.as_str()));
+                refuse("job", format!("there is no job {other:?} in this file{near}"));
+            }
+            // What is wrong by itself was told when the file was read.
+            Ok(_) | Err(_) => {}
         }
     }
     problems
@@ -172,9 +203,12 @@ fn beyond_plugin(job: &JobSpec, plugin: &Plugin, field: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let called = format!("{} {}", plugin.name, plugin.version);
     if !plugin.measures() {
-        for (n, _) in job.triggers.iter().enumerate().filter(|(_, trigger)| trigger.kind() == "backlog") {
-            let message =
-                format!("{called} has no backlog export and cannot measure one; choose a plugin that can, or a schedule");
+        let asks =
+            |trigger: &TriggerSpec| matches!(trigger, TriggerSpec::Backlog { backlog } if backlog.probe == ProbeKind::Plugin);
+        for (n, _) in job.triggers.iter().enumerate().filter(|(_, trigger)| asks(trigger)) {
+            let message = format!(
+                "{called} has no backlog export and cannot measure one; choose a plugin that can, another probe, or a schedule"
+            );
             problems.push(Problem::new(format!("{field}.triggers[{n}].backlog.probe"), message));
         }
     }

@@ -64,10 +64,7 @@ impl Place {
             runs: 1,
             data_dir: dir.path().to_owned(),
             compiler: crate::plugin::Compiler::Here,
-            own: Vec::new(),
-            extra_roots: Vec::new(),
-            target: crate::config::Target::default(),
-            resolve: crate::plugin::system_resolver(),
+            egress: crate::egress::Egress::of(&crate::config::Settings::default(), Vec::new(), shared.clone()).unwrap(),
             clock: shared.clone(),
         })
         .unwrap();

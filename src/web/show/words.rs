@@ -29,16 +29,41 @@ pub fn trigger(spec: &TriggerSpec, job: Id, zone: Tz) -> TriggerWords {
 
 /// "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin"
 fn backlog(spec: &BacklogSpec) -> String {
-    let by = match spec.probe {
-        ProbeKind::Plugin => "the plugin",
+    let by = measured_by(spec);
+    let above = if spec.start_above > 0 {
+        format!("more than {} wait, until nothing does", commas(spec.start_above))
+    } else {
+        "work waits".into()
     };
+    let rest = spec.cool_down.map(|rest| format!(", {} after the one before", words(rest.0))).unwrap_or_default();
     let promise = spec.lag_limit.map(|limit| format!("; nothing shall wait longer than {}", words(limit.0))).unwrap_or_default();
     format!(
-        "whenever work waits: one run for each {}, at most {} at once; measured every {} by {by}{promise}",
+        "whenever {above}: one run for each {}, at most {} at once{rest}; measured every {} by {by}{promise}",
         commas(spec.per_run),
         spec.max_parallel,
         words(spec.every.0)
     )
+}
+
+/// What measures it, and where.
+fn measured_by(spec: &BacklogSpec) -> String {
+    let of = |key: &Option<String>| key.clone().unwrap_or_default();
+    let host = || of(&spec.url).split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default().to_owned();
+    match spec.probe {
+        ProbeKind::Plugin => "the plugin".into(),
+        ProbeKind::Http => format!("a JSON answer of {} ({})", host(), of(&spec.path)),
+        ProbeKind::Prometheus => format!("a query of Prometheus at {} ({})", host(), of(&spec.query)),
+        ProbeKind::Sql if host().is_empty() => format!("a query of {}", of(&spec.url)),
+        ProbeKind::Sql => format!("a query of the database at {}", host()),
+        ProbeKind::Redis => match (&spec.key, &spec.group) {
+            (Some(key), _) => format!("the list {key} in Redis at {}", host()),
+            (None, Some(group)) => format!("the lag of {group} in the stream {} in Redis at {}", of(&spec.stream), host()),
+            (None, None) => format!("the stream {} in Redis at {}", of(&spec.stream), host()),
+        },
+        ProbeKind::Rabbitmq => format!("the queue {} of RabbitMQ at {}", of(&spec.queue), host()),
+        ProbeKind::Nats => format!("what is pending for {} in {} of NATS at {}", of(&spec.consumer), of(&spec.stream), host()),
+        ProbeKind::Queue => format!("the waiting runs of {}", of(&spec.job)),
+    }
 }
 
 /// "at 02:30, Europe/Berlin; skipped while a run is unfinished; after downtime the last one missed"
@@ -152,15 +177,8 @@ mod tests {
 
     #[test]
     fn triggers_are_sentences() {
-        let spec = TriggerSpec::Backlog {
-            backlog: BacklogSpec {
-                probe: ProbeKind::Plugin,
-                every: Span::secs(15),
-                per_run: 500,
-                max_parallel: 1,
-                lag_limit: Some(Span::secs(180)),
-            },
-        };
+        let backlog = BacklogSpec { lag_limit: Some(Span::secs(180)), ..BacklogSpec::default() };
+        let spec = TriggerSpec::Backlog { backlog: Box::new(backlog) };
         let said = trigger(&spec, Id(1), Tz::UTC);
         assert_eq!(
             said.words,

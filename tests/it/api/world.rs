@@ -52,10 +52,7 @@ impl Served {
             runs: 1,
             data_dir: world.dir.path().to_owned(),
             compiler: crate::compiler(),
-            own: Vec::new(),
-            extra_roots: Vec::new(),
-            target: windlass::config::Target::default(),
-            resolve: windlass::plugin::system_resolver(),
+            egress: windlass::egress::Egress::of(&windlass::config::Settings::default(), Vec::new(), clock.clone()).unwrap(),
             clock: clock.clone(),
         });
         let app = App {

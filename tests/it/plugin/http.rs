@@ -131,7 +131,7 @@ async fn a_redirect_is_not_followed_past_the_gate() {
 #[tokio::test]
 async fn windlass_itself_is_never_a_target() {
     let (address, came) = server().await;
-    house().await.sandbox.never(address);
+    house().await.egress.never(address);
     denied(json!({ "url": format!("http://{address}/ok") }), Allowed::all(address), "it is Windlass's own").await;
     assert_eq!(came.load(Relaxed), 0);
 }

@@ -25,12 +25,14 @@ use serde_json::{Value, json};
 use windlass::clock::SystemClock;
 use windlass::domain::attempt::Outcome;
 use windlass::domain::grant::{Ceiling, Grant};
+use windlass::egress::Egress;
 use windlass::id::Id;
 use windlass::plugin::{Executor, Journal, Sandbox, Settings, Stop, Work};
 
 /// One sandbox for all tests: making a pool and compiling the guests once is enough.
 struct House {
     sandbox: Sandbox,
+    egress: Arc<Egress>,
     hostile: String,
     command: String,
     _data: tempfile::TempDir,
@@ -41,11 +43,13 @@ async fn house() -> &'static House {
     HOUSE
         .get_or_init(|| async {
             let data = tempfile::tempdir().unwrap();
-            let sandbox = sandbox(data.path());
+            let settings = settings(data.path(), b"");
+            let egress = Arc::clone(&settings.egress);
+            let sandbox = Sandbox::new(settings).unwrap();
             let add = async |bytes: &[u8]| sandbox.catalog().add(bytes.to_vec()).await.unwrap().digest;
             let hostile = add(guests::hostile()).await;
             let command = add(guests::command()).await;
-            House { hostile, command, sandbox, _data: data }
+            House { hostile, command, sandbox, egress, _data: data }
         })
         .await
 }
@@ -64,12 +68,14 @@ fn settings(data_dir: &std::path::Path, extra_roots: &[u8]) -> Settings {
         runs: 32,
         data_dir: data_dir.to_owned(),
         compiler: crate::compiler(),
-        own: Vec::new(),
-        extra_roots: extra_roots.to_vec(),
-        target: windlass::config::Target::default(),
-        resolve: windlass::plugin::system_resolver(),
+        egress: egress(extra_roots).unwrap(),
         clock: Arc::new(SystemClock),
     }
+}
+
+fn egress(extra_roots: &[u8]) -> windlass::error::Result<Arc<Egress>> {
+    let (limits, clock) = (windlass::config::Target::default(), Arc::new(SystemClock));
+    Ok(Arc::new(Egress::new(extra_roots, Vec::new(), limits, windlass::egress::system_resolver(), clock)?))
 }
 
 /// A run of the hostile guest with a state that nobody answers, unless the test takes the port.

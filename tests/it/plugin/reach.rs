@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use windlass::clock::ManualClock;
 use windlass::config::Target;
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant};
+use windlass::egress::{Egress, Resolve};
 use windlass::plugin::journal::Taken;
 use windlass::plugin::{Executor, Sandbox, Work};
 
@@ -38,12 +39,13 @@ impl Reach {
         let (folder, asked, clock) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)), ManualClock::default());
         let counted = Arc::clone(&asked);
         let mut settings = settings(folder.path(), b"");
-        (settings.clock, settings.target) = (Arc::new(clock.clone()), target);
-        settings.resolve = Arc::new(move |host, port| {
+        settings.clock = Arc::new(clock.clone());
+        let resolve: Resolve = Arc::new(move |host, port| {
             let found = names(&host, counted.fetch_add(1, Relaxed));
             let found = found.into_iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect();
             Box::pin(std::future::ready(Ok(found)))
         });
+        settings.egress = Arc::new(Egress::new(b"", Vec::new(), target, resolve, settings.clock.clone()).unwrap());
         let sandbox = Sandbox::new(settings).unwrap();
         let digest = sandbox.catalog().add(guests::hostile().to_vec()).await.unwrap().digest;
         Self { sandbox, digest, clock, asked, _folder: folder }

@@ -9,6 +9,7 @@ use windlass::clock::{Clock, SystemClock};
 use windlass::config::Settings;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::item::{Ask, ItemCounts, ItemState};
+use windlass::domain::job::Job;
 use windlass::domain::run::{NewRun, Reason, State};
 use windlass::id::Id;
 use windlass::runner::{Context, Runner};
@@ -85,6 +86,16 @@ async fn an_order_is_kept_also_by_a_guest_that_asks_for_two() {
 
 /// Runs a job of this plugin once, in a real sandbox, to its end.
 pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json::Value, input: serde_json::Value) -> Id {
+    let (runner, job) = real_runner(world, component, spec).await;
+    let run = NewRun { input: Some(input), ..new_run(&job) };
+    let id = world.store.enqueue(vec![run]).await.unwrap().remove(0).unwrap().id();
+    world.ended(id, Duration::ZERO).await;
+    runner.drain().await;
+    id
+}
+
+/// A runner with a real sandbox and the real time, and a job of this plugin.
+pub async fn real_runner(world: &World, component: &[u8], spec: serde_json::Value) -> (Runner, Job) {
     let sandbox = sandbox(world.dir.path());
     let digest = sandbox.catalog().add(component.to_vec()).await.unwrap().digest;
     let mut whole = json!({"name": "deploy", "plugin": "real"});
@@ -94,15 +105,10 @@ pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json
     let job = tx.put_job(world.tenant.id, &spec, &digest, "test", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
+    let (store, egress, clock) = (world.store.clone(), world.egress(), Arc::new(SystemClock));
     let settings = Arc::new(Settings::default());
-    let context =
-        Context::new(world.store.clone(), Arc::new(sandbox), Arc::new(SystemClock), settings, Arc::new(vault), world.objects());
-    let runner = Runner::start(context).await.unwrap();
-    let run = NewRun { input: Some(input), ..new_run(&job) };
-    let id = world.store.enqueue(vec![run]).await.unwrap().remove(0).unwrap().id();
-    world.ended(id, Duration::ZERO).await;
-    runner.drain().await;
-    id
+    let context = Context::new(store, Arc::new(sandbox), egress, clock, settings, Arc::new(vault), world.objects());
+    (Runner::start(context).await.unwrap(), job)
 }
 
 /// The same with a real guest, which takes its steps from the SDK.

@@ -1,20 +1,15 @@
 //! HTTP out: deny by default, one look-up, every address checked, the checked address connected to. Redirects are not
 //! followed here; a guest that follows one passes the same gate again.
 
-mod address;
 mod answer;
 pub mod calls;
-mod circuit;
 mod drain;
 mod error;
 mod gate;
 mod pattern;
 mod pool;
-mod remembered;
-mod resolve;
 pub mod scrub;
 mod secret;
-mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,10 +21,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -41,10 +33,9 @@ use self::error::{of_connect, of_hyper, of_tls, plainly};
 pub use self::gate::Gate;
 use self::gate::Refused;
 use self::pool::{Connection, Driver, Key};
-pub use self::resolve::{Resolve, system};
 use self::secret::Secrets;
-use self::target::{Pass, Seen};
 use crate::domain::grant::Origin;
+use crate::egress::{self, PATIENCE, Pass, Seen, chain, words};
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
 use crate::plugin::tape;
@@ -57,11 +48,6 @@ const BETWEEN_BYTES: Duration = Duration::from_secs(30);
 const UNREAD: Duration = Duration::from_secs(30);
 /// Bytes of one piece of an answer at most; its headers have to fit in.
 const PIECE: usize = 80 * 1024;
-/// Who does not answer within less than this has not failed: the guest was in a hurry.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// One run's way out.
 pub struct Outgoing {
@@ -195,7 +181,7 @@ impl Exchange {
             // What comes back packed cannot be searched for secrets, also not what an earlier request has left at the target.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let mut pass = gate.targets.enter(&context.tenant, &origin, context.remaining()).await?;
+        let mut pass = gate.egress.targets.enter(&context.tenant, &origin, context.remaining()).await?;
         entry.waited(pass.waited);
         if context.is_cut_off() {
             return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
@@ -203,10 +189,10 @@ impl Exchange {
         entry.carries(carried);
         let sent = self.sent(request, &origin, entry, &mut pass).await;
         let seen = match &sent {
-            Ok((response, _)) => target::said(response),
+            Ok((response, _)) => egress::said(response),
             Err(refused) => refused.seen.clone(),
         };
-        gate.targets.seen(&mut pass, &seen);
+        gate.egress.targets.seen(&mut pass, &seen);
         let (response, connection) = sent?;
         let encoding = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         if let Some(encoding) = encoding.filter(|_| !scrubber.is_empty()) {
@@ -229,7 +215,8 @@ impl Exchange {
         pass: &mut Pass,
     ) -> Result<(Response<hyper::body::Incoming>, Connection), Refused> {
         let connect_in = self.cap(self.options.connect_timeout, CONNECT);
-        let addresses = self.gate.addresses(origin, &self.context, connect_in).await?;
+        let (tenant, networks) = (&self.context.tenant, &self.context.ceiling.networks);
+        let addresses = self.gate.egress.addresses(tenant, networks, origin, connect_in).await?;
         // Scheme and authority are for proxies; the Host header is set by wasmtime.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() =
@@ -250,45 +237,15 @@ impl Exchange {
             entry.reuses(false);
         }
         let connection = timeout(connect_in, self.connected(origin, &addresses, connect_in)).await;
-        let connection = connection.unwrap_or_else(|_| Err(no_connection(origin, connect_in)))?;
+        let connection = connection.unwrap_or_else(|_| Err(egress::no_connection(origin, connect_in).into()))?;
         self.asked(connection, request).await.map_err(|broken| broken.refused)
     }
 
-    /// To one of the addresses that were checked: no second look-up, so nothing can change in between.
     async fn connected(&self, origin: &Origin, addresses: &[SocketAddr], within: Duration) -> Result<Connection, Refused> {
-        let share = within / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut failed = no_connection(origin, within);
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    let key = Key { tenant: Arc::clone(&self.context.tenant), origin: origin.clone(), address: *address };
-                    return self.opened(stream, key).await;
-                }
-                Ok(Err(wrong)) => {
-                    let why = format!("{}:{} cannot be reached: {wrong}", origin.host, origin.port);
-                    failed = Refused::unreachable(Error::Connect(wrong), why);
-                }
-                Err(_) => failed = no_connection(origin, share),
-            }
-        }
-        Err(failed)
-    }
-
-    async fn opened(&self, stream: TcpStream, key: Key) -> Result<Connection, Refused> {
-        // Small requests go at once; where that cannot be set they go a little later.
-        let _ = stream.set_nodelay(true);
-        let origin = &key.origin;
-        let stream: Box<dyn Stream> = if origin.tls {
-            let host = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let name = ServerName::try_from(host)
-                .map_err(|_| Refused::failed(Error::HttpRequestUriInvalid, "the host is no name for TLS"))?;
-            Box::new(self.gate.tls.connect(name, stream).await.map_err(|wrong| {
-                let why = format!("TLS with {} failed: {wrong}", origin.host);
-                Refused::unreachable(Error::Tls(wrong), why)
-            })?)
-        } else {
-            Box::new(stream)
-        };
+        let egress = &self.gate.egress;
+        let (stream, address) = egress.connect(origin, addresses, within).await?;
+        let stream = egress.secured(origin, stream).await?;
+        let key = Key { tenant: Arc::clone(&self.context.tenant), origin: origin.clone(), address };
         let handshake = http1::Builder::new().max_buf_size(PIECE).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(lost)?;
         let driver = Driver(tokio::spawn(async move {
@@ -340,15 +297,6 @@ fn again(request: &Request<Drain>) -> Option<Request<Drain>> {
     })
 }
 
-fn no_connection(origin: &Origin, within: Duration) -> Refused {
-    let why = format!("no connection with {}:{} within {}", origin.host, origin.port, words(within));
-    let mut refused = Refused::unreachable(Error::ConnectionTimeout, why);
-    if within < PATIENCE {
-        refused.seen = Seen::Nothing;
-    }
-    refused
-}
-
 fn lost(wrong: hyper::Error) -> Refused {
     let why = format!("the connection failed: {}", chain(&wrong));
     // What the guest did wrong, or was kept from, says nothing about the target.
@@ -358,19 +306,4 @@ fn lost(wrong: hyper::Error) -> Refused {
         refused.seen = Seen::Nothing;
     }
     refused
-}
-
-fn words(span: Duration) -> String {
-    humantime::format_duration(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))).to_string()
-}
-
-/// An error with its causes: hyper keeps the telling part below.
-fn chain(wrong: &dyn std::error::Error) -> String {
-    let mut text = wrong.to_string();
-    let mut cause = wrong.source();
-    while let Some(below) = cause {
-        text = format!("{text}: {below}");
-        cause = below.source();
-    }
-    text
 }

@@ -14,7 +14,7 @@ use rand::RngCore;
 use wasmtime_wasi_http::Error;
 
 use super::drain::Drain;
-use super::gate::{Refused, written};
+use super::gate::Refused;
 use super::scrub::{Scrubber, contains, percent, replaced};
 use crate::domain::grant::{Grant, Origin, SecretGrant, SecretUse};
 use crate::plugin::Secret;
@@ -155,7 +155,7 @@ impl Placing<'_> {
             bounded(value.as_bytes(), stand_in.as_bytes(), secret.len(), HEAD_WITH_SECRET)?;
             pairs.push(format!("{key}={}", value.replace(stand_in.as_str(), &String::from_utf8_lossy(&secret))));
         }
-        let whole = format!("{}://{}{}?{}", scheme(self.origin), authority(request), request.uri().path(), pairs.join("&"));
+        let whole = format!("{}://{}{}?{}", self.origin.scheme.word(), authority(request), request.uri().path(), pairs.join("&"));
         let wrong = |_| Refused::failed(Error::HttpRequestUriInvalid, "the URL is not valid with the secret in it");
         *request.uri_mut() = whole.parse().map_err(wrong)?;
         Ok(true)
@@ -196,10 +196,6 @@ fn in_basic(value: &HeaderValue) -> Option<Vec<u8>> {
     if scheme.eq_ignore_ascii_case("basic") { STANDARD.decode(rest.trim()).ok() } else { None }
 }
 
-fn scheme(origin: &Origin) -> &'static str {
-    if origin.tls { "https" } else { "http" }
-}
-
 fn authority(request: &Request<Drain>) -> String {
     request.uri().authority().map(ToString::to_string).unwrap_or_default()
 }
@@ -212,7 +208,7 @@ fn misplaced(
     here: Option<&str>,
     place: &str,
 ) -> String {
-    let host = written(origin);
+    let host = origin.to_string();
     let key = match usage {
         SecretUse::Header => format!("header = {:?}, ", here.unwrap_or("Authorization")),
         SecretUse::Query => format!("parameter = {:?}, ", here.unwrap_or("key")),

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime_wasi_http::Error;
 
 use super::address;
-use super::gate::Refused;
 use super::target::Seen;
+use super::{Cause, Refused};
 
 /// Look-ups of this node under way at a time, and of one tenant.
 const LOOKUPS: usize = 32;
@@ -54,14 +53,11 @@ impl Resolver {
         if let Ok(ip) = host.parse() {
             return Ok(vec![address::plain(SocketAddr::new(ip, port))]);
         }
-        let no = |why: String| {
-            let error = Error::DnsError { rcode: Some(why.clone()), info_code: None };
-            Refused::unreachable(error, format!("{host} cannot be resolved: {why}"))
-        };
+        let no = |why: String| Refused::unreachable(Cause::Dns(why.clone()), format!("{host} cannot be resolved: {why}"));
         let found = tokio::time::timeout(within, self.looked_up(tenant, host, port));
-        // It may be the guest that did not want to wait, or this tenant's other look-ups: others' requests are none the wiser.
+        // It may be the asker that did not want to wait, or this tenant's other look-ups: others' requests are none the wiser.
         let late = |_| {
-            let mut refused = Refused::failing(Error::DnsTimeout, format!("{host} was not resolved in time"));
+            let mut refused = Refused::failing(Cause::DnsTimeout, format!("{host} was not resolved in time"));
             if within < super::PATIENCE {
                 refused.seen = Seen::Nothing;
             }

@@ -1,4 +1,4 @@
-//! Which addresses a guest's request may go to. Names are checked by what they resolve to, never by how they look.
+//! Which addresses a connection may go to. Names are checked by what they resolve to, never by how they look.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 

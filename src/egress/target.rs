@@ -1,4 +1,4 @@
-//! The gate before each target, shared by all guests of this node: so many requests at a time, so many starts a second, and
+//! The gate before each target, shared by all that this node connects for its tenants: so many requests at a time, so many starts a second, and
 //! a circuit that opens after failures and then lets one request through now and then, until the target has recovered.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime_wasi_http::Error;
 
 use super::circuit::Circuit;
-use super::gate::{Refused, written};
 use super::remembered::Remembered;
+use super::{Cause, Refused};
 use crate::clock::Clock;
 use crate::config::Target as Limits;
 use crate::domain::grant::Origin;
@@ -133,11 +132,9 @@ impl Targets {
     fn late(&self, origin: &Origin) -> Refused {
         let why = format!(
             "{} has its {} requests under way or {} started this second, and the run's time is over before this one's turn",
-            written(origin),
-            self.limits.concurrency,
-            self.limits.starts_per_second
+            origin, self.limits.concurrency, self.limits.starts_per_second
         );
-        Refused::failed(Error::ConnectionLimitReached, why)
+        Refused::failed(Cause::Busy, why)
     }
 
     /// What a request that had its turn came to.
@@ -164,10 +161,10 @@ impl Targets {
         let now = self.clock.now();
         let (until, failures, why) = circuits.iter().filter_map(|circuit| circuit.open_until(now)).max()?;
         let until_text = until.rfc3339();
-        let what = format!("{} failed {failures} times in a row, the last time because {why}", written(origin));
+        let what = format!("{} failed {failures} times in a row, the last time because {why}", origin);
         Some(Refused::failed(
-            // The guest's side reads the number at the end.
-            Error::InternalError(Some(format!("circuit open: {what}; try again in {} ms", until.since(now).as_millis()))),
+            // A guest's side reads the number at the end.
+            Cause::Open(format!("circuit open: {what}; try again in {} ms", until.since(now).as_millis())),
             format!("not sent: {what}; until {until_text} nothing goes there, then one request to see"),
         ))
     }

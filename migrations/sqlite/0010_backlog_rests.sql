@@ -1,0 +1,3 @@
+-- Where the work of a backlog stands between start_above and nothing, and until when it cools down.
+ALTER TABLE probe ADD COLUMN working INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE probe ADD COLUMN cool_until INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,128 @@
+//! Measures backlogs that are not a plugin's to measure: one file a kind. Each connects through the egress, within the
+//! tenant's ceiling and one time limit; what is no number of pieces is a failure, never zero.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::backlog::Measurement;
+use crate::domain::grant::Ceiling;
+use crate::domain::probe::{Away, What};
+use crate::egress::{Egress, Refused, Seen};
+
+mod http;
+mod nats;
+mod number;
+mod prometheus;
+mod rabbitmq;
+mod redis;
+mod sql;
+mod sqlite;
+
+pub use sqlite::measure as measure_file;
+
+/// Time one measurement may take.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// A server that keeps a statement's time itself gives up before we do, and says so.
+const STATEMENT: Duration = Duration::from_secs(9);
+/// Characters of what a target said that an error keeps.
+const QUOTED: usize = 200;
+
+/// For whom something is measured.
+pub struct Asker<'a> {
+    pub tenant: Arc<str>,
+    pub ceiling: &'a Ceiling,
+    /// Value of the secret that the trigger names.
+    pub secret: Option<String>,
+}
+
+/// Why nothing was measured, and what that says about the target.
+#[derive(Debug)]
+struct Fault {
+    why: String,
+    seen: Seen,
+}
+
+impl Fault {
+    /// No connection: the next address may have one.
+    fn unreachable(wrong: impl ToString) -> Self {
+        let why = wrong.to_string();
+        Self { seen: Seen::Unreachable(why.clone()), why }
+    }
+
+    /// Connected, and the connection broke or was not answered.
+    fn failing(wrong: impl ToString) -> Self {
+        let why = wrong.to_string();
+        Self { seen: Seen::Failing(why.clone()), why }
+    }
+
+    /// The target answered, only not with a number.
+    fn answered(why: impl ToString) -> Self {
+        Self { why: why.to_string(), seen: Seen::Well }
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        Self { why: refused.why, seen: refused.seen }
+    }
+}
+
+/// Measures over the network.
+///
+/// # Errors
+/// Why there is no number, for a person; without the secret, whoever said it.
+pub async fn measure(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<Measurement, String> {
+    let found = match &away.what {
+        What::Http { path, age, head } => http::measure(egress, asker, away, path, age.as_deref(), head).await,
+        What::Prometheus { query, head } => prometheus::measure(egress, asker, away, query, head).await,
+        _ => connected(egress, asker, away).await,
+    };
+    found.map_err(|why| match asker.secret.as_deref().filter(|secret| !secret.is_empty()) {
+        Some(secret) => why.replace(secret, "(secret)"),
+        None => why,
+    })
+}
+
+/// One of the addresses that the egress has checked, the first that takes a connection.
+async fn connected(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<Measurement, String> {
+    let (origin, until) = (&away.at.origin, Instant::now() + TIME_LIMIT);
+    let admitted = egress.admit(&asker.tenant, asker.ceiling, origin, TIME_LIMIT).await;
+    let (mut pass, addresses) = admitted.map_err(|refused| refused.why)?;
+    pass.begins();
+    let asked = async {
+        let mut last = Fault::unreachable("it has no address");
+        for address in addresses {
+            match ask(egress, asker, away, address).await {
+                Err(fault) if matches!(fault.seen, Seen::Unreachable(_)) => last = fault,
+                found => return found,
+            }
+        }
+        Err(last)
+    };
+    let found = timeout_at(until, asked).await;
+    let found = found.unwrap_or_else(|_| Err(Fault::failing(format!("no answer within {} s", TIME_LIMIT.as_secs()))));
+    let seen = found.as_ref().err().map_or(Seen::Well, |fault| fault.seen.clone());
+    egress.targets.seen(&mut pass, &seen);
+    found.map_err(|fault| if fault.why.contains(&origin.host) { fault.why } else { format!("{origin}: {}", fault.why) })
+}
+
+async fn ask(egress: &Egress, asker: &Asker<'_>, away: &Away, address: SocketAddr) -> Result<Measurement, Fault> {
+    let (at, secret) = (&away.at, asker.secret.as_deref());
+    match &away.what {
+        What::Sql { query } => sql::measure(egress, at, secret, query, address).await,
+        What::List { key } => redis::list(egress, at, secret, key, address).await,
+        What::Stream { stream, group } => redis::stream(egress, at, secret, stream, group.as_deref(), address).await,
+        What::Rabbitmq { queue } => rabbitmq::measure(egress, at, secret, queue, address).await,
+        What::Nats { stream, consumer } => nats::measure(egress, at, secret, stream, consumer, address).await,
+        What::Http { .. } | What::Prometheus { .. } => Err(Fault::answered("HTTP is asked in another way")),
+    }
+}
+
+/// The beginning of what a target said, in one line.
+fn quoted(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED).chain(['…']).collect() }
+}
