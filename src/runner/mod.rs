@@ -26,10 +26,12 @@ pub mod guest;
 pub mod heartbeat;
 pub mod items;
 pub mod live;
+pub mod memory;
 pub mod operation;
 pub mod prober;
 pub mod promoter;
 pub mod pruner;
+mod queue;
 pub mod reaper;
 pub mod reconciler;
 pub mod recorder;
@@ -44,6 +46,7 @@ pub mod worker;
 use definitions::Definitions;
 use heartbeat::Pulse;
 use live::LiveRuns;
+use memory::Memory;
 
 /// What the duties share.
 pub struct Context {
@@ -55,6 +58,7 @@ pub struct Context {
     pub objects: Objects,
     pub definitions: Definitions,
     pub live: LiveRuns,
+    pub memory: Memory,
     pub pulse: Pulse,
     pub items: items::Desk,
     pub shelf: recorder::Shelf,
@@ -70,6 +74,7 @@ impl Context {
         objects: Objects,
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
+        let memory = Memory::new(settings.worker.memory_budget);
         Arc::new(Self {
             store,
             executor,
@@ -79,6 +84,7 @@ impl Context {
             objects,
             definitions: Definitions::default(),
             live: LiveRuns::default(),
+            memory,
             pulse: Pulse::default(),
             items,
             shelf: recorder::Shelf::default(),

@@ -136,6 +136,7 @@ fn new_runs(job: &Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec, now: 
 async fn measure(context: &Arc<Context>, trigger: &Trigger) -> std::result::Result<Measurement, String> {
     let Some(known) = context.definitions.job(trigger.job) else { return Err("its job was removed".into()) };
     let secrets = guest::secrets(context, &known).await.map_err(|wrong| wrong.to_string())?;
+    let _promised = context.memory.take(known.memory().in_mib()).await.map_err(|wrong| wrong.to_string())?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);

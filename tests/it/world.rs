@@ -170,7 +170,7 @@ impl World {
 
     /// Up to `n` runs of a job of tenant alpha.
     pub async fn claim(&self, job: Id, n: u32) -> Vec<Claimed> {
-        let lanes = vec![Lane { tenant: self.tenant.id, job, runs: n }];
+        let lanes = vec![Lane { tenant: self.tenant.id, job, runs: n, ..Lane::default() }];
         self.store.claim(Want { lanes }).await.unwrap().runs
     }
 
