@@ -103,6 +103,10 @@ fn a_wrong_variable_is_named_as_such() {
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
+        ("classes.heavy.running = 0", "windlass.toml:1: classes.heavy.running: 0 would let nothing of it run; write 1 or more"),
+        ("classes = { heavy = { priority = 101 } }", "classes.heavy.priority: 101 is not possible; write -100 to 100"),
+        ("classes.heavy.runing = 4", "classes.heavy.runing: there is no such key (did you mean \"running\"?)"),
+        ("worker.memory_budget = \"63 MiB\"", "worker.memory_budget: 63.0 MiB is not possible: a guest is granted 64 MiB"),
         ("network = { target = { failures = 0 } }", "windlass.toml:1: network.target.failures: 0 is not possible; write 1 to"),
         ("network.target.probe_every = \"2h\"", "network.target.probe_every: 2h is not possible; write \"1s\" to \"1h\""),
         ("database_url = \"mysql://db/w\"", "windlass.toml:1: database_url: \"mysql://db/w\" names no database; write"),

@@ -243,7 +243,12 @@ impl JobSpec {
             Some(0) => refuse("running", "0 would let nothing run; write 1 or more, leave it out, or pause the job".into()),
             Some(running) if (1..running).contains(&self.max_live) => {
                 let max_live = self.max_live;
-                refuse("running", format!("{running} is above max_live, {max_live}, and could never be reached; write at most {max_live}, or a higher max_live"));
+                refuse(
+                    "running",
+                    format!(
+                        "{running} is above max_live, {max_live}, and could never be reached; write at most {max_live}, or a higher max_live"
+                    ),
+                );
             }
             _ => {}
         }

@@ -37,14 +37,8 @@ type Ended = (Arc<Pick>, Duration);
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let (ends, ended) = mpsc::unbounded_channel();
-    let mut worker = Worker {
-        context: context.clone(),
-        ring: Ring::default(),
-        in_flight: 0,
-        looked_at: context.clock.now(),
-        ended,
-        ends,
-    };
+    let mut worker =
+        Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, looked_at: context.clock.now(), ended, ends };
     let mut definitions = context.store.signals().definitions();
     worker.look_everywhere().await;
     loop {

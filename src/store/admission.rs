@@ -15,10 +15,12 @@ use crate::id::Id;
 
 // PostgreSQL alone: SQLite has one writer, and its node has counted. Who finds a tenant or a class locked passes it over, so that
 // no two claimers wait for each other.
-static LOCK: Sql =
-    Sql::new("SELECT id, max_running, starts_per_minute FROM tenant WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE SKIP LOCKED");
-static LOCK_CLASS: Sql =
-    Sql::new("SELECT CAST(CASE WHEN pg_try_advisory_xact_lock(7171, CAST(CAST($1 AS BIGINT) AS INTEGER)) THEN 1 ELSE 0 END AS BIGINT) AS locked");
+static LOCK: Sql = Sql::new(
+    "SELECT id, max_running, starts_per_minute FROM tenant WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE SKIP LOCKED",
+);
+static LOCK_CLASS: Sql = Sql::new(
+    "SELECT CAST(CASE WHEN pg_try_advisory_xact_lock(7171, CAST(CAST($1 AS BIGINT) AS INTEGER)) THEN 1 ELSE 0 END AS BIGINT) AS locked",
+);
 static RUNNING: Sql =
     Sql::new("SELECT tenant, job, count(*) AS n FROM lease WHERE (tenant) IN (VALUES {1}) AND node <> 0 GROUP BY tenant, job");
 static OF_CLASSES: Sql = Sql::new(

@@ -1,6 +1,7 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
 pub mod artifacts;
+pub mod fairness;
 mod fanout;
 pub mod items;
 mod outside;

@@ -175,11 +175,16 @@ impl World {
     }
 
     pub fn context(&self) -> Arc<Context> {
+        self.context_with(|_| {})
+    }
+
+    pub fn context_with(&self, change: impl FnOnce(&mut Settings)) -> Arc<Context> {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut settings = Settings::default();
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());
+        change(&mut settings);
         Context::new(self.store.clone(), self.guests.clone(), clock, Arc::new(settings), Arc::new(vault), self.objects())
     }
 

@@ -201,7 +201,7 @@ fn median_ms(mut took: Vec<Duration>) -> f64 {
     took.get(took.len() / 2).map_or(f64::NAN, |middle| middle.as_secs_f64() * 1e3)
 }
 
-fn bare_tenant(id: Id) -> Tenant {
+pub(super) fn bare_tenant(id: Id) -> Tenant {
     let now = SystemClock.now();
     Tenant {
         id,

@@ -124,7 +124,11 @@ impl<R: Fn(Id, Id) -> Rule> World<R> {
                 }
                 Some(Happening::Come { tenant, job, took }) => {
                     self.come(tenant, job, took);
-                    (0..self.rings.len()).filter(|node| self.free[*node].slots > 0).collect::<Vec<_>>().into_iter().for_each(|node| self.claim(node));
+                    (0..self.rings.len())
+                        .filter(|node| self.free[*node].slots > 0)
+                        .collect::<Vec<_>>()
+                        .into_iter()
+                        .for_each(|node| self.claim(node));
                 }
                 None => {}
             }
@@ -233,7 +237,8 @@ fn whatever_happens_no_limit_is_passed_and_nothing_is_left_over() {
     for seed in 0..30 {
         let mut random = StdRng::seed_from_u64(seed);
         let classes: [Arc<str>; 2] = ["a".into(), "b".into()];
-        let limits: Vec<(u32, u32, u32)> = (0..12).map(|_| (random.random_range(1..6), random.random_range(1..4), random.random_range(0..300))).collect();
+        let limits: Vec<(u32, u32, u32)> =
+            (0..12).map(|_| (random.random_range(1..6), random.random_range(1..4), random.random_range(0..300))).collect();
         let rule = |tenant: Id, job: Id| {
             let (of_tenant, (_, of_job, memory)) = (limits[index(tenant)].0, limits[index(job)]);
             let bounds = Bounds { tenant: of_tenant, job: of_job, class: 3, memory, ..Bounds::default() };
