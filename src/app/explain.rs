@@ -21,6 +21,13 @@ pub struct Scene<'a> {
     slots: u32,
 }
 
+impl<'a> Scene<'a> {
+    /// Without a look at what runs: what a person has to do something about is told anyway.
+    pub fn unseen(tenant: &'a Tenant) -> Self {
+        Self { tenant, running: Vec::new(), starts: 0, memory: u32::MAX, slots: u32::MAX }
+    }
+}
+
 impl App {
     /// A few statements, however many runs are to be explained.
     ///

@@ -21,8 +21,6 @@ use crate::store::Tx;
 use crate::store::job::Revision;
 use crate::store::record::OUTSIDE_NODE;
 
-/// What a run waits for that lacks nothing.
-const ANYWAY: &str = "waits for a free worker";
 /// So young, it has not been looked at yet: whoever enqueues is not kept waiting for a reason.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// Bytes of an input or an output that a list carries.
@@ -99,7 +97,7 @@ async fn runs(app: &App, tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit
     let may_have_items = found.iter().filter(|run| run.attempt > 0 || run.cause == Cause::Rerun);
     let items = tx.item_counts(&may_have_items.map(|run| (tenant.id, run.id)).collect::<Vec<_>>()).await?;
     let is_held = |run: &Run| is_due(run) && app.now().since(run.created_at) >= AT_ONCE;
-    let scene = if found.iter().any(is_held) { Some(app.scene(tx, tenant).await?) } else { None };
+    let scene = if found.iter().any(is_held) { app.scene(tx, tenant).await? } else { Scene::unseen(tenant) };
     let mut shown = Vec::with_capacity(found.len());
     for run in found {
         let revision = tx.known_revision(run.revision).await?;
@@ -114,10 +112,7 @@ async fn runs(app: &App, tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit
             progress: progress.remove(&run.id),
             items: items.get(&run.id).copied().unwrap_or_default(),
             workers: workers(tx, run, &revision, app.now()).await?,
-            waits: match &scene {
-                Some(scene) if is_due(run) => Some(waits(app, tx, scene, run, &revision).await?),
-                _ => is_due(run).then(|| ANYWAY.into()),
-            },
+            waits: if is_due(run) { Some(waits(app, tx, &scene, run, &revision).await?) } else { None },
             revision: &revision,
             settled,
             body_limit,
@@ -227,7 +222,7 @@ async fn waits(app: &App, tx: &mut Tx, scene: &Scene<'_>, run: &Run, revision: &
     let lacks = app.needs(scene, job.as_deref()).into_iter().find(|need| need.room() == 0);
     let by = job.as_ref().and_then(|job| job.paused_by.as_deref());
     Ok(match (lacks, by) {
-        (None, _) => ANYWAY.into(),
+        (None, _) => "waits for a free worker".into(),
         (Some(Need::Open(Some(Shut::Paused))), Some(by)) => format!("the job is paused by {by}"),
         (Some(lacks), _) => format!("{}: {}", lacks.what().to_lowercase(), lacks.now(&revision.spec.class)),
     })
