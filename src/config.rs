@@ -14,17 +14,21 @@ use crate::error::{Error, Problem, Result};
 use crate::span::Span;
 
 mod artifacts;
+mod class;
 pub mod document;
 mod plugins;
 mod probes;
 mod target;
 mod words;
+mod worker;
 
 pub use artifacts::Artifacts;
+pub use class::{Class, PRIORITIES};
 use document::Document;
 pub use plugins::Plugins;
 pub use probes::Probes;
 pub use target::Target;
+pub use worker::Worker;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
@@ -47,6 +51,8 @@ pub struct Settings {
     /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
     pub worker: Worker,
+    /// By name; jobs say which is theirs. One that is not here has no limits.
+    pub classes: BTreeMap<String, Class>,
     pub lease: Lease,
     pub network: Network,
     pub retention: Retention,
@@ -63,15 +69,6 @@ pub struct Settings {
 fn own_binary() -> PathBuf {
     let own = PathBuf::from("/proc/self/exe");
     if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "windlass".into()) }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worker {
-    /// Runs that this node works on at a time.
-    pub runs_in_flight: u32,
-    /// Threads that execute guests; they bound the CPU that guests take.
-    pub guest_threads: usize,
 }
 
 /// How nodes on one PostgreSQL know that another is dead.
@@ -125,6 +122,7 @@ impl Default for Settings {
             public_url: None,
             database_url: "sqlite:windlass.db".into(),
             worker: Worker::default(),
+            classes: BTreeMap::new(),
             lease: Lease::default(),
             network: Network::default(),
             retention: Retention::default(),
@@ -134,12 +132,6 @@ impl Default for Settings {
             probes: Probes::default(),
             binary: own_binary(),
         }
-    }
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { runs_in_flight: 256, guest_threads: 2 }
     }
 }
 
@@ -226,14 +218,13 @@ impl Settings {
                 format!("{url:?} is not possible; write scheme and host without a path, as in \"https://jobs.example.org\""),
             );
         }
-        if !(1..=100_000).contains(&self.worker.runs_in_flight) {
-            refuse("worker.runs_in_flight", format!("{} is not possible; write 1 to 100000", self.worker.runs_in_flight));
+        for (key, wrong) in self.worker.contradictions() {
+            refuse(&format!("worker.{key}"), wrong);
         }
-        if !(1..=1_024).contains(&self.worker.guest_threads) {
-            refuse(
-                "worker.guest_threads",
-                format!("{} is not possible; write 1 to 1024, best as many as cores", self.worker.guest_threads),
-            );
+        for (name, class) in &self.classes {
+            if let Some((key, wrong)) = class.contradiction() {
+                refuse(&format!("classes.{name}.{key}"), wrong);
+            }
         }
         for (n, file) in self.network.extra_ca.iter().enumerate() {
             if let Err(wrong) = std::fs::File::open(file) {

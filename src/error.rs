@@ -20,6 +20,9 @@ pub enum Error {
     Unauthorized(String),
     #[error("{0}")]
     Forbidden(String),
+    /// A limit of the tenant is reached: later there may be room.
+    #[error("{0}")]
+    TooMany(String),
     /// Not now: try again later (shutting down, a statement's time limit, the database is away).
     #[error("{0}")]
     Unavailable(String),

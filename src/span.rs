@@ -55,6 +55,11 @@ impl Size {
     pub const fn mib(n: u64) -> Self {
         Self(n * 1024 * 1024)
     }
+
+    /// Rounded up.
+    pub fn in_mib(self) -> u32 {
+        u32::try_from(self.0.div_ceil(1 << 20)).unwrap_or(u32::MAX)
+    }
 }
 
 impl fmt::Display for Size {

@@ -17,6 +17,7 @@ pub mod apply;
 pub mod artifact;
 pub mod change;
 pub mod enqueue;
+pub mod explain;
 pub mod failure;
 pub mod item;
 pub mod job;

@@ -225,6 +225,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn limits_that_would_let_nothing_run_or_could_not_be_reached_are_refused() {
+        for (good, bad, says) in [
+            ("limits = { running = 4 }", "limits = { waiting = 0 }", "limits.waiting: 0 would let nothing run; write 1 or more"),
+            (
+                "limits = { running = 4 }",
+                "limits = { starts_per_minute = 0 }",
+                "limits.starts_per_minute: 0 would let nothing run",
+            ),
+            ("priority = 0", "priority = 101", "job[0].priority: 101 is not possible; write -100 to 100"),
+            ("max_live = 1", "max_live = 1\nrunning = 2", "job[0].running: 2 is above max_live, 1, and could never be reached"),
+            ("max_live = 1", "max_live = 0\nrunning = 0", "job[0].running: 0 would let nothing run"),
+        ] {
+            let wrong = refused(good, bad);
+            assert!(wrong.iter().any(|wrong| wrong.contains(says)), "{bad}: {wrong:#?}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
         let text = "tenant = \"alpha\"\nzone = \"Mars\"\nalert = []\n[[job]]\nplugin = \"a\"\n[[job]]\nname = \"b\"\nplugin = \"a\"\n\
                     time_limit = \"2m\"\ntotal_limit = \"1m\"\nclas = \"x\"\n[[job]]\nname = \"c\"\nplugin = \"a\"\ntime_limit = 1\ntotal_limit = \"1s\"\n";

@@ -140,6 +140,8 @@ enum Command {
     Doctor,
     /// Measure this machine
     Bench {
+        /// Only this; without it all but `triggers`
+        part: Option<bench::Part>,
         /// No-op runs to drain
         #[arg(long, default_value_t = 50_000)]
         runs: usize,
@@ -220,8 +222,8 @@ impl Cli {
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
-            Command::Bench { runs, many, seed, database_url, plugins, film } => {
-                Ok(bench::run(&bench::Plan { runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
+            Command::Bench { part, runs, many, seed, database_url, plugins, film } => {
+                Ok(bench::run(&bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
             }
         }
     }

@@ -58,7 +58,7 @@ impl From<Error> for Stop {
             Error::Invalid(problems) => Self::problems(&problems),
             Error::NotFound(text) => Self::new(WRONG, text),
             Error::Unauthorized(text) | Error::Forbidden(text) | Error::Unavailable(text) => Self::new(NO_SERVER, text),
-            Error::Conflict(text) => Self::new(BAD, text),
+            Error::Conflict(text) | Error::TooMany(text) => Self::new(BAD, text),
             Error::Internal(cause) => Self::new(BAD, format!("{cause:#}")),
         }
     }

@@ -58,7 +58,7 @@ fn the_environment_goes_over_the_file_key_by_key() {
         ("PATH", "/bin"),
     ];
     let settings = load(text, &env).unwrap();
-    assert_eq!(settings.worker, Worker { runs_in_flight: 8, guest_threads: 4 });
+    assert_eq!(settings.worker, Worker { runs_in_flight: 8, guest_threads: 4, memory_budget: None });
     assert_eq!(settings.network.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
     assert_eq!(settings.retention.succeeded, Span::secs(30 * 86_400));
     assert_eq!(settings.public_url.as_deref(), Some("https://jobs.example.org"));
@@ -75,7 +75,7 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(
         lines[0],
-        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, lease, network, retention, metrics, artifacts, plugins, probes"
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, classes, lease, network, retention, metrics, artifacts, plugins, probes"
     );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
     assert_eq!(
@@ -103,6 +103,10 @@ fn a_wrong_variable_is_named_as_such() {
 #[test]
 fn what_cannot_be_is_refused_with_what_would_be_right() {
     for (text, says) in [
+        ("classes.heavy.running = 0", "windlass.toml:1: classes.heavy.running: 0 would let nothing of it run; write 1 or more"),
+        ("classes = { heavy = { priority = 101 } }", "classes.heavy.priority: 101 is not possible; write -100 to 100"),
+        ("classes.heavy.runing = 4", "classes.heavy.runing: there is no such key (did you mean \"running\"?)"),
+        ("worker.memory_budget = \"63 MiB\"", "worker.memory_budget: 63.0 MiB is not possible: a guest is granted 64 MiB"),
         ("network = { target = { failures = 0 } }", "windlass.toml:1: network.target.failures: 0 is not possible; write 1 to"),
         ("network.target.probe_every = \"2h\"", "network.target.probe_every: 2h is not possible; write \"1s\" to \"1h\""),
         ("database_url = \"mysql://db/w\"", "windlass.toml:1: database_url: \"mysql://db/w\" names no database; write"),

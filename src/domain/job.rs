@@ -10,6 +10,7 @@ use super::rollout::Canary;
 use super::span::Span;
 use super::trigger::{BacklogSpec, TriggerSpec};
 use crate::clock::Timestamp;
+use crate::config::PRIORITIES;
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -26,6 +27,9 @@ pub struct JobSpec {
     pub class: String,
     #[serde(default)]
     pub priority: i32,
+    /// Runs at a time, over all nodes, however many wait. Absent: as many as its tenant and class may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
     /// Unfinished runs at a time; 0 for no limit.
     #[serde(default = "default_max_live")]
     pub max_live: u32,
@@ -235,6 +239,23 @@ impl JobSpec {
     fn wrong_limits(&self, field: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
+        match self.running {
+            Some(0) => refuse("running", "0 would let nothing run; write 1 or more, leave it out, or pause the job".into()),
+            Some(running) if (1..running).contains(&self.max_live) => {
+                let max_live = self.max_live;
+                refuse(
+                    "running",
+                    format!(
+                        "{running} is above max_live, {max_live}, and could never be reached; write at most {max_live}, or a higher max_live"
+                    ),
+                );
+            }
+            _ => {}
+        }
+        if !PRIORITIES.contains(&self.priority) {
+            let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+            refuse("priority", format!("{} is not possible; write {least} to {most}", self.priority));
+        }
         if self.time_limit.0.is_zero() {
             refuse("time_limit", "0s would let nothing run; write how long an attempt may take, as in \"60s\"".into());
         }

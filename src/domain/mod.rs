@@ -1,5 +1,6 @@
 //! What Windlass is about, without I/O: `now` is an argument, nothing waits, nothing is stored.
 
+pub mod admission;
 pub mod artifact;
 pub mod attempt;
 pub mod backlog;

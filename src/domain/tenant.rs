@@ -51,12 +51,19 @@ fn default_weight() -> u32 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLimits {
+    /// Runs at a time.
     pub running: u32,
+    /// Attempts that begin within a minute of the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_per_minute: Option<u32>,
+    /// Runs that wait; more are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u32>,
 }
 
 impl Default for TenantLimits {
     fn default() -> Self {
-        Self { running: 16 }
+        Self { running: 16, starts_per_minute: None, waiting: None }
     }
 }
 
@@ -113,6 +120,11 @@ impl TenantFile {
         }
         if self.limits.running == 0 {
             refuse("limits.running", "0 would let nothing run; write 1 or more, or pause the jobs".into());
+        }
+        for (key, limit) in [("starts_per_minute", self.limits.starts_per_minute), ("waiting", self.limits.waiting)] {
+            if limit == Some(0) {
+                refuse(&format!("limits.{key}"), "0 would let nothing run; write 1 or more, or leave it out".into());
+            }
         }
         problems.extend(self.retention.contradictions());
         problems.extend(self.ceiling.iter().flat_map(|ceiling| ceiling.contradictions("ceiling")));

@@ -10,6 +10,7 @@ use crate::domain::rollout::{Rollout, Stage};
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::span::Size;
 use crate::store::Store;
 
 /// A job with all that running it needs.
@@ -40,6 +41,11 @@ impl Known {
 }
 
 impl Known {
+    /// Of one of its guests.
+    pub fn memory(&self) -> Size {
+        self.grant.memory.min(self.ceiling.memory)
+    }
+
     /// What its guest may take.
     pub fn limits(&self) -> Limits {
         Limits::of(&self.grant.limits, &self.ceiling.limits)

@@ -27,10 +27,12 @@ pub mod guest;
 pub mod heartbeat;
 pub mod items;
 pub mod live;
+pub mod memory;
 pub mod operation;
 pub mod prober;
 pub mod promoter;
 pub mod pruner;
+mod queue;
 pub mod reaper;
 pub mod reconciler;
 pub mod recorder;
@@ -45,6 +47,7 @@ pub mod worker;
 use definitions::Definitions;
 use heartbeat::Pulse;
 use live::LiveRuns;
+use memory::Memory;
 
 /// What the duties share.
 pub struct Context {
@@ -58,6 +61,7 @@ pub struct Context {
     pub objects: Objects,
     pub definitions: Definitions,
     pub live: LiveRuns,
+    pub memory: Memory,
     pub pulse: Pulse,
     pub items: items::Desk,
     pub shelf: recorder::Shelf,
@@ -74,6 +78,7 @@ impl Context {
         objects: Objects,
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
+        let memory = Memory::new(settings.worker.memory_budget);
         Arc::new(Self {
             store,
             executor,
@@ -84,6 +89,7 @@ impl Context {
             objects,
             definitions: Definitions::default(),
             live: LiveRuns::default(),
+            memory,
             pulse: Pulse::default(),
             items,
             shelf: recorder::Shelf::default(),

@@ -190,6 +190,7 @@ async fn secret(context: &Context, known: &Known, name: Option<&str>) -> std::re
 
 async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> Found {
     let secrets = guest::secrets(context, known).await.map_err(|wrong| wrong.to_string())?;
+    let _promised = context.memory.take(known.memory().in_mib()).await.map_err(|wrong| wrong.to_string())?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);

@@ -1,179 +1,288 @@
-//! Whose turn it is: deficit round robin over tenants by weight, and over a tenant's jobs in turn. In memory; what it
-//! knows of work are hints from commits, and what it counts are the leases this node holds.
+//! Whose turn it is: deficit round robin over tenants, in worker time by weight, and over a tenant's jobs by priority and age.
+//! In memory; what it knows of work are hints from commits, and what it counts are the runs this node has.
+//!
+//! What a tenant has had is kept instead of what it is owed: who has had least is next, and a run is charged what runs of its
+//! job take on average before it begins, and what it took when it has ended (ADR 25).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::queue::Queue;
+use crate::clock::Timestamp;
+use crate::domain::admission::{Bounds, Load, Need, room};
 use crate::id::Id;
+
+/// What a run of a job is taken for that has not run here yet.
+const FIRST: Duration = Duration::from_millis(100);
+/// Below this a run costs this: claiming and recording it cost something too.
+const LEAST: Duration = Duration::from_micros(100);
+/// Worker time is kept in so many parts of a microsecond, so that a share of it by weight is a whole number.
+const PARTS: i128 = 1_000;
+/// A job gives way to one whose priority is higher by one for so long, and not longer.
+const AGE_MS: i64 = 10_000;
+/// When a run has waited so long for memory, what becomes free is kept for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub struct Ring {
-    /// Tenants that may have work, in turn.
-    turn: VecDeque<Id>,
-    tenants: BTreeMap<Id, Share>,
-    running: HashMap<Id, u32>,
+    /// Tenants that may have work, by the worker time that they have had.
+    turn: Queue<i128>,
+    /// The same of all, in turn or not.
+    had: HashMap<Id, i128>,
+    /// What the last one that was next had had: who comes later is owed nothing from before.
+    floor: i128,
+    /// Jobs of a tenant that may have work, by since when they wait, less their priority.
+    lanes: HashMap<Id, Queue<i64>>,
+    running: HashMap<Of, u32>,
+    /// Of jobs that have run here.
+    mean: HashMap<Id, Duration>,
+    /// Tenants that may not start more before then.
+    resting: HashMap<Id, Timestamp>,
+    /// The job that memory is kept for, and MiB.
+    kept: Option<(Id, u32)>,
 }
 
-#[derive(Debug, Default)]
-struct Share {
-    lanes: VecDeque<Id>,
-    /// Runs it may still take before the turn goes on; negative after it took more.
-    credit: u32,
+/// Whose runs are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Of {
+    Tenant(Id),
+    Job(Id),
+    Class(Arc<str>),
 }
 
-/// What limits a tenant's share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the ring is told of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
+    /// Of its tenant.
     pub weight: u32,
-    /// Runs of the tenant that may run at a time.
-    pub running: u32,
+    /// Of the job and its class together.
+    pub priority: i32,
+    /// When it is one with a limit.
+    pub class: Option<Arc<str>>,
+    pub bounds: Bounds,
+}
+
+/// What the node has for more runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Free {
+    pub slots: u32,
+    /// MiB, and how many there are in all.
+    pub memory: u32,
+    pub budget: u32,
+}
+
+/// Runs to claim of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pick {
+    pub tenant: Id,
+    pub job: Id,
+    pub runs: u32,
+    pub rule: Rule,
+    /// For each of them.
+    charge: i128,
+}
+
+/// What is left of a choice while it is made.
+struct Round<R> {
+    free: Free,
+    now: Timestamp,
+    rule: R,
+    rules: HashMap<Id, Rule>,
+    picks: Vec<Pick>,
+    places: HashMap<Id, usize>,
+    /// Tenants and jobs (with their tenant and key) that can have nothing now; they come back when it is made.
+    aside: Vec<Id>,
+    shut: Vec<(Id, Id, i64)>,
 }
 
 impl Ring {
     /// The job has got work.
-    pub fn add(&mut self, tenant: Id, job: Id) {
-        let share = self.tenants.entry(tenant).or_default();
-        if share.lanes.is_empty() {
-            self.turn.push_back(tenant);
+    pub fn add(&mut self, tenant: Id, job: Id, priority: i32, now: Timestamp) {
+        let lanes = self.lanes.entry(tenant).or_default();
+        if !lanes.contains(job) {
+            lanes.put(job, rank(priority, now));
         }
-        if !share.lanes.contains(&job) {
-            share.lanes.push_back(job);
-        }
-    }
-
-    pub fn started(&mut self, tenant: Id, runs: u32) {
-        *self.running.entry(tenant).or_default() += runs;
-    }
-
-    pub fn ended(&mut self, tenant: Id, runs: u32) {
-        if let Some(running) = self.running.get_mut(&tenant) {
-            *running = running.saturating_sub(runs);
+        if !self.turn.contains(tenant) {
+            let had = self.had.entry(tenant).or_default();
+            *had = (*had).max(self.floor);
+            self.turn.put(tenant, *had);
         }
     }
 
     /// The job has no work left, as far as a claim saw.
     pub fn empty(&mut self, tenant: Id, job: Id) {
-        if let Some(share) = self.tenants.get_mut(&tenant) {
-            share.lanes.retain(|lane| *lane != job);
-            if share.lanes.is_empty() {
-                share.credit = 0;
-                self.turn.retain(|turn| *turn != tenant);
+        self.kept.take_if(|(kept, _)| *kept == job);
+        if let Some(lanes) = self.lanes.get_mut(&tenant) {
+            lanes.remove(job);
+            if lanes.is_empty() {
+                self.lanes.remove(&tenant);
+                self.turn.remove(tenant);
             }
         }
     }
 
-    /// Up to `slots` runs: which jobs to claim from, how many of each. Each tenant with work gets its weight's share of
-    /// the slots before the turn goes on; a tenant at its limit is passed over. `open` tells whether runs of a job may be
-    /// claimed here: not paused, plugin loaded.
-    pub fn choose(&mut self, slots: u32, rule: impl Fn(Id) -> Rule, open: impl Fn(Id) -> bool) -> Vec<(Id, Id, u32)> {
-        let mut chosen: Vec<(Id, Id, u32)> = Vec::new();
-        let mut taken: HashMap<Id, u32> = HashMap::new();
-        let weights: u32 = self.turn.iter().map(|tenant| rule(*tenant).weight.max(1)).sum();
-        let mut left = slots;
-        // Each round passes every tenant once; a round in which nobody may take anything ends it.
-        while left > 0 && !self.turn.is_empty() {
-            let before = left;
-            for _ in 0..self.turn.len() {
-                let Some(tenant) = self.turn.pop_front() else { break };
-                self.turn.push_back(tenant);
-                let Rule { weight, running } = rule(tenant);
-                let room = running
-                    .saturating_sub(self.running.get(&tenant).copied().unwrap_or(0) + taken.get(&tenant).copied().unwrap_or(0));
-                let Some(share) = self.tenants.get_mut(&tenant) else { continue };
-                share.credit += (slots * weight.max(1)).div_ceil(weights.max(1));
-                let lanes: Vec<Id> = share.lanes.iter().copied().filter(|job| open(*job)).collect();
-                let most = share.credit.min(room).min(left);
-                if lanes.is_empty() || most == 0 {
-                    share.credit = 0;
-                    continue;
+    /// The tenant may start nothing more before then.
+    pub fn rest(&mut self, tenant: Id, until: Timestamp) {
+        self.resting.insert(tenant, until);
+    }
+
+    /// When the first of the resting tenants may start again.
+    pub fn rests_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.resting.retain(|_, until| *until > now);
+        self.resting.values().min().copied()
+    }
+
+    /// Runs to claim, as many as there is room for: one by one for who has had least. They count and are charged from now on.
+    pub fn choose(&mut self, free: Free, now: Timestamp, rule: impl Fn(Id, Id) -> Rule) -> Vec<Pick> {
+        let mut round = Round {
+            free,
+            now,
+            rule,
+            rules: HashMap::new(),
+            picks: Vec::new(),
+            places: HashMap::new(),
+            aside: Vec::new(),
+            shut: Vec::new(),
+        };
+        while let Some((had, tenant)) = self.turn.first().filter(|_| round.free.slots > 0) {
+            self.floor = self.floor.max(had);
+            match self.next_lane(tenant, &mut round) {
+                Some(job) => self.take(tenant, job, &mut round),
+                None => {
+                    self.turn.remove(tenant);
+                    round.aside.push(tenant);
                 }
-                let each = most.div_ceil(u32::try_from(lanes.len()).unwrap_or(u32::MAX));
-                let mut rest = most;
-                for job in lanes {
-                    let n = each.min(rest);
-                    if n == 0 {
-                        break;
-                    }
-                    rest -= n;
-                    match chosen.iter_mut().find(|(_, lane, _)| *lane == job) {
-                        Some((_, _, count)) => *count += n,
-                        None => chosen.push((tenant, job, n)),
-                    }
-                }
-                share.lanes.rotate_left(1);
-                share.credit -= most;
-                *taken.entry(tenant).or_default() += most;
-                left -= most;
-                if left == 0 {
-                    break;
-                }
-            }
-            if left == before {
-                break;
             }
         }
-        chosen
+        for (tenant, job, key) in round.shut {
+            self.lanes.entry(tenant).or_default().put(job, key);
+        }
+        // Nobody is owed for what it could not take.
+        for tenant in round.aside {
+            let had = self.had.entry(tenant).or_default();
+            *had = (*had).max(self.floor);
+            self.turn.put(tenant, *had);
+        }
+        round.picks
     }
+
+    /// The tenant's job that waits longest, its priority counted in, of those that may start a run.
+    fn next_lane<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, round: &mut Round<R>) -> Option<Id> {
+        while let Some((key, job)) = self.lanes.get(&tenant)?.first() {
+            let rule = round.rules.entry(job).or_insert_with(|| (round.rule)(tenant, job)).clone();
+            let is_kept = self.kept.is_some_and(|(kept, _)| kept == job);
+            let kept = self.kept.map_or(0, |(_, memory)| if is_kept { 0 } else { memory });
+            let resting = self.resting.get(&tenant).is_some_and(|until| *until > round.now);
+            let load = Load {
+                tenant: self.running_of(Of::Tenant(tenant)),
+                job: self.running_of(Of::Job(job)),
+                class: rule.class.clone().map_or(0, |class| self.running_of(Of::Class(class))),
+                starts: if resting { u32::MAX } else { 0 },
+                memory: round.free.memory.saturating_sub(kept),
+                slots: round.free.slots,
+            };
+            let Err(unmet) = room(&rule.bounds, &load) else { return Some(job) };
+            if let Need::Memory { needs, .. } = unmet {
+                let since = Timestamp(key.saturating_add(i64::from(rule.priority) * AGE_MS));
+                if self.kept.is_none() && needs <= round.free.budget && round.now.since(since) >= PATIENCE {
+                    self.kept = Some((job, needs));
+                }
+            } else if is_kept {
+                self.kept = None;
+            }
+            if unmet.is_of_tenant() {
+                return None;
+            }
+            if let Some(lanes) = self.lanes.get_mut(&tenant) {
+                lanes.remove(job);
+                round.shut.push((tenant, job, key));
+            }
+        }
+        None
+    }
+
+    fn take<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, job: Id, round: &mut Round<R>) {
+        let Some(rule) = round.rules.get(&job) else { return };
+        let charge = share(self.mean.get(&job).copied().unwrap_or(FIRST), rule.weight);
+        self.kept.take_if(|(kept, _)| *kept == job);
+        if let Some(lanes) = self.lanes.get_mut(&tenant) {
+            lanes.put(job, rank(rule.priority, round.now));
+        }
+        round.free.slots -= 1;
+        round.free.memory = round.free.memory.saturating_sub(rule.bounds.memory);
+        let place = *round.places.entry(job).or_insert_with(|| {
+            round.picks.push(Pick { tenant, job, runs: 0, rule: rule.clone(), charge });
+            round.picks.len() - 1
+        });
+        round.picks[place].runs += 1;
+        self.count(&round.picks[place], 1);
+        self.charge(tenant, charge);
+    }
+
+    /// So many of the pick's runs were not there, or not to be had.
+    pub fn missed(&mut self, pick: &Pick, runs: u32) {
+        self.uncount(pick, runs);
+        self.charge(pick.tenant, -(pick.charge * i128::from(runs)));
+    }
+
+    /// One of the pick's runs has ended, after so long.
+    pub fn ended(&mut self, pick: &Pick, took: Duration) {
+        let took = took.max(LEAST);
+        let mean = self.mean.entry(pick.job).or_insert(took);
+        *mean = (*mean * 7 + took) / 8;
+        self.uncount(pick, 1);
+        self.charge(pick.tenant, share(took, pick.rule.weight) - pick.charge);
+    }
+
+    fn charge(&mut self, tenant: Id, more: i128) {
+        let had = self.had.entry(tenant).or_default();
+        *had += more;
+        if more < 0 {
+            // Behind whoever comes new.
+            *had = (*had).max(self.floor + 1);
+        }
+        if self.turn.contains(tenant) {
+            self.turn.put(tenant, *had);
+        }
+    }
+
+    fn running_of(&self, of: Of) -> u32 {
+        self.running.get(&of).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, pick: &Pick, runs: u32) {
+        for of in counted(pick) {
+            *self.running.entry(of).or_default() += runs;
+        }
+    }
+
+    fn uncount(&mut self, pick: &Pick, runs: u32) {
+        for of in counted(pick) {
+            if let Some(running) = self.running.get_mut(&of) {
+                *running = running.saturating_sub(runs);
+                if *running == 0 {
+                    self.running.remove(&of);
+                }
+            }
+        }
+    }
+}
+
+fn counted(pick: &Pick) -> impl Iterator<Item = Of> + use<> {
+    let class = pick.rule.class.clone().map(Of::Class);
+    [Of::Tenant(pick.tenant), Of::Job(pick.job)].into_iter().chain(class)
+}
+
+/// Where a job stands among its tenant's: all age alike, so it does not change while it waits.
+fn rank(priority: i32, now: Timestamp) -> i64 {
+    now.0.saturating_sub(i64::from(priority) * AGE_MS)
+}
+
+fn share(worker: Duration, weight: u32) -> i128 {
+    let micros = i128::try_from(worker.max(LEAST).as_micros()).unwrap_or(i128::MAX / PARTS);
+    micros * PARTS / i128::from(weight.max(1))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(running: u32) -> impl Fn(Id) -> Rule {
-        move |tenant| Rule { weight: if tenant == Id(3) { 3 } else { 1 }, running }
-    }
-
-    fn open(job: Id) -> bool {
-        job != Id(99)
-    }
-
-    fn of(chosen: &[(Id, Id, u32)], tenant: i64) -> u32 {
-        chosen.iter().filter(|(t, _, _)| *t == Id(tenant)).map(|(_, _, n)| n).sum()
-    }
-
-    #[test]
-    fn tenants_share_by_weight_whatever_they_have_waiting() {
-        let mut ring = Ring::default();
-        for tenant in 1..=3 {
-            ring.add(Id(tenant), Id(tenant * 10));
-        }
-        let chosen = ring.choose(100, rule(1_000), open);
-        assert_eq!((of(&chosen, 1), of(&chosen, 2), of(&chosen, 3)), (20, 20, 60));
-        assert_eq!(chosen.iter().map(|(_, _, n)| n).sum::<u32>(), 100);
-    }
-
-    #[test]
-    fn a_tenant_at_its_limit_leaves_its_slots_to_others() {
-        let mut ring = Ring::default();
-        ring.add(Id(1), Id(10));
-        ring.add(Id(2), Id(20));
-        ring.started(Id(1), 8);
-        let chosen = ring.choose(20, rule(10), open);
-        assert_eq!((of(&chosen, 1), of(&chosen, 2)), (2, 10));
-        ring.ended(Id(1), 8);
-        assert_eq!(of(&ring.choose(20, rule(10), open), 1), 10);
-    }
-
-    #[test]
-    fn with_one_slot_everybody_has_a_turn() {
-        let mut ring = Ring::default();
-        for tenant in 1..=4 {
-            ring.add(Id(tenant), Id(tenant * 10));
-        }
-        let mut seen: Vec<i64> = (0..4).flat_map(|_| ring.choose(1, rule(100), open)).map(|(tenant, _, _)| tenant.0).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_closed_job_is_not_chosen_and_an_empty_one_is_forgotten() {
-        let mut ring = Ring::default();
-        ring.add(Id(1), Id(99));
-        assert!(ring.choose(5, rule(100), open).is_empty());
-        ring.add(Id(1), Id(10));
-        ring.add(Id(1), Id(10));
-        assert_eq!(ring.choose(5, rule(100), open), [(Id(1), Id(10), 5)]);
-        ring.empty(Id(1), Id(10));
-        assert!(ring.choose(5, rule(100), open).is_empty());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use super::Context;
 use crate::clock::Timestamp;
 use crate::domain::run::{Enqueued, NewRun};
 use crate::domain::trigger::{CatchUp, Cause, Overlap, ScheduleSpec, Trigger, TriggerSpec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::schedule::{Due, Occurrence};
@@ -87,7 +87,14 @@ impl Plan {
     async fn carry_out(mut self, tx: &mut Tx, now: Timestamp) -> Result<usize> {
         let (places, runs): (Vec<usize>, Vec<NewRun>) = self.runs.into_iter().unzip();
         for (place, enqueued) in places.into_iter().zip(tx.enqueue(&[runs], now).await?.into_iter().flatten()) {
-            let (enqueued, occurrence) = (enqueued?, &mut self.occurrences[place]);
+            let occurrence = &mut self.occurrences[place];
+            let enqueued = match enqueued {
+                Err(Error::TooMany(why)) => {
+                    (occurrence.result, occurrence.note) = ("suppressed", Some(why));
+                    continue;
+                }
+                enqueued => enqueued?,
+            };
             occurrence.run = Some(enqueued.id());
             if !matches!(enqueued, Enqueued::New(_)) {
                 occurrence.result = "merged";

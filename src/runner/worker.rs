@@ -1,16 +1,19 @@
 //! Claims runs as slots are free and hands each to a task of its own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::ring::{Ring, Rule};
+use super::ring::{Free, Pick, Ring, Rule};
 use super::{Context, attempt};
+use crate::clock::Timestamp;
+use crate::domain::admission::{Bounds, Need, Shut};
 use crate::error::Result;
 use crate::id::Id;
-use crate::store::claim::{Lane, Want};
+use crate::store::claim::{Lane, Taken, Want};
 
 /// A claim happens at least so often, should every signal be lost.
 const POLL: Duration = Duration::from_secs(5);
@@ -23,13 +26,19 @@ struct Worker {
     context: Arc<Context>,
     ring: Ring,
     in_flight: u32,
-    ended: mpsc::UnboundedReceiver<Id>,
-    ends: mpsc::UnboundedSender<Id>,
+    /// When all lanes with work were asked for.
+    looked_at: Timestamp,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    ends: mpsc::UnboundedSender<Ended>,
 }
+
+/// A run of a pick is over, after so long.
+type Ended = (Arc<Pick>, Duration);
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let (ends, ended) = mpsc::unbounded_channel();
-    let mut worker = Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, ended, ends };
+    let mut worker =
+        Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, looked_at: context.clock.now(), ended, ends };
     let mut definitions = context.store.signals().definitions();
     worker.look_everywhere().await;
     loop {
@@ -46,7 +55,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             () = context.store.signals().work() => {}
-            Some(tenant) = worker.ended.recv() => worker.end(tenant),
+            Some(ended) = worker.ended.recv() => worker.end(&ended),
             Ok(()) = definitions.changed() => {
                 while let Err(wrong) = context.definitions.refresh(&context.store).await {
                     tracing::error!(duty = "worker", error = %wrong, "definitions could not be read; it is tried again");
@@ -55,7 +64,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 worker.look_everywhere().await;
             }
             () = context.clock.sleep(pause) => {
-                if pause == POLL {
+                if context.clock.now().since(worker.looked_at) >= POLL {
                     worker.look_everywhere().await;
                 }
             }
@@ -63,8 +72,8 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     }
     // Running attempts record their own end; wait for all of them.
     while worker.in_flight > 0 {
-        if let Some(tenant) = worker.ended.recv().await {
-            worker.end(tenant);
+        if let Some(ended) = worker.ended.recv().await {
+            worker.end(&ended);
         }
     }
 }
@@ -72,74 +81,126 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 impl Worker {
     /// Asks the store for all lanes with work: at the start, after a change of definitions, and now and then.
     async fn look_everywhere(&mut self) {
+        self.looked_at = self.context.clock.now();
         let lanes = async { self.context.store.read().await?.lanes().await };
         match lanes.await {
-            Ok(lanes) => lanes.into_iter().for_each(|(tenant, job)| self.ring.add(tenant, job)),
+            Ok(lanes) => lanes.into_iter().for_each(|(tenant, job)| self.add(tenant, job)),
             Err(wrong) => tracing::error!(duty = "worker", error = %wrong, "lanes could not be read"),
         }
     }
 
-    fn end(&mut self, tenant: Id) {
+    fn add(&mut self, tenant: Id, job: Id) {
+        let priority = rule(&self.context, tenant, job).priority;
+        self.ring.add(tenant, job, priority, self.context.clock.now());
+    }
+
+    fn end(&mut self, (pick, took): &Ended) {
         self.in_flight -= 1;
-        self.ring.ended(tenant, 1);
+        self.ring.ended(pick, *took);
     }
 
     /// One claim; answers when another may find more.
     async fn claim(&mut self) -> Result<Duration> {
-        while let Ok(tenant) = self.ended.try_recv() {
-            self.end(tenant);
+        while let Ok(ended) = self.ended.try_recv() {
+            self.end(&ended);
         }
         for (tenant, job) in self.context.store.signals().take_lanes() {
-            self.ring.add(tenant, job);
+            self.add(tenant, job);
         }
         let slots = self.context.settings.worker.runs_in_flight.saturating_sub(self.in_flight).min(CLAIM);
         if slots == 0 || self.context.live.is_draining() || !self.context.pulse.may_claim() {
             return Ok(POLL);
         }
-        let chosen = self.ring.choose(slots, |tenant| rule(&self.context, tenant), |job| open(&self.context, job));
-        if chosen.is_empty() {
-            return Ok(POLL);
+        let (memory, now) = (&self.context.memory, self.context.clock.now());
+        let free = Free { slots, memory: memory.free(), budget: memory.budget() };
+        let picks = self.ring.choose(free, now, |tenant, job| rule(&self.context, tenant, job));
+        if picks.is_empty() {
+            return Ok(self.ring.rests_until(now).map_or(POLL, |until| until.since(now).min(POLL)));
         }
-        let lanes = chosen.iter().map(|(tenant, job, runs)| Lane { tenant: *tenant, job: *job, runs: *runs }).collect();
-        let taken = self.context.store.claim(Want { lanes }).await?;
-        let mut emptied = false;
-        for (tenant, job, asked) in &chosen {
-            let got = taken.runs.iter().filter(|claimed| claimed.run.job == *job).count();
-            if got < *asked as usize && !taken.held.contains(tenant) {
-                self.ring.empty(*tenant, *job);
-                emptied = true;
+        let needs = picks.iter().map(|pick| pick.rule.bounds.memory.saturating_mul(pick.runs)).fold(0, u32::saturating_add);
+        let Some(mut promised) = memory.try_take(needs) else {
+            // A probe was quicker.
+            picks.iter().for_each(|pick| self.ring.missed(pick, pick.runs));
+            return Ok(HELD);
+        };
+        let claimed = self.context.store.claim(Want { lanes: picks.iter().map(lane).collect() }).await;
+        let taken = match claimed {
+            Ok(taken) => taken,
+            Err(wrong) => {
+                picks.iter().for_each(|pick| self.ring.missed(pick, pick.runs));
+                return Err(wrong);
             }
-        }
-        let any = !taken.runs.is_empty();
+        };
+        let emptied = self.note_missed(&picks, &taken, now);
+        let (any, is_held) = (!taken.runs.is_empty(), !taken.held.is_empty());
+        let picks: HashMap<Id, Arc<Pick>> = picks.into_iter().map(|pick| (pick.job, Arc::new(pick))).collect();
         for claimed in taken.runs {
-            let tenant = claimed.run.tenant;
+            let Some(pick) = picks.get(&claimed.run.job).cloned() else { continue };
             self.in_flight += 1;
-            self.ring.started(tenant, 1);
             let (context, ends) = (self.context.clone(), self.ends.clone());
+            let promised = promised.split(pick.rule.bounds.memory);
             tokio::spawn(async move {
+                let began = Instant::now();
                 attempt::make(&context, claimed).await;
+                drop(promised);
                 // The receiver waits for every one that was started.
-                let _ = ends.send(tenant);
+                let _ = ends.send((pick, began.elapsed()));
             });
         }
         // A lane that was empty has left the ring; another may have what its slots were kept for.
-        Ok(match (any || emptied, taken.held.is_empty()) {
+        Ok(match (any || emptied, is_held) {
             (true, _) => Duration::ZERO,
-            (false, false) => HELD,
-            (false, true) => POLL,
+            (false, true) => HELD,
+            (false, false) => POLL,
         })
+    }
+
+    /// Takes back what was chosen and not claimed. Answers whether a lane was empty, and its slots are another's.
+    fn note_missed(&mut self, picks: &[Pick], taken: &Taken, now: Timestamp) -> bool {
+        let mut emptied = false;
+        for pick in picks {
+            let got = taken.runs.iter().filter(|claimed| claimed.run.job == pick.job).count();
+            let missed = pick.runs.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
+            if missed == 0 {
+                continue;
+            }
+            self.ring.missed(pick, missed);
+            match taken.held.get(&pick.job) {
+                None => {
+                    self.ring.empty(pick.tenant, pick.job);
+                    emptied = true;
+                }
+                Some(Need::Starts(_)) => self.ring.rest(pick.tenant, Timestamp((now.minute() + 1) * 60_000)),
+                Some(_) => {}
+            }
+        }
+        emptied
     }
 }
 
-fn rule(context: &Context, tenant: Id) -> Rule {
-    let tenant = context.definitions.tenant(tenant);
-    tenant.map_or(Rule { weight: 1, running: u32::MAX }, |tenant| Rule { weight: tenant.weight, running: tenant.limits.running })
+fn lane(pick: &Pick) -> Lane {
+    let Pick { tenant, job, runs, rule, .. } = pick;
+    Lane { tenant: *tenant, job: *job, runs: *runs, bounds: rule.bounds, class: rule.class.clone() }
 }
 
-/// A removed job's last runs still end: only a pause, or a plugin that is not loaded here, keeps runs waiting.
-fn open(context: &Context, job: Id) -> bool {
-    context
-        .definitions
-        .job(job)
-        .is_none_or(|known| known.job.paused_at.is_none() && known.digests().all(|digest| context.executor.has(digest)))
+fn rule(context: &Context, tenant: Id, job: Id) -> Rule {
+    let (known, tenant) = (context.definitions.job(job), context.definitions.tenant(tenant));
+    let weight = tenant.as_ref().map_or(1, |tenant| tenant.weight);
+    // A removed job's last runs still end.
+    let (Some(known), Some(tenant)) = (known, tenant) else {
+        return Rule { weight, priority: 0, class: None, bounds: Bounds::default() };
+    };
+    let spec = &known.job.spec;
+    let class = context.settings.classes.get(&spec.class);
+    let is_loaded = || known.digests().all(|digest| context.executor.has(digest));
+    let shut = match known.job.paused_at {
+        Some(_) => Some(Shut::Paused),
+        None => (!is_loaded()).then_some(Shut::Unloaded),
+    };
+    Rule {
+        weight,
+        priority: spec.priority + class.map_or(0, |class| class.priority),
+        class: class.filter(|class| class.running.is_some()).map(|_| spec.class.as_str().into()),
+        bounds: Bounds::of(&tenant.limits, spec, class, known.memory(), shut),
+    }
 }

@@ -1,11 +1,12 @@
 //! The right of a node to runs: rows move from `ready` to `lease`, with the next attempt number and fence.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
-use super::sql::{Dialect, Row, Sql, args};
+use super::sql::{Row, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
+use crate::domain::admission::{Bounds, Need};
 use crate::domain::run::{Run, State};
 use crate::domain::trigger::Cause;
 use crate::error::{Error, Result};
@@ -17,20 +18,22 @@ pub struct Want {
     pub lanes: Vec<Lane>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lane {
     pub tenant: Id,
     pub job: Id,
     pub runs: u32,
+    pub bounds: Bounds,
+    /// When it is one with a limit.
+    pub class: Option<Arc<str>>,
 }
 
 /// What a claim came to.
 #[derive(Debug, Default)]
 pub struct Taken {
     pub runs: Vec<Claimed>,
-    /// Tenants of whom less was taken than asked, though there may be more: another node claims for them at this moment, or
-    /// they are at their limit over all nodes.
-    pub held: Vec<Id>,
+    /// Jobs of which less was taken than asked, though there may be more: what they lack, seen over all nodes.
+    pub held: HashMap<Id, Need>,
 }
 
 /// A run this node now has the right to, with its input.
@@ -60,57 +63,21 @@ static CLAIM: LazyLock<Sql> = LazyLock::new(|| {
 static TAKE: Sql = Sql::new("DELETE FROM ready WHERE (job, id) IN (VALUES {2})");
 static INPUTS: Sql = Sql::new("SELECT run, input FROM payload WHERE (tenant, run) IN (VALUES {2})");
 
-// PostgreSQL alone: SQLite has one writer. Lock first, count in the next statement: in one, the count is older than the lock
-// (22 of 7 were reached). Who finds a tenant locked passes it over, so that no two claimers wait for each other.
-static LOCK: Sql = Sql::new("SELECT id, max_running FROM tenant WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE SKIP LOCKED");
-static RUNNING: Sql = Sql::new("SELECT tenant, count(*) AS n FROM lease WHERE (tenant) IN (VALUES {1}) GROUP BY tenant");
-
 impl Tx {
     /// Answers want by want.
     pub async fn claim(&mut self, wants: &[Want], now: Timestamp) -> Result<Vec<Taken>> {
         let mut answers = Vec::with_capacity(wants.len());
         for want in wants {
-            let (lanes, held) = match self.dialect() {
-                Dialect::Sqlite => (want.lanes.clone(), Vec::new()),
-                Dialect::Postgres => self.within_limits(&want.lanes).await?,
-            };
+            let (lanes, held) = self.within_bounds(&want.lanes, now).await?;
             let mut taken = Taken { runs: Vec::new(), held };
             for lanes in lanes.chunks(ARMS) {
                 taken.runs.extend(self.claim_lanes(lanes, now).await?);
             }
+            let begun: Vec<&Run> = taken.runs.iter().map(|claimed| &claimed.run).collect();
+            self.note_starts(&lanes, &begun, now).await?;
             answers.push(taken);
         }
         Ok(answers)
-    }
-
-    /// Locks the lanes' tenants and cuts the lanes to what the tenants may still run over all nodes. Answers the lanes, and
-    /// the tenants that were cut or are locked by another node.
-    async fn within_limits(&mut self, lanes: &[Lane]) -> Result<(Vec<Lane>, Vec<Id>)> {
-        let tenants: BTreeSet<Id> = lanes.iter().map(|lane| lane.tenant).collect();
-        let keys: Vec<_> = tenants.iter().map(|tenant| args![*tenant]).collect();
-        let mut free = HashMap::new();
-        for row in self.rows_for(&LOCK, &keys).await? {
-            free.insert(row.id("id")?, row.count("max_running")?);
-        }
-        let locked: Vec<_> = free.keys().map(|tenant| args![*tenant]).collect();
-        for row in self.rows_for(&RUNNING, &locked).await? {
-            let left = free.entry(row.id("tenant")?).or_default();
-            *left = left.saturating_sub(row.count("n")?);
-        }
-        let mut held = BTreeSet::new();
-        let mut allowed = Vec::with_capacity(lanes.len());
-        for lane in lanes {
-            let left = free.entry(lane.tenant).or_default();
-            let runs = u64::from(lane.runs).min(*left);
-            *left -= runs;
-            if runs < u64::from(lane.runs) {
-                held.insert(lane.tenant);
-            }
-            if runs > 0 {
-                allowed.push(Lane { runs: u32::try_from(runs).unwrap_or(lane.runs), ..*lane });
-            }
-        }
-        Ok((allowed, held.into_iter().collect()))
     }
 
     async fn claim_lanes(&mut self, lanes: &[Lane], now: Timestamp) -> Result<Vec<Claimed>> {

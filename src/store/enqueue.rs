@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::crowd::Room;
 use super::sql::{Arg, Dialect, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
@@ -92,15 +93,17 @@ impl Tx {
         }
         let mut live = self.live_of(lists).await?;
         let mut seen = self.seen_keys(lists, now).await?;
+        let mut room = self.room_for(lists, now).await?;
         let mut plan = Plan::default();
         let answers = lists
             .iter()
-            .map(|list| list.iter().map(|run| self.place(run, now, &mut live, &mut seen, &mut plan)).collect())
+            .map(|list| list.iter().map(|run| self.place(run, now, (&mut live, &mut seen, &mut room), &mut plan)).collect())
             .collect();
         let Plan { waiting, payload, live, dedupe } = plan;
         for run in &waiting {
             self.tally_enqueued(run.tenant, run.job);
         }
+        self.crowd(waiting.iter().map(|run| run.tenant));
         self.insert_waiting(waiting, now).await?;
         self.exec_rows(&PAYLOAD, payload).await?;
         self.exec_rows(&LIVE, live).await?;
@@ -110,7 +113,13 @@ impl Tx {
     }
 
     /// Decides one run: refused, known already, merged with a live one, or planned.
-    fn place(&self, run: &NewRun, now: Timestamp, live: &mut Live, seen: &mut Seen, plan: &mut Plan) -> Result<Enqueued> {
+    fn place(
+        &self,
+        run: &NewRun,
+        now: Timestamp,
+        (live, seen, room): (&mut Live, &mut Seen, &mut Room),
+        plan: &mut Plan,
+    ) -> Result<Enqueued> {
         if let Some(key) = &run.idempotency {
             match seen.get(&(run.job, key.key.clone())) {
                 Some((hash, id)) if *hash == key.request_hash => return Ok(Enqueued::Repeated(*id)),
@@ -135,9 +144,12 @@ impl Tx {
                 }
                 return Ok(Enqueued::Merged(*first));
             }
+            room.take(run.tenant)?;
             let free = (0..).find(|n| !slots.contains_key(n)).unwrap_or(0);
             slots.insert(free, id);
             plan.live.push(args![run.job, free.to_string(), id]);
+        } else {
+            room.take(run.tenant)?;
         }
         if let Some(key) = &run.idempotency {
             seen.insert((run.job, key.key.clone()), (key.request_hash.clone(), id));

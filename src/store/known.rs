@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::crowd::Crowds;
 use super::job::Revision;
 use super::member::Token;
 use super::tx::{Conn, Tx};
@@ -22,7 +23,10 @@ const TOKEN_AGE: Duration = Duration::from_secs(1);
 const MOST: usize = 20_000;
 
 #[derive(Default)]
-pub(super) struct Known(Mutex<Kept>);
+pub(super) struct Known {
+    kept: Mutex<Kept>,
+    pub(super) crowds: Crowds,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -51,7 +55,7 @@ type Shelf<K, V> = fn(&mut Shelves) -> &mut HashMap<K, V>;
 
 impl Known {
     fn get<K: Eq + Hash, V: Clone>(&self, version: u64, shelf: Shelf<K, V>, key: &K) -> Option<V> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.version < version {
             (kept.version, kept.shelves) = (version, Shelves::default());
         }
@@ -60,7 +64,7 @@ impl Known {
 
     /// Keeps what was read after `version` was seen; what a commit overtook meanwhile is not kept.
     fn put<K: Eq + Hash, V>(&self, version: u64, shelf: Shelf<K, V>, key: K, value: V) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.version == version {
             let shelf = shelf(&mut kept.shelves);
             if shelf.len() >= MOST {
@@ -94,13 +98,13 @@ impl Store {
         if token.expires_at.is_some_and(|at| at <= now) {
             return Ok(None);
         }
-        self.known.0.lock().unwrap_or_else(PoisonError::into_inner).used.insert(token.id, now);
+        self.known.kept.lock().unwrap_or_else(PoisonError::into_inner).used.insert(token.id, now);
         Ok(Some(token))
     }
 
     /// Tokens used since the last time, and when last.
     pub fn take_used_tokens(&self) -> BTreeMap<Id, Timestamp> {
-        std::mem::take(&mut self.known.0.lock().unwrap_or_else(PoisonError::into_inner).used)
+        std::mem::take(&mut self.known.kept.lock().unwrap_or_else(PoisonError::into_inner).used)
     }
 
     /// The tenant of that name.

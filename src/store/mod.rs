@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
+pub mod admission;
 pub mod artifact;
 pub mod audit;
 pub mod backlog;
@@ -17,6 +18,7 @@ pub mod cancel;
 pub mod claim;
 mod cluster;
 pub mod count;
+mod crowd;
 mod database;
 pub mod dead;
 pub mod enqueue;

@@ -21,15 +21,13 @@ struct Spec {
     ceiling: Ceiling,
 }
 
-/// Columns of limits that come with fairness over all nodes.
-const NO_LIMIT: i64 = 0;
-
 static ALL: Sql = Sql::new(
-    "SELECT id, name, zone, weight, max_running, spec, created_at, updated_at FROM tenant \
+    "SELECT id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at FROM tenant \
      WHERE removed_at IS NULL ORDER BY name",
 );
 static ONE: Sql = Sql::new(
-    "SELECT id, name, zone, weight, max_running, spec, created_at, updated_at FROM tenant WHERE name = $1 AND removed_at IS NULL",
+    "SELECT id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at FROM tenant \
+     WHERE name = $1 AND removed_at IS NULL",
 );
 static PUT: Sql = Sql::new(
     "INSERT INTO tenant (id, name, zone, weight, max_running, starts_per_minute, max_waiting, spec, created_at, updated_at) \
@@ -65,8 +63,8 @@ impl Tx {
             t.zone.name(),
             t.weight,
             t.limits.running,
-            NO_LIMIT,
-            NO_LIMIT,
+            t.limits.starts_per_minute.unwrap_or(0),
+            t.limits.waiting.unwrap_or(0),
             serde_json::to_string(&spec)?,
             t.created_at,
             now
@@ -86,7 +84,11 @@ fn tenant(row: &Row) -> Result<Tenant> {
         zone: zone.parse().map_err(|_| Error::Internal(anyhow::anyhow!("column zone: {zone:?} is no zone")))?,
         weight: row.small("weight")?,
         labels: spec.labels,
-        limits: TenantLimits { running: row.small("max_running")? },
+        limits: TenantLimits {
+            running: row.small("max_running")?,
+            starts_per_minute: Some(row.small("starts_per_minute")?).filter(|starts| *starts > 0),
+            waiting: Some(row.small("max_waiting")?).filter(|waiting| *waiting > 0),
+        },
         retention: spec.retention,
         ceiling: spec.ceiling,
         created_at: row.time("created_at")?,

@@ -41,6 +41,7 @@ impl From<Error> for Shown {
             Error::Conflict(detail) => shown(StatusCode::CONFLICT, "It clashes with what is there", detail),
             Error::Unauthorized(detail) => shown(StatusCode::UNAUTHORIZED, "Log in first", detail),
             Error::Forbidden(detail) => shown(StatusCode::FORBIDDEN, "Not allowed", detail),
+            Error::TooMany(detail) => shown(StatusCode::TOO_MANY_REQUESTS, "Too many at once", detail),
             Error::Unavailable(detail) => shown(StatusCode::SERVICE_UNAVAILABLE, "Not now", detail),
             Error::Internal(cause) => Self { cause: Some(format!("{cause:#}")), ..Self::of(StatusCode::INTERNAL_SERVER_ERROR) },
         }
@@ -148,7 +149,7 @@ pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Res
     let session = response.extensions_mut().remove::<Session>();
     let mut rendered = if api { shown.problem(&id) } else { page(&web, &shown, session, &id) };
     rendered.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if shown.status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(shown.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         rendered.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
     rendered
@@ -188,6 +189,7 @@ mod tests {
             (Error::invalid("a", "b"), 422),
             (Error::not_found("run X"), 404),
             (Error::Conflict("x".into()), 409),
+            (Error::TooMany("x".into()), 429),
             (Error::Unauthorized("x".into()), 401),
             (Error::Forbidden("x".into()), 403),
             (Error::Unavailable("x".into()), 503),

@@ -220,7 +220,7 @@ impl Play<'_> {
     async fn claim(&mut self) {
         let mut lanes = Vec::new();
         for job in self.jobs.clone() {
-            lanes.push(Lane { tenant: job.tenant, job: job.id, runs: self.random.random_range(0..6) });
+            lanes.push(Lane { tenant: job.tenant, job: job.id, runs: self.random.random_range(0..6), ..Lane::default() });
         }
         let mut tx = self.store.begin().await.unwrap();
         let mut taken = tx.claim(&[Want { lanes }], self.now).await.unwrap().remove(0).runs;

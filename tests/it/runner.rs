@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 mod backlog;
+pub mod fairness;
 mod fanout;
 pub mod items;
 mod outside;

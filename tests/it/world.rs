@@ -171,16 +171,21 @@ impl World {
 
     /// Up to `n` runs of a job of tenant alpha.
     pub async fn claim(&self, job: Id, n: u32) -> Vec<Claimed> {
-        let lanes = vec![Lane { tenant: self.tenant.id, job, runs: n }];
+        let lanes = vec![Lane { tenant: self.tenant.id, job, runs: n, ..Lane::default() }];
         self.store.claim(Want { lanes }).await.unwrap().runs
     }
 
     pub fn context(&self) -> Arc<Context> {
+        self.context_with(|_| {})
+    }
+
+    pub fn context_with(&self, change: impl FnOnce(&mut Settings)) -> Arc<Context> {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut settings = Settings::default();
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());
+        change(&mut settings);
         Context::new(
             self.store.clone(),
             self.guests.clone(),

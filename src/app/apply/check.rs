@@ -56,6 +56,7 @@ impl App {
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
             found.extend(beyond_probes(job, &parsed.file.jobs, &ceiling, &self.settings.probes.sqlite, &field));
             found.extend(beyond_time(job, &ceiling, &field));
+            found.extend(self.beyond_budget(job, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
                 found.extend(self.check_config(job, plugin, &field).await?);
@@ -83,6 +84,17 @@ impl App {
             )
         };
         beyond.map(|(n, network)| Problem::new(format!("ceiling.networks[{n}]"), message(network))).collect()
+    }
+
+    /// Memory that this node could never give one of its guests; on many, another may.
+    fn beyond_budget(&self, job: &JobSpec, field: &str) -> Option<Problem> {
+        let (asked, budget) = (job.grant.memory, self.settings.worker.memory_budget?);
+        (asked > budget && !self.store.is_shared()).then(|| {
+            let message = format!(
+                "{asked} is above worker.memory_budget of windlass.toml, {budget}, and no run could ever start; write less, or raise it there"
+            );
+            Problem::new(format!("{field}.grant.memory"), message)
+        })
     }
 
     /// What the plugin itself says against the job's configuration.

@@ -12,6 +12,7 @@ use crate::domain::run::NewRun;
 use crate::domain::trigger::Cause;
 use crate::objects::Objects;
 use crate::plugin::{Answer, Executor, Sandbox, Work};
+use crate::span::Size;
 use crate::store::plugin::SERVER;
 use crate::store::{Database, Store};
 use crate::vault::Vault;
@@ -335,6 +336,18 @@ async fn the_server_bounds_the_networks_of_ceilings() {
     let wrong = place.apply(FILE).await.unwrap_err().to_string();
     assert!(wrong.contains(": ceiling.networks[0]: 127.0.0.0/8 is not among the networks that this server may reach"), "{wrong}");
     place.apply(&FILE.replace("127.0.0.0/8", "10.20.30.0/24")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_could_never_fit_into_the_nodes_memory_is_refused() {
+    let mut settings = Settings::default();
+    settings.worker.memory_budget = Some(Size::mib(128));
+    let place = Place::with(settings).await;
+    let wrong = place.apply(&FILE.replace("memory = \"64 MiB\"", "memory = \"129 MiB\"")).await.unwrap_err().to_string();
+    let says =
+        "job[0].grant.memory: 129.0 MiB is above worker.memory_budget of windlass.toml, 128.0 MiB, and no run could ever start";
+    assert!(wrong.contains(says), "{wrong}");
+    place.apply(&FILE.replace("memory = \"64 MiB\"", "memory = \"128 MiB\"")).await.unwrap();
 }
 
 #[tokio::test]

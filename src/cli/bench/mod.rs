@@ -1,5 +1,6 @@
 //! `windlass bench`: what the README promises in numbers, measured on this machine. Prints JSON; asserts nothing.
 
+mod fairness;
 mod film;
 mod guests;
 mod process;
@@ -7,12 +8,14 @@ mod promise;
 mod server;
 mod stamps;
 mod store;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::serve::runtime;
+use crate::config::Settings;
 use crate::error::Result;
 
 #[derive(Debug, Serialize)]
@@ -34,8 +37,27 @@ struct Report {
     measures: Vec<Measure>,
 }
 
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// A run's life, claims, growth
+    Store,
+    /// Sandboxes
+    Guests,
+    /// Idle, latency, enqueue, drain
+    Server,
+    /// An edit's wait while nine of ten wikis hang
+    Promise,
+    /// A lone run beside another tenant's flood
+    Fairness,
+    /// Very many schedules and backlogs; some minutes
+    Triggers,
+}
+
 /// What is measured, and on what.
 pub struct Plan {
+    /// `None`: what fits into a few minutes, the last part excepted.
+    pub part: Option<Part>,
     pub runs: usize,
     /// Runs of what is measured with many: a million, if there is time.
     pub many: usize,
@@ -75,14 +97,30 @@ pub fn run(plan: &Plan, json: bool) -> anyhow::Result<()> {
 }
 
 async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
-    let mut measures = store::measure(&folder.join("store"), plan).await?;
-    measures.extend(guests::measure(folder, plan).await?);
-    if let Some(film) = &plan.film {
-        measures.push(film::measure(folder, film).await?);
+    let wants = |part| plan.part.map_or(part != Part::Triggers, |only| only == part);
+    let mut measures = Vec::new();
+    if wants(Part::Store) {
+        measures.extend(store::measure(&folder.join("store"), plan).await?);
     }
-    measures.extend(server::measure(folder, plan).await?);
-    measures.extend(promise::measure(folder, plan).await?);
-    if plan.postgres.is_some() {
+    if wants(Part::Guests) {
+        measures.extend(guests::measure(folder, plan).await?);
+        if let Some(film) = &plan.film {
+            measures.push(film::measure(folder, film).await?);
+        }
+    }
+    if wants(Part::Server) {
+        measures.extend(server::measure(folder, plan).await?);
+    }
+    if wants(Part::Promise) {
+        measures.extend(promise::measure(folder, plan).await?);
+    }
+    if wants(Part::Fairness) {
+        measures.extend(fairness::measure(folder, plan).await?);
+    }
+    if wants(Part::Triggers) {
+        measures.extend(triggers::measure(folder, plan).await?);
+    }
+    if plan.postgres.is_some() && plan.part.is_none() {
         measures.extend(store::heartbeats(folder, plan).await?);
     }
     Ok(measures)
@@ -93,6 +131,15 @@ fn at(took: &mut [f64], share: f64) -> f64 {
     took.sort_by(f64::total_cmp);
     let place = (took.len() as f64 * share) as usize;
     took.get(place.min(took.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+/// Of a server in a folder of its own; all of them share the PostgreSQL, where there is one.
+fn settings(data_dir: PathBuf, plan: &Plan) -> Settings {
+    let mut settings = Settings { data_dir, listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
+    if let Some(url) = &plan.postgres {
+        settings.database_url.clone_from(url);
+    }
+    settings
 }
 
 fn step(what: &str) {

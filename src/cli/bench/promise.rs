@@ -13,7 +13,6 @@ use crate::app::apply::Source;
 use crate::app::{App, Who};
 use crate::cli::serve::Server;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::web::demo_wiki::{self, Wiki};
 
@@ -29,11 +28,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 pub(super) async fn measure(folder: &std::path::Path, plan: &Plan) -> Result<Vec<Measure>> {
     step("edits beside 9 of 10 wikis that hang");
-    let mut settings = Settings { data_dir: folder.join("promise"), listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
-    if let Some(url) = &plan.postgres {
-        settings.database_url.clone_from(url);
-    }
-    let server = Server::start(settings).await?;
+    let server = Server::start(super::settings(folder.join("promise"), plan)).await?;
     let lags = edited(&server.app, plan.seed).await;
     server.stop().await;
     let mut lags = lags?;

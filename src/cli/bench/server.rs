@@ -15,7 +15,6 @@ use super::{Measure, Plan, at, step};
 use crate::app::Who;
 use crate::app::apply::Source;
 use crate::cli::serve::{Access, Server};
-use crate::config::Settings;
 use crate::domain::job::Job;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -29,12 +28,9 @@ pub(super) async fn measure(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> 
     let mut measures = Vec::new();
     step("idle server");
     let stamps = Arc::new(Stamps::default());
-    let mut settings = Settings { data_dir: folder.join("server"), listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
-    if let Some(url) = &plan.postgres {
-        settings.database_url.clone_from(url);
-    }
+    let settings = super::settings(folder.join("server"), plan);
     let wrapped = stamps.clone();
-    let server = Server::start_with(settings, move |inner| Arc::new(Stamping { inner, stamps: wrapped })).await?;
+    let server = Server::start_with(settings, move |inner| Arc::new(Stamping { inner, stamps: wrapped, answers: false })).await?;
     let outcome = with_server(&server, &stamps, plan, &mut measures).await;
     server.stop().await;
     outcome?;

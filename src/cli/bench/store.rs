@@ -85,7 +85,7 @@ impl Bench {
     /// At most `each` of every lane.
     async fn claim(&self, each: usize) -> Result<Vec<Run>> {
         let runs = u32::try_from(each).unwrap_or(u32::MAX);
-        let lanes = self.lanes.iter().map(|(tenant, job)| Lane { tenant: *tenant, job: *job, runs }).collect();
+        let lanes = self.lanes.iter().map(|(tenant, job)| Lane { tenant: *tenant, job: *job, runs, ..Lane::default() }).collect();
         Ok(self.store.claim(Want { lanes }).await?.runs.into_iter().map(|claimed| claimed.run).collect())
     }
 
@@ -127,7 +127,7 @@ impl Bench {
         for n in 0..CLAIMS {
             let (tenant, job) = self.lanes[n % self.lanes.len()];
             let began = Instant::now();
-            let claimed = self.store.claim(Want { lanes: vec![Lane { tenant, job, runs: 1 }] }).await?.runs;
+            let claimed = self.store.claim(Want { lanes: vec![Lane { tenant, job, runs: 1, ..Lane::default() }] }).await?.runs;
             took.push(began.elapsed());
             self.record(claimed.into_iter().map(|claimed| claimed.run).collect()).await?;
         }
@@ -201,7 +201,7 @@ fn median_ms(mut took: Vec<Duration>) -> f64 {
     took.get(took.len() / 2).map_or(f64::NAN, |middle| middle.as_secs_f64() * 1e3)
 }
 
-fn bare_tenant(id: Id) -> Tenant {
+pub(super) fn bare_tenant(id: Id) -> Tenant {
     let now = SystemClock.now();
     Tenant {
         id,
@@ -209,7 +209,7 @@ fn bare_tenant(id: Id) -> Tenant {
         zone: chrono_tz::Tz::UTC,
         weight: 1,
         labels: BTreeMap::new(),
-        limits: TenantLimits { running: u32::MAX },
+        limits: TenantLimits { running: u32::MAX, ..TenantLimits::default() },
         retention: TenantRetention::default(),
         ceiling: Ceiling::default(),
         created_at: now,

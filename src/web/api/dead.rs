@@ -66,7 +66,7 @@ pub async fn list(
     let next = found.last().filter(|_| more).map(|run| run.id.to_string());
     let count = tx.dead_by_job(tenant.id, &query, now).await?.iter().map(|of| of.count).sum();
     let expiring = tx.dead_before(&[(tenant.id, app.expiring_before(&tenant))]).await?.iter().map(|(_, n)| n).sum();
-    let items = read::list(&mut tx, &tenant, &found, now).await?;
+    let items = read::list(&app, &mut tx, &tenant, &found).await?;
     Ok(Json(DeadJson { items, next, count: Count::up_to(count, COUNT_CAP), expiring }))
 }
 

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::shape::{AttemptJson, PluginOfRun, ProgressJson, RunJson, SettledJson, TriggerOfRun, nothing};
+use crate::app::explain::Scene;
 use crate::app::{App, Who};
 use crate::clock::Timestamp;
+use crate::domain::admission::{Need, Shut};
 use crate::domain::item::{ItemCounts, presence};
 use crate::domain::run::{Payload, Progress, Run, State};
 use crate::domain::tenant::Tenant;
@@ -18,6 +21,8 @@ use crate::store::Tx;
 use crate::store::job::Revision;
 use crate::store::record::OUTSIDE_NODE;
 
+/// So young, it has not been looked at yet: whoever enqueues is not kept waiting for a reason.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Bytes of an input or an output that a list carries.
 const IN_LIST: usize = 4 * 1024;
 
@@ -53,10 +58,10 @@ pub async fn known(tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<Run> {
 }
 
 /// One run with everything.
-pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id, now: Timestamp) -> Result<RunJson> {
+pub async fn run(app: &App, tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJson> {
     let run = known(tx, tenant, id).await?;
     let attempts = tx.attempts_of(&run).await?;
-    let mut json = runs(tx, tenant, std::slice::from_ref(&run), usize::MAX, now)
+    let mut json = runs(app, tx, tenant, std::slice::from_ref(&run), usize::MAX)
         .await?
         .pop()
         .ok_or_else(|| Error::not_found(format!("run {id}")))?;
@@ -79,11 +84,11 @@ pub async fn run(tx: &mut Tx, tenant: &Tenant, id: Id, now: Timestamp) -> Result
 }
 
 /// Runs of a tenant as a list shows them.
-pub async fn list(tx: &mut Tx, tenant: &Tenant, found: &[Run], now: Timestamp) -> Result<Vec<RunJson>> {
-    runs(tx, tenant, found, IN_LIST, now).await
+pub async fn list(app: &App, tx: &mut Tx, tenant: &Tenant, found: &[Run]) -> Result<Vec<RunJson>> {
+    runs(app, tx, tenant, found, IN_LIST).await
 }
 
-async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, now: Timestamp) -> Result<Vec<RunJson>> {
+async fn runs(app: &App, tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize) -> Result<Vec<RunJson>> {
     // What never began has reported nothing.
     let begun: Vec<Id> = found.iter().filter(|run| run.attempt > 0).map(|run| run.id).collect();
     let mut progress: HashMap<Id, Progress> = tx.progress_of(tenant.id, &begun).await?.into_iter().collect();
@@ -91,6 +96,8 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, no
     // Its items it has from the run that it runs again.
     let may_have_items = found.iter().filter(|run| run.attempt > 0 || run.cause == Cause::Rerun);
     let items = tx.item_counts(&may_have_items.map(|run| (tenant.id, run.id)).collect::<Vec<_>>()).await?;
+    let is_held = |run: &Run| is_due(run) && app.now().since(run.created_at) >= AT_ONCE;
+    let scene = if found.iter().any(is_held) { app.scene(tx, tenant).await? } else { Scene::unseen(tenant) };
     let mut shown = Vec::with_capacity(found.len());
     for run in found {
         let revision = tx.known_revision(run.revision).await?;
@@ -104,8 +111,8 @@ async fn runs(tx: &mut Tx, tenant: &Tenant, found: &[Run], body_limit: usize, no
             plugin: plugin(tx, run.tenant, used.get(&run.id).unwrap_or(&revision.digest), &revision).await?,
             progress: progress.remove(&run.id),
             items: items.get(&run.id).copied().unwrap_or_default(),
-            workers: workers(tx, run, &revision, now).await?,
-            paused_by: paused_by(tx, run, &revision).await?,
+            workers: workers(tx, run, &revision, app.now()).await?,
+            waits: if is_due(run) { Some(waits(app, tx, &scene, run, &revision).await?) } else { None },
             revision: &revision,
             settled,
             body_limit,
@@ -122,7 +129,8 @@ struct Facts<'a> {
     items: ItemCounts,
     /// Of a run whose items are worked on outside: whether anybody does.
     workers: Option<String>,
-    paused_by: Option<String>,
+    /// Of one that could run if there were room: what it waits for.
+    waits: Option<String>,
     revision: &'a Revision,
     settled: Option<SettledJson>,
     body_limit: usize,
@@ -148,7 +156,7 @@ fn shape(run: &Run, payload: Payload, facts: Facts<'_>) -> Result<RunJson> {
         job: facts.revision.spec.name.clone(),
         state: run.state.word().to_owned(),
         page_state: run.page_state().to_owned(),
-        why: why(run, facts.paused_by.as_deref()).or(facts.workers),
+        why: why(run).or(facts.waits).or(facts.workers),
         trigger: trigger(run, payload.requested_by),
         input,
         attempt: run.attempt,
@@ -191,15 +199,33 @@ fn times(state: &State) -> (Option<Timestamp>, Option<Timestamp>, Option<Timesta
     }
 }
 
-/// A waiting run can always say why it waits.
-fn why(run: &Run, paused_by: Option<&str>) -> Option<String> {
+/// Of a run that waits for its time, or stops.
+fn why(run: &Run) -> Option<String> {
     match &run.state {
-        State::Waiting { .. } if paused_by.is_some() => paused_by.map(|by| format!("the job is paused by {by}")),
-        State::Waiting { why: Some(why), .. } => Some(why.clone()),
-        State::Waiting { .. } => Some("waits for a free worker".into()),
+        State::Waiting { why, .. } => why.clone(),
         State::Running { stopping: true, .. } => Some("asked to stop".into()),
         _ => None,
     }
+}
+
+fn is_due(run: &Run) -> bool {
+    matches!(run.state, State::Waiting { why: None, .. })
+}
+
+/// The first thing that it lacks, which the worker would tell too.
+async fn waits(app: &App, tx: &mut Tx, scene: &Scene<'_>, run: &Run, revision: &Revision) -> Result<String> {
+    let job = match tx.known_job(run.tenant, &revision.spec.name).await {
+        Ok(job) => Some(job),
+        Err(Error::NotFound(_)) => None,
+        Err(wrong) => return Err(wrong),
+    };
+    let lacks = app.needs(scene, job.as_deref()).into_iter().find(|need| need.room() == 0);
+    let by = job.as_ref().and_then(|job| job.paused_by.as_deref());
+    Ok(match (lacks, by) {
+        (None, _) => "waits for a free worker".into(),
+        (Some(Need::Open(Some(Shut::Paused))), Some(by)) => format!("the job is paused by {by}"),
+        (Some(lacks), _) => format!("{}: {}", lacks.what().to_lowercase(), lacks.now(&revision.spec.class)),
+    })
 }
 
 /// Of a run whose items are worked on outside.
@@ -218,18 +244,6 @@ fn trigger(run: &Run, asked_by: Option<String>) -> TriggerOfRun {
         // The prober notes "backlog 305".
         Cause::Backlog => TriggerOfRun { kind, size: asked_by.and_then(|text| text.rsplit(' ').next()?.parse().ok()), by: None },
         _ => TriggerOfRun { kind, size: None, by: asked_by },
-    }
-}
-
-/// Who paused the job of a waiting run; one that was removed meanwhile is not paused.
-async fn paused_by(tx: &mut Tx, run: &Run, revision: &Revision) -> Result<Option<String>> {
-    if !matches!(run.state, State::Waiting { .. }) {
-        return Ok(None);
-    }
-    match tx.known_job(run.tenant, &revision.spec.name).await {
-        Ok(job) => Ok(job.paused_by.clone().filter(|_| job.paused_at.is_some())),
-        Err(Error::NotFound(_)) => Ok(None),
-        Err(wrong) => Err(wrong),
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn list(
         None if !more => found.len() as u64,
         _ => tx.count_runs(tenant.id, &query).await?,
     };
-    let items = read::list(&mut tx, &tenant, &found, app.now()).await?;
+    let items = read::list(&app, &mut tx, &tenant, &found).await?;
     Ok(Json(List { items, next, count: Count::up_to(count, COUNT_CAP) }))
 }
 
@@ -75,7 +75,7 @@ fn state_filter(word: &str) -> Result<StateFilter> {
 pub async fn show(State(app): State<App>, Caller(who): Caller, At((tenant, run)): At<(String, Id)>) -> Result<Json<RunJson>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
-    Ok(Json(read::run(&mut tx, &tenant, run, app.now()).await?))
+    Ok(Json(read::run(&app, &mut tx, &tenant, run).await?))
 }
 
 pub async fn rerun(
@@ -99,7 +99,7 @@ pub async fn cancel(State(app): State<App>, Caller(who): Caller, At((tenant, run
     };
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
-    Ok((status, Json(read::run(&mut tx, &tenant, run, app.now()).await?)).into_response())
+    Ok((status, Json(read::run(&app, &mut tx, &tenant, run).await?)).into_response())
 }
 
 /// 201 for a new run, 200 for one that was there.
@@ -114,7 +114,7 @@ pub async fn started(app: &App, who: &Who, tenant: &str, answer: Enqueued, heade
     } else {
         let mut tx = app.store.read().await?;
         let tenant = read::scope(&mut tx, who, tenant).await?;
-        let run = read::run(&mut tx, &tenant, id, app.now()).await?;
+        let run = read::run(app, &mut tx, &tenant, id).await?;
         (status, Json(Started { run, merged, repeated })).into_response()
     };
     if let Ok(place) = HeaderValue::from_str(&format!("/api/v1/tenants/{tenant}/runs/{id}")) {
@@ -156,7 +156,7 @@ pub async fn logs(
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     // First the state: a final one then means that all lines are there.
-    let state = read::run(&mut tx, &tenant, run, app.now()).await?.state;
+    let state = read::run(&app, &mut tx, &tenant, run).await?.state;
     let (attempt, number) = match lines.after.as_deref() {
         Some(cursor) => line_after(cursor)?,
         None => (lines.attempt.unwrap_or(0), 0),

@@ -50,7 +50,11 @@ async fn shape(tx: &mut Tx, tenant: Tenant, healths: &HashMap<Id, JobHealth>) ->
         zone: tenant.zone.name().to_owned(),
         weight: tenant.weight,
         labels: tenant.labels,
-        limits: LimitsJson { running: tenant.limits.running },
+        limits: LimitsJson {
+            running: tenant.limits.running,
+            starts_per_minute: tenant.limits.starts_per_minute,
+            waiting: tenant.limits.waiting,
+        },
         jobs: jobs.len() as u64,
         health: worst.word().to_owned(),
         runs: RunCounts { waiting: runs.waiting, running: runs.running, retrying: runs.retrying, dead: runs.dead },

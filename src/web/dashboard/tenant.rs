@@ -17,6 +17,7 @@ use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
+use crate::store::run::{COUNT_CAP, StateCounts};
 use crate::web::Web;
 use crate::web::board::{Board, TenantLine};
 use crate::web::fragment;
@@ -86,7 +87,7 @@ pub async fn show(
         .find(|line| line.tenant.id == tenant.id)
         .ok_or_else(|| Error::not_found(format!("tenant {name}")))?;
     let counts = tx.state_counts(tenant.id).await?;
-    let limits = vec![Limit { what: "Runs at once", used: counts.running, of: u64::from(tenant.limits.running) }];
+    let limits = limits(&mut tx, &tenant, counts, web.app.now()).await?;
     let shell = web.shell_with(&session, &board, tenant.zone, asked.done.as_deref()).at(
         Place::Overview,
         &[("Overview", "/".into())],
@@ -102,6 +103,21 @@ pub async fn show(
         ceiling: ceiling(&tenant.ceiling),
     };
     fragment::answer(&page, &headers)
+}
+
+/// What the tenant uses of its limits, of those that it has.
+async fn limits(tx: &mut Tx, tenant: &Tenant, counts: StateCounts, now: Timestamp) -> Result<Vec<Limit>> {
+    let limit = |what, used, of: u32| Limit { what, used, of: u64::from(of) };
+    let mut limits = vec![limit("Runs at once", counts.running, tenant.limits.running)];
+    if let Some(most) = tenant.limits.starts_per_minute {
+        let started = tx.started_within_minute(tenant.id, now).await?;
+        limits.push(limit("Starts in this minute", u64::from(started), most));
+    }
+    // Beyond the cap the number is not known.
+    if let Some(most) = tenant.limits.waiting.filter(|most| u64::from(*most) <= COUNT_CAP) {
+        limits.push(limit("Runs waiting", counts.waiting, most));
+    }
+    Ok(limits)
 }
 
 /// The tenant, if it is there for whoever asks.

@@ -15,6 +15,7 @@ mod metrics;
 mod openapi;
 mod pushes;
 mod versions;
+mod waits;
 pub mod world;
 use world::Served;
 

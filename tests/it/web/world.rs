@@ -193,7 +193,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         zone: chrono_tz::Tz::Europe__Berlin,
         weight: 1,
         labels: Default::default(),
-        limits: TenantLimits { running: 4 },
+        limits: TenantLimits { running: 4, ..TenantLimits::default() },
         retention: Default::default(),
         ceiling: Default::default(),
         created_at: at,
@@ -254,7 +254,7 @@ async fn claimed(store: &Store, job: &Job, cause: Cause, input: Option<Value>, a
     tx.enqueue(&[vec![run]], at).await.unwrap().remove(0).remove(0).unwrap();
     tx.commit().await.unwrap();
     let mut tx = store.begin().await.unwrap();
-    let lanes = vec![Lane { tenant: job.tenant, job: job.id, runs: 1 }];
+    let lanes = vec![Lane { tenant: job.tenant, job: job.id, runs: 1, ..Lane::default() }];
     let claimed = tx.claim(&[Want { lanes }], at).await.unwrap().remove(0).runs.remove(0);
     tx.commit().await.unwrap();
     claimed

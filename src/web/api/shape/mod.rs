@@ -166,6 +166,10 @@ pub struct TenantJson {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LimitsJson {
     pub running: u32,
+    /// Null: no limit.
+    pub starts_per_minute: Option<u32>,
+    /// Null: no limit.
+    pub waiting: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]

@@ -7,7 +7,7 @@ use crate::domain::job::{JobSpec, Record, SuccessDue};
 use crate::domain::plugin::PluginRef;
 use crate::domain::retry::{Jitter, RetrySpec};
 use crate::domain::span::Span;
-use crate::domain::tenant::Tenant;
+use crate::domain::tenant::{Tenant, TenantLimits};
 
 const JOB: &str = "job";
 const DEFAULT: &str = "server default";
@@ -24,7 +24,8 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
     };
     vec![
         line("At once", at_once, from(spec.max_live != plain.max_live)),
-        line("Of the tenant", format!("{} runs", tenant.limits.running), "tenant"),
+        line("Running", spec.running.map_or("no limit".into(), |n| format!("{n} at a time")), from(spec.running.is_some())),
+        line("Of the tenant", of_tenant(&tenant.limits), "tenant"),
         line("Time limit", format!("{} an attempt", words(spec.time_limit.0)), from(spec.time_limit != plain.time_limit)),
         line("Grace", words(spec.grace().0), from(spec.grace.is_some())),
         optional("In all", spec.total_limit),
@@ -42,7 +43,15 @@ pub fn lines(spec: &JobSpec, tenant: &Tenant) -> Vec<PolicyLine> {
         },
         line("Recorded", recorded(spec.record).into(), from(spec.record != plain.record)),
         line("Class", spec.class.clone(), from(spec.class != plain.class)),
+        line("Priority", spec.priority.to_string(), from(spec.priority != plain.priority)),
     ]
+}
+
+/// "16 runs, 60 starts a minute, 1000 waiting"
+fn of_tenant(limits: &TenantLimits) -> String {
+    let starts = limits.starts_per_minute.map(|n| format!(", {n} starts a minute"));
+    let waiting = limits.waiting.map(|n| format!(", {n} waiting"));
+    format!("{} runs{}{}", limits.running, starts.unwrap_or_default(), waiting.unwrap_or_default())
 }
 
 fn recorded(record: Record) -> &'static str {
@@ -74,6 +83,7 @@ fn plain(plugin: &PluginRef, name: &str) -> JobSpec {
         plugin: plugin.clone(),
         class: "default".into(),
         priority: 0,
+        running: None,
         max_live: 1,
         config: serde_json::Map::new(),
         time_limit: Span::secs(60),

@@ -16,6 +16,7 @@ use super::why::{Wait, waits};
 use crate::clock::Timestamp;
 use crate::domain::health::words as in_words;
 use crate::domain::run::{Run, State as RunState};
+use crate::domain::tenant::Tenant;
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
@@ -111,8 +112,7 @@ pub async fn show(
     let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Runs, &way, id.short());
     let payload = tx.payload(owner.id, id).await?;
     let progress = tx.progress_of(owner.id, &[id]).await?.pop().map(|(_, progress)| progress);
-    let counts = tx.state_counts(owner.id).await?;
-    let line_of_job = board.tenants.iter().flat_map(|line| &line.jobs).find(|line| line.job.id == run.job);
+    let waits = waits_of(&web, &mut tx, &run, &owner, &job).await?;
     let settled = tx.settled(owner.id, id).await?;
     let again = settled.as_ref().and_then(|settled| settled.rerun);
     let most = revision.as_ref().map_or(0, |revision| revision.spec.retry.attempts);
@@ -132,7 +132,7 @@ pub async fn show(
         artifacts: artifacts::rows(tx.artifacts_of(owner.id, id).await?, &tenant, id),
         here: format!("/t/{tenant}/runs/{id}"),
         verdict: verdict(&run, &tenant, settled.as_ref()),
-        waits: waits(&run, &owner, counts, line_of_job, shell.lens.now),
+        waits,
         spent: attempts::spent(&run, most),
         items,
         attempts,
@@ -155,6 +155,17 @@ pub async fn show(
         job,
     };
     fragment::answer(&page, &headers)
+}
+
+/// Nothing for a run that does not wait.
+async fn waits_of(web: &Web, tx: &mut Tx, run: &Run, owner: &Tenant, job: &str) -> Result<Vec<Wait>> {
+    if !matches!(run.state, RunState::Waiting { .. }) {
+        return Ok(Vec::new());
+    }
+    let job = tx.job(owner.id, job).await?;
+    let scene = web.app.scene(tx, owner).await?;
+    let needs = web.app.needs(&scene, job.as_ref());
+    Ok(waits(run, job.as_ref(), &needs, web.app.now()))
 }
 
 /// What it used, which need not be its revision's while there are two versions.

@@ -1,10 +1,9 @@
 //! Why a run waits: everything that must be true before it starts, and what of it is.
 
 use crate::clock::Timestamp;
+use crate::domain::admission::{Need, Shut};
+use crate::domain::job::Job;
 use crate::domain::run::{Run, State};
-use crate::domain::tenant::Tenant;
-use crate::store::run::StateCounts;
-use crate::web::board::JobLine;
 
 pub struct Wait {
     pub what: &'static str,
@@ -13,7 +12,8 @@ pub struct Wait {
     pub at: Option<Timestamp>,
 }
 
-pub fn waits(run: &Run, tenant: &Tenant, counts: StateCounts, job: Option<&JobLine>, now: Timestamp) -> Vec<Wait> {
+/// `job`: as it is now; `None` when it was removed.
+pub fn waits(run: &Run, job: Option<&Job>, needs: &[Need], now: Timestamp) -> Vec<Wait> {
     let State::Waiting { due_at, why } = &run.state else { return Vec::new() };
     let mut waits = Vec::new();
     let time = match why {
@@ -22,17 +22,14 @@ pub fn waits(run: &Run, tenant: &Tenant, counts: StateCounts, job: Option<&JobLi
         _ => Wait { what: "Its time", met: true, now: "due since".into(), at: Some(*due_at) },
     };
     waits.push(time);
-    let paused = job.and_then(|job| job.job.paused_by.as_deref().filter(|_| job.job.paused_at.is_some()));
-    waits.push(match (job, paused) {
-        (None, _) => Wait { what: "Job", met: false, now: "was removed: apply it again, or cancel this run".into(), at: None },
-        (_, Some(by)) => {
-            Wait { what: "Job enabled", met: false, now: format!("paused by {by}; resume it on its page"), at: None }
-        }
-        _ => Wait { what: "Job enabled", met: true, now: "yes".into(), at: None },
-    });
-    let limit = u64::from(tenant.limits.running);
-    let used = format!("{} of {limit} runs of {} at once", counts.running, tenant.name);
-    waits.push(Wait { what: "Limit of the tenant", met: counts.running < limit, now: used, at: None });
+    let (class, paused_by) = job.map_or(("", None), |job| (job.spec.class.as_str(), job.paused_by.as_deref()));
+    waits.extend(needs.iter().filter(|need| need.is_limited()).map(|need| {
+        let now = match (need, paused_by) {
+            (Need::Open(Some(Shut::Paused)), Some(by)) => format!("paused by {by}; resume it on its page"),
+            _ => need.now(class),
+        };
+        Wait { what: need.what(), met: need.room() > 0, now, at: None }
+    }));
     if let Some(start_by) = run.start_by {
         waits.push(Wait {
             what: "Start deadline",
