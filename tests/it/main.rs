@@ -18,6 +18,7 @@ pub mod runner;
 mod schedule;
 mod statements;
 mod store;
+mod toolforge;
 mod web;
 mod world;
 

@@ -1,6 +1,6 @@
 //! The jobs API: one function a call, and what its answers say.
 //!
-//! Every change carries a key that is the same whenever the same run asks for the same: an API that knows keys does it once.
+//! A change carries a key that is the same whenever the same run asks for the same: an API that knows keys does it once.
 
 use std::time::Duration;
 
@@ -83,9 +83,9 @@ impl Api {
         parsed(&answered.success()?.text(ANSWER)?).map(|answer| made(&answer).is_some() || answer.is_object())
     }
 
-    /// One that is gone already is as good.
+    /// One that is gone already is as good. Without a key: after another creation it is another deletion.
     pub fn delete(&self, name: &str) -> Result<(), Failure> {
-        let answered = self.change("DELETE", name, name, "delete").retry(TRIES).send()?;
+        let answered = self.request("DELETE", name).retry(TRIES).send()?;
         if answered.status != 404 {
             answered.success()?;
         }

@@ -166,7 +166,7 @@ fn component_of(component: &Map<String, Value>) -> Vec<(String, String)> {
 /// What would be right, where it is not.
 fn misfit(shape: Shape, value: &Value) -> Option<String> {
     match shape {
-        Shape::Text => (!value.as_str().is_some_and(|text| !text.trim().is_empty())).then(|| "a text".to_owned()),
+        Shape::Text => value.as_str().is_none_or(|text| text.trim().is_empty()).then(|| "a text".to_owned()),
         Shape::Flag => (!value.is_boolean()).then(|| "true or false".to_owned()),
         Shape::Number(from, to) => (!value.as_u64().is_some_and(|number| (from..=to).contains(&number)))
             .then(|| format!("a whole number, {from} to {to}")),

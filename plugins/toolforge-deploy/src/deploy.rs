@@ -64,8 +64,10 @@ pub fn run(work: &Work) -> Result<Output, Failure> {
 fn make(api: &Api, work: &Work, component: &Component, force: bool) -> Result<String, Failure> {
     let name = &component.name;
     // One that was not answered may have been done: what is up to date now may have changed then.
-    let unknown = mark::of(name)?.is_some();
-    mark::set(name, &Mark { run: work.run.clone(), n: 1 })?;
+    let begun = mark::of(name)?;
+    let unknown = begun.is_some();
+    let mark = begun.filter(|mark| mark.run == work.run).unwrap_or_else(|| Mark { run: work.run.clone(), n: 0 });
+    mark::set(name, &mark)?;
     let made = api.upsert(component).inspect_err(|failure| {
         if failure.class() == Class::Permanent && !unknown {
             // Refused, so nothing was begun. A mark too many costs a restart, so nobody minds when it stays.
@@ -76,7 +78,7 @@ fn make(api: &Api, work: &Work, component: &Component, force: bool) -> Result<St
         Made::Created => "created".to_owned(),
         Made::Updated => "updated".to_owned(),
         Made::UpToDate => "already up to date".to_owned(),
-        Made::Refused(why) => replace(api, component, why)?,
+        Made::Refused(why) => replace(api, component, mark, why)?,
     };
     let changed = made == Made::Updated || (made == Made::UpToDate && unknown);
     let restart = match component.restart {
@@ -93,17 +95,19 @@ fn make(api: &Api, work: &Work, component: &Component, force: bool) -> Result<St
     Ok(word)
 }
 
-/// Deletes the job that cannot be changed, and creates the wanted one. Whatever happens in between, the next attempt finds
-/// none, and makes it.
-fn replace(api: &Api, component: &Component, why: &str) -> Result<String, Failure> {
+/// Deletes the job that cannot be changed, and creates the wanted one. Whatever happens in between, the next attempt makes it.
+fn replace(api: &Api, component: &Component, mark: Mark, why: &str) -> Result<String, Failure> {
     let name = &component.name;
     if !component.replace {
         let message =
             format!("the API does not change it in its place ({why}); replace = true lets it be deleted and created anew");
         return Err(Failure::permanent(message));
     }
+    // An API that answers by keys would else call created what this deletes.
+    let mark = Mark { n: mark.n + 1, ..mark };
+    mark::set(name, &mark)?;
     api.delete(name)?;
-    if api.create(component, 1)? {
+    if api.create(component, mark.n)? {
         return Ok("replaced".to_owned());
     }
     Err(Failure::transient("the job that it replaces is deleted but not gone yet").after(5_000))
