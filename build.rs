@@ -15,7 +15,7 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 /// The plugins to embed; each is a member of the workspace in `plugins/`.
-const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop", "video-transcode"];
+const PLUGINS: &[&str] = &["http-request", "mediawiki-jobs", "noop", "toolforge-deploy", "video-transcode"];
 
 /// What authors get, below `plugins/`: files, and folders with all that is in them. The lock file is the one that the SDK was tried with.
 const TEXTS: &[&str] =

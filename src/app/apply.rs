@@ -1,11 +1,11 @@
 //! Tenants and their jobs from files: everything is checked, then everything is changed in one transaction, or nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::change::{Change, Outcome, differences};
+use super::change::{Change, Difference, Outcome, differences};
 use super::tenant_file::{self, Parsed};
 use super::{App, Who};
 use crate::clock::Timestamp;
@@ -19,10 +19,14 @@ use crate::id::Id;
 use crate::store::Tx;
 
 mod check;
+mod prune;
 mod rollout;
 
 /// A job with more unfinished runs is not removed by a file: cancelling them would keep everybody else waiting.
 const REMOVE_LIMIT: u32 = 1_000;
+
+/// Text by name, as tenants have it.
+pub type Labels = BTreeMap<String, String>;
 
 /// A tenant file. The path is what messages call it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,18 @@ impl App {
     /// `Invalid` with all that is wrong in all files, each with file, line and field; nothing is changed then. `NotFound`
     /// and `Forbidden` for who may not. `Conflict` when somebody else changed a tenant at the same time.
     pub async fn apply(&self, sources: Vec<Source>, dry_run: bool, who: &Who) -> Result<Vec<Change>> {
+        self.apply_and_prune(sources, &Labels::new(), dry_run, who).await
+    }
+
+    /// The same, and whatever other tenants with all of these labels have: a tenant that no file names keeps its history, its
+    /// members and its secrets, and loses its jobs. Without labels none is looked at.
+    ///
+    /// # Errors
+    /// Those of [`App::apply`]; `Forbidden` also for the admin of one tenant, who sees no other.
+    pub async fn apply_and_prune(&self, sources: Vec<Source>, prune: &Labels, dry_run: bool, who: &Who) -> Result<Vec<Change>> {
+        if !prune.is_empty() {
+            who.may_all(Role::Admin, "pruning")?;
+        }
         match who.tenant {
             Some(own) => who.may(Role::Admin, own, "applying a tenant file")?,
             None => who.may_all(Role::Admin, "applying tenant files")?,
@@ -70,6 +86,9 @@ impl App {
         let mut changes = Vec::new();
         for file in &checked {
             write_file(&mut tx, file, who, now, &mut changes).await?;
+        }
+        if !prune.is_empty() {
+            prune::prune(&mut tx, &checked, prune, who, now, &mut changes).await?;
         }
         if !dry_run && changes.iter().any(|change| change.result != Outcome::UpToDate) {
             tx.commit().await?;
@@ -116,9 +135,9 @@ async fn write_file(tx: &mut Tx, checked: &Checked, who: &Who, now: Timestamp, c
         note(tx, tenant.id, who, now, changes, Change { object, result }).await?;
     }
     for gone in jobs.iter().filter(|job| file.jobs.iter().all(|spec| spec.name != job.spec.name)) {
-        remove_job(tx, checked, gone, who, now).await?;
-        let object = format!("job {}/{}", tenant.name, gone.spec.name);
-        note(tx, tenant.id, who, now, changes, Change { object, result: Outcome::Removed }).await?;
+        if let Err(why) = remove_job(tx, gone, who, now, changes).await? {
+            return Err(Error::Invalid(vec![checked.parsed.placed(Problem::new("job", why))]));
+        }
     }
     Ok(())
 }
@@ -160,7 +179,7 @@ fn tenant_keys(t: &Tenant) -> Value {
     json!({ "zone": t.zone, "weight": t.weight, "labels": t.labels, "limits": t.limits, "retention": t.retention, "ceiling": t.ceiling })
 }
 
-fn updated(what: Vec<String>) -> Outcome {
+fn updated(what: Vec<Difference>) -> Outcome {
     if what.is_empty() { Outcome::UpToDate } else { Outcome::Updated(what) }
 }
 
@@ -180,8 +199,9 @@ async fn write_job(
         Some(job) => {
             let mut what = differences(&serde_json::to_value(&job.spec)?, &serde_json::to_value(&spec)?);
             // `@1` may mean newer bytes than it did.
-            if job.digest != *digest && !what.iter().any(|key| key == "plugin") {
-                what.push("plugin".into());
+            if job.digest != *digest && !what.iter().any(|one| one.key == "plugin") {
+                let bytes = |digest: &str| json!(format!("{} ({digest})", spec.plugin));
+                what.push(Difference { key: "plugin".into(), old: bytes(&job.digest), new: bytes(digest) });
             }
             updated(what)
         }
@@ -227,16 +247,19 @@ fn as_stored(file: &TenantFile, n: usize) -> Result<JobSpec> {
     Ok(serde_json::from_str(&serde_json::to_string(&spec)?)?)
 }
 
-async fn remove_job(tx: &mut Tx, checked: &Checked, job: &Job, who: &Who, now: Timestamp) -> Result<()> {
+/// Takes a job that is not wanted any more out of service, and notes it. `Err` within: why it is refused.
+async fn remove_job(tx: &mut Tx, job: &Job, who: &Who, now: Timestamp, changes: &mut Vec<Change>) -> Result<Result<(), String>> {
     let runs = tx.unfinished_of(job.tenant, job.id, REMOVE_LIMIT + 1).await?;
     if runs.len() > REMOVE_LIMIT as usize {
-        let message = format!(
-            "the file does not name the job {} any more, which has more than {REMOVE_LIMIT} unfinished runs; cancel them first, or keep the job",
+        return Ok(Err(format!(
+            "no file names the job {} any more, which has more than {REMOVE_LIMIT} unfinished runs; cancel them first, or keep the job",
             job.spec.name
-        );
-        return Err(Error::Invalid(vec![checked.parsed.placed(Problem::new("job", message))]));
+        )));
     }
-    tx.remove_job(job.tenant, job.id, &who.name, now).await
+    tx.remove_job(job.tenant, job.id, &who.name, now).await?;
+    let object = format!("job {}/{}", job.tenant_name, job.spec.name);
+    note(tx, job.tenant, who, now, changes, Change { object, result: Outcome::Removed }).await?;
+    Ok(Ok(()))
 }
 
 /// Keeps the change, and enters it into the audit if there is one.

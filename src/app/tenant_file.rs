@@ -142,6 +142,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn c15_a_backoff_beyond_the_total_limit_is_refused() {
+        let wrong = refused("base = \"1s\", factor = 2.0, cap = \"5m\"", "base = \"31m\", factor = 2.0, cap = \"1h\"");
+        let line = line_of("base = \"1s\"");
+        let says = "31m is above total_limit, 30m: no second attempt could begin; write a shorter one, or a longer total_limit";
+        assert_eq!(wrong, [format!("alpha.toml:{line}: job[0].retry.base: {says}")]);
+    }
+
+    #[test]
     fn contradictions_and_impossible_values_are_refused() {
         for (good, bad, says) in [
             ("tenant = \"alpha\"", "tenant = \"Alpha\"", "tenant: \"Alpha\" is no name"),

@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value;
 
 use super::Global;
 use super::client::Client;
-use super::show::{say, say_json};
+use super::show::{say, say_json, short};
 use super::stop::{Done, Stop, WRONG};
-use crate::web::api::shape::{Applied, ApplyJson, SourceJson};
+use crate::web::api::shape::{Applied, ApplyJson, ChangeJson, DifferenceJson, SourceJson};
+
+mod watch;
+
+/// Letters of a value that a line of a diff shows.
+const SHOWN: usize = 100;
 
 #[derive(Args)]
 pub struct Command {
@@ -18,22 +24,71 @@ pub struct Command {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Tenants with the labels that no file names lose their jobs; their history stays
+    #[arg(long, requires = "labels")]
+    prune: bool,
+    /// Which tenants --prune looks at; of several, all must fit
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label, requires = "prune")]
+    labels: Vec<(String, String)>,
+    /// Stay, and apply whenever a file has changed
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, as in farm=wbaas".to_owned()),
+    }
 }
 
 pub fn run(command: &Command, global: &Global) -> Done {
-    let mut files = Vec::new();
-    for path in &command.paths {
-        gather(path, &mut files)?;
+    for (n, (name, value)) in command.labels.iter().enumerate() {
+        if let Some((_, other)) = command.labels[..n].iter().find(|(other, _)| other == name) {
+            let message = format!("--label {name}={other} and --label {name}={value}: no tenant has both; leave one of them out");
+            return Err(Stop::new(WRONG, message));
+        }
     }
-    let applied: Applied = Client::open(global)?.post_json("apply", &ApplyJson { files, dry_run: command.dry_run }, &[])?;
+    if command.watch {
+        return watch::run(command, global);
+    }
+    let applied = send(command, files(command)?, global)?;
     if global.json {
         return say_json(&applied);
     }
     for change in &applied.changes {
-        let what = if change.what.is_empty() { String::new() } else { format!("  {}", change.what.join(", ")) };
-        say(format_args!("{:<18}  {}{what}", change.result, change.object))?;
+        tell(change)?;
     }
     if applied.dry_run { say("nothing was changed: --dry-run") } else { Ok(()) }
+}
+
+fn files(command: &Command) -> Done<Vec<SourceJson>> {
+    let mut files = Vec::new();
+    for path in &command.paths {
+        gather(path, &mut files)?;
+    }
+    Ok(files)
+}
+
+fn send(command: &Command, files: Vec<SourceJson>, global: &Global) -> Done<Applied> {
+    let asked = ApplyJson { files, dry_run: command.dry_run, prune: command.labels.iter().cloned().collect() };
+    Client::open(global)?.post_json("apply", &asked, &[])
+}
+
+/// One line an object, and one below it for each value that is another.
+fn tell(change: &ChangeJson) -> Done {
+    say(format_args!("{:<18}  {}", change.result, change.object))?;
+    for DifferenceJson { key, old, new } in &change.diff {
+        say(format_args!("{:<20}{key}: {} → {}", "", value(old), value(new)))?;
+    }
+    Ok(())
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        value => short(&value.to_string(), SHOWN),
+    }
 }
 
 /// A file as it is, a folder by its `*.toml` in the order of their names.

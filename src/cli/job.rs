@@ -25,7 +25,13 @@ pub enum Command {
         tenant: Option<String>,
     },
     /// One job: triggers, next times, definition
-    Show(Which),
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// Each value that holds, and whether the job, its tenant or the server says so
+        #[arg(long)]
+        effective: bool,
+    },
     /// Start a run
     Run(Start),
     /// No new run starts until it is resumed
@@ -96,7 +102,8 @@ pub fn run(command: Command, global: &Global) -> Done {
     let client = Client::open(global)?;
     match command {
         Command::List { tenant } => list(&client, tenant.as_deref(), global.json),
-        Command::Show(which) => show(&client.get(&which.address()?)?, global.json),
+        Command::Show { which, effective: false } => show(&client.get(&which.address()?)?, global.json),
+        Command::Show { which, effective: true } => effective(client.get(&which.address()?)?, global.json),
         Command::Run(asked) => start(&client, asked, global.json),
         Command::Pause(Pause { which, span, until }) => {
             let until = until.map(|at| Timestamp(at.timestamp_millis())).or(span.map(|span| now().plus(span)));
@@ -187,6 +194,17 @@ fn list(client: &Client, tenant: Option<&str>, json: bool) -> Done {
         ]);
     }
     table.print("no jobs: windlass apply FILE makes them")
+}
+
+fn effective(job: JobJson, json: bool) -> Done {
+    if json {
+        return say_json(&job.effective);
+    }
+    let mut table = Table::new(&["what", "value", "from"]);
+    for line in job.effective {
+        table.row(vec![line.what, line.value, line.from]);
+    }
+    table.print("")
 }
 
 fn show(job: &JobJson, json: bool) -> Done {

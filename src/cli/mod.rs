@@ -1,4 +1,4 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `import`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
 //! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
@@ -24,6 +24,7 @@ mod cron;
 mod dead;
 pub mod demo;
 pub mod doctor;
+mod import;
 mod job;
 mod kept;
 mod local;
@@ -100,6 +101,9 @@ enum Command {
     },
     /// Make tenants and jobs as files say
     Apply(apply::Command),
+    /// What other systems were told, as tenant files
+    #[command(subcommand)]
+    Import(import::Command),
     #[command(subcommand)]
     Job(job::Command),
     #[command(subcommand)]
@@ -207,6 +211,7 @@ impl Cli {
             Command::Demo { listen, once: false } => Ok(demo::run(global.demo_settings(&listen)?)?),
             Command::Demo { listen, once: true } => good(demo::run_once(global.demo_settings(&listen)?, global.json)?),
             Command::Apply(command) => apply::run(&command, &global),
+            Command::Import(command) => import::run(command, &global),
             Command::Job(command) => job::run(command, &global),
             Command::Run(command) => run::run(command, &global),
             Command::Dead(command) => dead::run(command, &global),

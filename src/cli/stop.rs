@@ -39,6 +39,15 @@ impl Stop {
         Self { code: WRONG, lines: problems.iter().map(ToString::to_string).collect(), problems: problems.to_vec() }
     }
 
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What there is to say, one problem a line.
+    pub fn text(&self) -> String {
+        self.lines.join("\n")
+    }
+
     /// Says it, one problem a line; `json`: also on stdout, for programs.
     pub fn exit(&self, json: bool) -> ExitCode {
         if json && !self.lines.is_empty() {

@@ -72,6 +72,11 @@ impl Document {
         document
     }
 
+    /// Of a file in another notation, without its lines.
+    pub fn of_tree(file: &str, value: Value) -> Self {
+        Self { file: file.to_owned(), value, ..Self::empty() }
+    }
+
     /// An empty one, of no file.
     pub(super) fn empty() -> Self {
         Self { file: String::new(), value: Value::Object(Map::new()), lines: BTreeMap::new(), syntax: Vec::new() }

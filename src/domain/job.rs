@@ -268,6 +268,15 @@ impl JobSpec {
                 ),
             );
         }
+        if let Some(total) = self.total_limit.filter(|total| self.retry.attempts > 1 && self.retry.base > *total) {
+            let base = self.retry.base;
+            refuse(
+                "retry.base",
+                format!(
+                    "{base} is above total_limit, {total}: no second attempt could begin; write a shorter one, or a longer total_limit"
+                ),
+            );
+        }
         if let Some(grace) = self.grace.filter(|grace| *grace >= self.time_limit) {
             refuse(
                 "grace",

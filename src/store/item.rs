@@ -136,12 +136,18 @@ impl Tx {
             *changed.entry(run).or_insert(0) += 1;
         }
         for (tenant, run, broken) in breaks {
-            let message = format!("previous failure (step {})", broken + 1);
-            self.exec(&SKIP_AFTER, args![message, now, tenant, run, broken]).await?;
+            self.skip_after(tenant, run, broken, now).await?;
         }
         for (n, a) in these {
             told[n].get_or_insert(Ok(Answer::Count(changed.get(&a.run).copied().unwrap_or(0))));
         }
+        Ok(())
+    }
+
+    /// Those behind the one that failed have no further chance.
+    pub(super) async fn skip_after(&mut self, tenant: Id, run: Id, failed: u64, now: Timestamp) -> Result<()> {
+        let message = format!("previous failure (step {})", failed + 1);
+        self.exec(&SKIP_AFTER, args![message, now, tenant, run, failed]).await?;
         Ok(())
     }
 

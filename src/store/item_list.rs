@@ -82,6 +82,11 @@ impl Tx {
 
     /// What is open of runs (tenant, run) has no further chance; answers how many that were.
     pub async fn close_items(&mut self, runs: &[(Id, Id, Closing)], now: Timestamp) -> Result<u64> {
+        for (tenant, run, closing) in runs {
+            if let Some(failed) = closing.skip_after {
+                self.skip_after(*tenant, *run, failed, now).await?;
+            }
+        }
         let row = |(tenant, run, closing): &(Id, Id, Closing)| args![*tenant, *run, closing.state.code(), &closing.message, now];
         self.exec_rows(&CLOSE, runs.iter().map(row).collect()).await
     }

@@ -176,7 +176,11 @@ impl Tx {
                     let message = format!("cancelled by {by}");
                     rows.end(f, Final::Cancelled, &message, self.node, now);
                     if f.items != OpenItems::None {
-                        rows.closing.push((f.run.tenant, f.run.id, Closing { state: ItemState::Skipped, message }));
+                        rows.closing.push((
+                            f.run.tenant,
+                            f.run.id,
+                            Closing { state: ItemState::Skipped, message, skip_after: None },
+                        ));
                     }
                 }
                 (Decision::Outside, None) => {
@@ -224,7 +228,7 @@ impl Tx {
 
     /// Ends runs that no node has: cancelled while they waited.
     pub(super) async fn end_waiting(&mut self, runs: Vec<Run>, message: &str, now: Timestamp) -> Result<()> {
-        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned() });
+        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned(), skip_after: None });
         let end =
             |run| Finished { items: items.clone(), ..Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message) };
         let ended: Vec<Finished> = runs.into_iter().map(end).collect();

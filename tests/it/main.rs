@@ -19,6 +19,7 @@ pub mod runner;
 mod schedule;
 mod statements;
 mod store;
+mod toolforge;
 mod web;
 mod world;
 

@@ -1,7 +1,7 @@
 //! What a file makes of a job's versions: a canary beside the old one, or a new one for all that is watched.
 
 use super::super::Who;
-use super::super::change::Outcome;
+use super::super::change::{Difference, Outcome};
 use crate::clock::Timestamp;
 use crate::domain::job::Job;
 use crate::domain::rollout::{ALL, Rollout, Stage, Tally};
@@ -24,8 +24,8 @@ pub(super) async fn write(
     let before = tx.rollout(job.id).await?;
     let Some(canary) = canary else {
         // Other bytes can be taken back; with another configuration or grant the old ones may not fit.
-        let of_guest = |key: &String| key.starts_with("config") || key.starts_with("grant");
-        let fits = !matches!(changed, Outcome::Updated(keys) if keys.iter().any(of_guest));
+        let of_guest = |one: &Difference| one.key.starts_with("config") || one.key.starts_with("grant");
+        let fits = !matches!(changed, Outcome::Updated(what) if what.iter().any(of_guest));
         // What was taken back is nothing to go back to.
         let old = match &before {
             Some(before) if before.stage == Stage::RolledBack && before.new == standing.digest => &before.old,

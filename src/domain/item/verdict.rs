@@ -2,7 +2,7 @@
 
 use super::{ItemCounts, ItemState, listed, of_items};
 use crate::domain::attempt::{Class, Outcome};
-use crate::domain::job::ItemsSpec;
+use crate::domain::job::{ItemsSpec, Order};
 use crate::domain::retry::Decision;
 use crate::domain::run::{Final, Reason};
 
@@ -11,6 +11,8 @@ use crate::domain::run::{Final, Reason};
 pub struct Closing {
     pub state: ItemState,
     pub message: String,
+    /// In a strict order the run died of the item at this position: those behind it are skipped.
+    pub skip_after: Option<u64>,
 }
 
 /// How a run with items goes on.
@@ -41,7 +43,7 @@ pub fn judge(decision: Decision, counts: ItemCounts, spec: &ItemsSpec, why: &str
     if counts.total() == 0 {
         return same(decision);
     }
-    let close = |state, message: String| (counts.open() > 0).then_some(Closing { state, message });
+    let close = |state, message: String| (counts.open() > 0).then_some(Closing { state, message, skip_after: None });
     match end {
         Final::Succeeded if counts.open() > 0 && spec.are_handed_out() => same(Decision::Outside),
         Final::Succeeded => same(by_counts(&counts, spec)),
@@ -49,13 +51,26 @@ pub fn judge(decision: Decision, counts: ItemCounts, spec: &ItemsSpec, why: &str
             Verdict { decision, closing: close(ItemState::Skipped, why.to_owned()), counts: counts.closed(ItemState::Skipped) }
         }
         Final::Dead(reason) => {
-            let closed = counts.closed(ItemState::Failed);
+            let strict = spec.order == Order::Strict && counts.open() > 0;
+            let closed = if strict { of_the_first(&counts) } else { counts.closed(ItemState::Failed) };
             let gave_up = matches!(reason, Reason::AttemptsSpent | Reason::TotalLimit | Reason::LostTooOften);
             // With nothing open it is not the items that the run died of.
             let decision = if gave_up && counts.open() > 0 { by_counts(&closed, spec) } else { decision };
-            Verdict { decision, closing: close(ItemState::Failed, format!("lost: {why}")), counts: closed }
+            let closing = if strict {
+                let skip_after = Some(counts.total() - counts.open());
+                Some(Closing { state: ItemState::Failed, message: why.to_owned(), skip_after })
+            } else {
+                close(ItemState::Failed, format!("lost: {why}"))
+            };
+            Verdict { decision, closing, counts: closed }
         }
     }
+}
+
+/// When the first that is open fails, and the others are skipped for it.
+fn of_the_first(counts: &ItemCounts) -> ItemCounts {
+    let skipped = counts.skipped + counts.open() - 1;
+    ItemCounts { failed: counts.failed + 1, skipped, pending: 0, running: 0, ..*counts }
 }
 
 fn by_counts(counts: &ItemCounts, spec: &ItemsSpec) -> Decision {
@@ -77,12 +92,16 @@ impl Verdict {
         let Decision::End(end) = self.decision else { return None };
         let total = of_items(self.counts.total());
         let lost = match (&self.closing, names.lost.len()) {
-            (Some(Closing { state: ItemState::Failed, .. }), n @ 1..) => format!("lost {n} of {total}: {}", listed(&names.lost)),
+            (Some(Closing { state: ItemState::Failed, skip_after: None, .. }), n @ 1..) => {
+                format!("lost {n} of {total}: {}", listed(&names.lost))
+            }
             _ => String::new(),
         };
-        let failed = match names.failed.len() {
+        let of_order = self.closing.as_ref().and_then(|closing| closing.skip_after).and(names.lost.first());
+        let names: Vec<String> = names.failed.iter().chain(of_order).cloned().collect();
+        let failed = match names.len() {
             0 => String::new(),
-            n => format!("{n} of {total} failed: {}", listed(&names.failed)),
+            n => format!("{n} of {total} failed: {}", listed(&names)),
         };
         let told: Vec<&str> = [failed.as_str(), lost.as_str()].into_iter().filter(|text| !text.is_empty()).collect();
         match end {
@@ -117,6 +136,20 @@ mod tests {
         assert_eq!(spent(counts(9, 9, 2)), end(Some(Reason::ItemsFailed)));
         assert_eq!(judge(end(None), counts(9, 11, 0), &spec, "").decision, end(Some(Reason::ItemsFailed)));
         assert_eq!(judge(end(None), counts(10, 10, 0), &spec, "").decision, end(None));
+    }
+
+    #[test]
+    fn t5_in_a_strict_order_the_first_that_is_open_is_what_it_died_of() {
+        let spec = ItemsSpec { order: Order::Strict, ..ItemsSpec::default() };
+        let verdict = judge(end(Some(Reason::AttemptsSpent)), counts(8, 0, 9), &spec, "no answer in time");
+        assert_eq!(
+            (verdict.counts.failed, verdict.counts.skipped, verdict.decision.clone()),
+            (1, 8, end(Some(Reason::ItemsFailed)))
+        );
+        let closing = verdict.closing.clone().unwrap();
+        assert_eq!((closing.message.as_str(), closing.skip_after), ("no answer in time", Some(8)));
+        let names = Names { failed: Vec::new(), lost: vec!["step-09".into(), "step-10".into()] };
+        assert_eq!(verdict.message("no answer in time", &names).unwrap(), "1 of 17 items failed: step-09");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::shape::{JobJson, List, NewRunJson, PauseJson, PluginOfJob, TriggerOfJob};
+use super::shape::{EffectiveJson, JobJson, List, NewRunJson, PauseJson, PluginOfJob, TriggerOfJob};
 use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
@@ -20,6 +20,7 @@ use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::health::JobHealth;
+use crate::web::dashboard::job::policy_lines;
 
 const KEY_LIMIT: usize = 255;
 
@@ -53,6 +54,9 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     let health = tx.healths().await?.remove(&job.id);
     let mut json = shape(&mut tx, &tenant, &job, health.as_ref(), 5, app.now()).await?;
     json.spec = Some(serde_json::to_value(&job.spec)?);
+    let lines = policy_lines(&job.spec, &tenant, &app.settings.retention).into_iter();
+    json.effective =
+        lines.map(|line| EffectiveJson { what: line.what.into(), value: line.value, from: line.from.into() }).collect();
     if let Some(found) = tx.rollout(job.id).await? {
         json.rollout = Some(rollout::shape(&mut tx, tenant.id, found).await?);
     }
@@ -94,6 +98,7 @@ async fn shape(
         updated_at: job.updated_at,
         rollout: None,
         spec: None,
+        effective: Vec::new(),
     })
 }
 

@@ -37,6 +37,32 @@ async fn t5_a_step_that_fails_for_good_skips_what_follows() {
 }
 
 #[tokio::test]
+async fn t5_a_step_whose_attempts_are_spent_is_the_one_that_failed() {
+    let world = World::new().await;
+    world.guests.script("deploy", |work| {
+        let items = Items::of(work);
+        async move {
+            items.declare(&named(4)).await;
+            while let Some(name) = items.next(1).await.pop() {
+                if name == "item-01" {
+                    return transient("no answer in time");
+                }
+                items.done(&name).await;
+            }
+            well(None)
+        }
+    });
+    let run = ended(&world, "deploy", json!({"items": {"order": "strict"}, "retry": {"attempts": 2}})).await;
+    assert_eq!((reason(&run.state), run.attempt), (Some(Reason::ItemsFailed), 2));
+    let items = items_of(&world, run.id).await;
+    let words: Vec<_> = items.iter().map(|item| (item.state.word(), item.message.as_deref().unwrap_or_default())).collect();
+    let skipped = ("skipped", "previous failure (step 2)");
+    assert_eq!(words, [("done", ""), ("failed", "no answer in time"), skipped, skipped]);
+    assert_eq!(run.message.as_deref(), Some("1 of 4 items failed: item-01"));
+    assert_eq!(counts(&world, run.id).await, ItemCounts { done: 1, failed: 1, skipped: 2, ..ItemCounts::default() });
+}
+
+#[tokio::test]
 async fn t8_a_step_that_was_done_but_not_told_has_one_effect() {
     let world = World::new().await;
     let effects: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
@@ -80,7 +106,7 @@ async fn an_order_is_kept_also_by_a_guest_that_asks_for_two() {
     let runner = world.start().await;
     let run = world.ended(world.enqueue(&job).await, SECOND).await;
     runner.drain().await;
-    assert_eq!(run.message.as_deref(), Some("enough; lost 2 of 3 items: item-01, item-02"));
+    assert_eq!(run.message.as_deref(), Some("enough; 1 of 3 items failed: item-01"));
     assert!(matches!(run.state, State::Dead { reason: Reason::Permanent, .. }), "{:?}", run.state);
 }
 

@@ -11,10 +11,12 @@ use crate::clock::Timestamp;
 use crate::error::Problem;
 use crate::id::Id;
 
+mod apply;
 mod dead;
 mod item;
 mod run;
 
+pub use apply::*;
 pub use dead::*;
 pub use item::*;
 pub use run::*;
@@ -88,6 +90,19 @@ pub struct JobJson {
     /// As applied; not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Value>,
+    /// What holds, and who says so; not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effective: Vec<EffectiveJson>,
+}
+
+/// A value that holds for a job.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EffectiveJson {
+    /// In words, as on its page.
+    pub what: String,
+    pub value: String,
+    /// job, tenant, server default
+    pub from: String,
 }
 
 /// Two versions of a job's plugin. Attempts are counted since it began.
@@ -263,41 +278,6 @@ pub struct NewTokenJson {
     /// Absent: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasts_ms: Option<u64>,
-}
-
-/// A body of `POST apply`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApplyJson {
-    pub files: Vec<SourceJson>,
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SourceJson {
-    /// For messages alone: the server reads no file.
-    pub path: String,
-    pub text: String,
-}
-
-/// The answer of `POST apply`, in the order of the files.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Applied {
-    pub changes: Vec<ChangeJson>,
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ChangeJson {
-    /// As in `tenant alpha` or `job alpha/drain-jobs`.
-    pub object: String,
-    /// created, updated, already up to date, removed
-    pub result: String,
-    /// updated: the dotted keys that changed.
-    #[serde(default)]
-    pub what: Vec<String>,
 }
 
 /// A module on its way to a plugin: the answer of `POST plugins`.

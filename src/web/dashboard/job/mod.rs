@@ -27,7 +27,7 @@ use crate::web::show::pill::Pill;
 use crate::web::show::words;
 
 mod policy;
-pub use policy::grant as grant_lines;
+pub use policy::{grant as grant_lines, lines as policy_lines};
 pub mod rollout;
 mod state;
 mod view;
@@ -84,7 +84,7 @@ pub async fn show(
         patterns: tx.item_patterns(owner.id, job.id).await?,
         rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
         state,
-        policy: policy::lines(&job.spec, &owner),
+        policy: policy::lines(&job.spec, &owner, &web.app.settings.retention),
         grant: policy::grant(&tx.grant_of(job.id).await?),
         shell,
         tenant,
