@@ -16,12 +16,14 @@ use crate::span::Span;
 mod artifacts;
 pub mod document;
 mod plugins;
+mod roles;
 mod target;
 mod words;
 
 pub use artifacts::Artifacts;
 use document::Document;
 pub use plugins::Plugins;
+pub use roles::{Role, Roles};
 pub use target::Target;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
@@ -44,6 +46,7 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
+    pub roles: Roles,
     pub worker: Worker,
     pub lease: Lease,
     pub network: Network,
@@ -121,6 +124,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
             public_url: None,
             database_url: "sqlite:windlass.db".into(),
+            roles: Roles::default(),
             worker: Worker::default(),
             lease: Lease::default(),
             network: Network::default(),
@@ -242,6 +246,7 @@ impl Settings {
         for (key, wrong) in self.plugins.contradictions() {
             refuse(&format!("plugins.{key}"), wrong);
         }
+        problems.extend(self.roles.contradictions(&self.database_url));
         problems.extend(self.network.target.contradictions());
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
         for (key, wrong) in self.artifacts.contradictions() {

@@ -28,16 +28,18 @@ pub struct Node {
     pub version: String,
     /// Address of its pages.
     pub listen: String,
+    /// As `config::Roles` writes them; empty while it starts.
+    pub roles: String,
 }
 
 static ALL: Sql =
-    Sql::new("SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen FROM node ORDER BY id");
+    Sql::new("SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen, roles FROM node ORDER BY id");
 static PUT: Sql = Sql::new(
     "INSERT INTO node (id, name, generation, beat, beat_at, started_at, version, listen, roles) VALUES ($1, $2, $3, 0, $4, $5, $6, $7, '') \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation, beat = 0, beat_at = excluded.beat_at, \
      started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen",
 );
-static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1 WHERE id = $2");
+static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1, roles = $2 WHERE id = $3");
 static RETURN: Sql = Sql::new(
     "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3",
 );
@@ -89,10 +91,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes where this node's pages are.
-    pub async fn listens(&mut self, address: &str) -> Result<()> {
+    /// Notes where this node's pages are, and what it does.
+    pub async fn listens(&mut self, address: &str, roles: &str) -> Result<()> {
         let node = self.node;
-        self.exec(&LISTEN, args![address, node]).await?;
+        self.exec(&LISTEN, args![address, roles, node]).await?;
         Ok(())
     }
 
@@ -146,5 +148,6 @@ fn node(row: &Row) -> Result<Node> {
         stopped_at: row.opt_time("stopped_at")?,
         version: row.text("version")?,
         listen: row.text("listen")?,
+        roles: row.text("roles")?,
     })
 }

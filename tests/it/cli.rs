@@ -18,6 +18,7 @@ mod machine;
 mod plugin;
 mod plugin_test;
 mod replay;
+mod schedule;
 
 struct Ended {
     code: i32,

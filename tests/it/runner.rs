@@ -1,12 +1,14 @@
 //! The runner over a real store, with guests that follow a script and a clock that is moved by hand.
 
 pub mod artifacts;
+mod ends;
 mod fanout;
 pub mod items;
 mod outside;
 mod recording;
 mod request;
 mod rollouts;
+mod schedules;
 mod steps;
 
 use std::sync::Arc;

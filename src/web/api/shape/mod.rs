@@ -14,10 +14,12 @@ use crate::id::Id;
 mod dead;
 mod item;
 mod run;
+mod schedule;
 
 pub use dead::*;
 pub use item::*;
 pub use run::*;
+pub use schedule::*;
 
 /// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
