@@ -55,7 +55,8 @@ async fn a_backfill_is_asked_for_shown_confirmed_and_followed() {
     let world = World::new(clock()).await;
     let browser = Browser::of(&world).await;
     let path = "/t/alpha/jobs/drain-jobs/backfill";
-    assert!(browser.page("/t/alpha/jobs/drain-jobs/backfill").await.contains("Show what it would do"));
+    assert!(browser.page("/t/alpha/jobs/drain-jobs").await.contains(&format!("href=\"{path}\"")));
+    assert!(browser.page(path).await.contains("Show what it would do"));
     let asked = format!("{path}?from=2026-10-20T00:00&to=2026-10-24T00:00");
     let page = browser.page(&asked).await;
     assert!(
