@@ -105,6 +105,13 @@ impl ManualClock {
         }
     }
 
+    /// Sets it forward or back by so many ms, as somebody sets a clock: who sleeps sleeps as long as without that.
+    pub fn step(&self, ms: i64) {
+        let mut inner = self.lock();
+        inner.now.0 += ms;
+        inner.sleepers.iter_mut().for_each(|(at, _)| at.0 += ms);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Manual> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -18,6 +18,7 @@ mod class;
 pub mod document;
 mod plugins;
 mod probes;
+mod roles;
 mod target;
 mod words;
 mod worker;
@@ -27,6 +28,7 @@ pub use class::{Class, PRIORITIES};
 use document::Document;
 pub use plugins::Plugins;
 pub use probes::Probes;
+pub use roles::{Role, Roles};
 pub use target::Target;
 pub use worker::Worker;
 
@@ -50,6 +52,7 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
+    pub roles: Roles,
     pub worker: Worker,
     /// By name; jobs say which is theirs. One that is not here has no limits.
     pub classes: BTreeMap<String, Class>,
@@ -121,6 +124,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
             public_url: None,
             database_url: "sqlite:windlass.db".into(),
+            roles: Roles::default(),
             worker: Worker::default(),
             classes: BTreeMap::new(),
             lease: Lease::default(),
@@ -237,6 +241,7 @@ impl Settings {
         for (key, wrong) in self.plugins.contradictions() {
             refuse(&format!("plugins.{key}"), wrong);
         }
+        problems.extend(self.roles.contradictions(&self.database_url));
         problems.extend(self.network.target.contradictions());
         problems.extend(self.probes.contradictions(&self.data_dir));
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));

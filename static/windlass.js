@@ -181,7 +181,7 @@
     const line = event.target.closest(".log i");
     if (line) location.hash = line.parentElement.id;
   });
-  const places = { o: "/", f: "/failures", r: "/runs", p: "/plugins" };
+  const places = { o: "/", f: "/failures", r: "/runs", s: "/schedule", p: "/plugins" };
   let going = false;
   const step = (by) => {
     const rows = $$("main tbody tr a, main .group h2 a, main .needs a.b").filter((a, n, all) => all.findIndex((b) => b.closest("tr, li") === a.closest("tr, li")) === n);

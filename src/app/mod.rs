@@ -15,10 +15,12 @@ use crate::vault::Vault;
 
 pub mod apply;
 pub mod artifact;
+pub mod backfill;
 pub mod change;
 pub mod enqueue;
 pub mod explain;
 pub mod failure;
+pub mod hook;
 pub mod item;
 pub mod job;
 pub mod key;

@@ -136,12 +136,12 @@ impl App {
         let new = tx.new_id();
         let total = tx.choose_of(new, id).await?;
         let which = Which { standing: Standing::Discarded, ..other.order.which };
-        let order = Order { which, rate: other.order.rate, reason: format!("undo of operation {id}") };
+        let order = Order { which, rate: other.order.rate, reason: format!("undo of operation {id}"), backfill: None };
         self.put(tx, new, other.tenant, Action::Undo, order, total, who).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
-    async fn put(
+    pub(super) async fn put(
         &self,
         mut tx: Tx,
         id: Id,
@@ -152,7 +152,10 @@ impl App {
         who: &Who,
     ) -> Result<Operation> {
         if total == 0 {
-            return Err(Error::Conflict("no dead run fits: they were run again or discarded, or are gone".into()));
+            return Err(Error::Conflict(match action {
+                Action::Backfill => "there is nothing to make up for: each time in the window had its run".into(),
+                _ => "no dead run fits: they were run again or discarded, or are gone".into(),
+            }));
         }
         let now = self.now();
         let detail = serde_json::json!({ "runs": total, "order": &order }).to_string();
@@ -171,7 +174,8 @@ impl App {
             by: who.name.clone(),
         };
         tx.put_operation(&operation).await?;
-        tx.audit(tenant, &who.name, &format!("dead.{}", action.word()), &id.to_string(), Some(&detail), now).await?;
+        let what = if action == Action::Backfill { "job" } else { "dead" };
+        tx.audit(tenant, &who.name, &format!("{what}.{}", action.word()), &id.to_string(), Some(&detail), now).await?;
         tx.commit().await?;
         Ok(operation)
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::config::document::{Document, Read};
+use crate::domain::follow;
 use crate::domain::tenant::TenantFile;
 use crate::error::Problem;
 
@@ -53,6 +54,9 @@ fn contradictions(read: &Read<TenantFile>) -> Vec<Problem> {
         if read.is_whole(&path) {
             problems.extend(job.contradictions(&path));
         }
+    }
+    if read.is_whole("job") {
+        problems.extend(follow::contradictions(&file.jobs));
     }
     problems
 }
@@ -195,7 +199,7 @@ pub(super) mod tests {
             (
                 "overlap = \"skip\"",
                 "overlap = \"skp\"",
-                "job[0].triggers[1].overlap: \"skp\" is not possible (did you mean \"skip\"?); write \"skip\" or \"allow\"",
+                "job[0].triggers[1].overlap: \"skp\" is not possible (did you mean \"skip\"?); write \"skip\" or \"queue\" or \"allow\" or \"cancel\"",
             ),
             (
                 "algorithm = \"hmac-sha1\"",
@@ -247,6 +251,51 @@ pub(super) mod tests {
         ] {
             let wrong = refused(good, bad);
             assert!(wrong.iter().any(|wrong| wrong.contains(says)), "{bad}: {wrong:#?}");
+        }
+    }
+
+    #[test]
+    fn triggers_that_contradict_themselves_or_each_other_are_refused() {
+        for (good, bad, says) in [
+            (
+                "overlap = \"skip\", catch_up = \"last\"",
+                "overlap = \"queue\", catch_up = \"all\"",
+                "job[0].triggers[1].catch_up: \"all\" makes up for each time, and overlap = \"queue\" lets one wait",
+            ),
+            (
+                "overlap = \"skip\"",
+                "jitter = \"24h\"",
+                "job[0].triggers[1].jitter: 1day is not below 1day, the time between two of its instants",
+            ),
+            ("overlap = \"skip\"", "jitter = \"3h\"", "job[0].triggers[1].jitter: 3h is not below start_deadline, 2h"),
+            (
+                "[{ schedule = \"~ 3 * * *\" }]",
+                "[{ schedule = \"~ 3 * * *\", webhook = {} }]",
+                "job[1].triggers[0]: schedule and webhook are two triggers: write two entries",
+            ),
+            (
+                "[{ schedule = \"~ 3 * * *\" }]",
+                "[{ webhook = { secret = \"My Key\" } }]",
+                "job[1].triggers[0].webhook.secret: \"My Key\" is no name of a secret",
+            ),
+            (
+                "[{ schedule = \"~ 3 * * *\" }]",
+                "[{ webhook = { debounce = \"2h\" } }, { webhook = {} }]",
+                "job[1].triggers[1].webhook: a job has one webhook",
+            ),
+            (
+                "[{ schedule = \"~ 3 * * *\" }]",
+                "[{ after = { job = \"drain-job\" } }]",
+                "job[1].triggers[0].after.job: this file has no job \"drain-job\" (did you mean \"drain-jobs\"?)",
+            ),
+            (
+                "[{ schedule = \"~ 3 * * *\" }]",
+                "[{ after = { job = \"nightly\", on = \"ended\" } }]",
+                "job[1].triggers[0].after.job: nightly → nightly is a ring",
+            ),
+        ] {
+            let wrong = refused(good, bad);
+            assert!(wrong.iter().any(|wrong| wrong.starts_with("alpha.toml:") && wrong.contains(says)), "{bad}: {wrong:#?}");
         }
     }
 

@@ -103,7 +103,7 @@ fn reason(word: &str) -> Result<Reason, String> {
     Reason::ALL.into_iter().find(|reason| reason.word() == word).ok_or_else(|| format!("there are {}", known()))
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub fn time(text: &str) -> Result<Timestamp, String> {
     serde_json::from_value(text.into()).map_err(|_| "write it as in 2026-11-22T10:00:00Z".into())
 }
 
@@ -246,13 +246,7 @@ fn operate(client: &Client, action: Action, asked: Operate, json: bool) -> Done 
         return if json { say_json(&preview) } else { say_preview(&preview) };
     }
     (new.dry_run, new.expect) = (false, Some(preview.total));
-    let mut operation: OperationJson = client.post_json("operations", &new, &[])?;
-    while !asked.no_wait && operation.state == "running" {
-        passing(&format!("{} of {}", operation.done + operation.left, operation.total));
-        super::pause(LOOK);
-        operation = client.get(&format!("operations/{}", operation.id))?;
-    }
-    passing("");
+    let operation = follow(client, client.post_json("operations", &new, &[])?, !asked.no_wait)?;
     if json {
         say_json(&operation)?;
     } else {
@@ -262,11 +256,23 @@ fn operate(client: &Client, action: Action, asked: Operate, json: bool) -> Done 
     if operation.left > 0 || operation.state == "cancelled" { Err(Stop::silent(BAD)) } else { Ok(()) }
 }
 
+/// Looks at an operation until it is over, if that is wanted.
+pub fn follow(client: &Client, mut operation: OperationJson, wait: bool) -> Done<OperationJson> {
+    while wait && operation.state == "running" {
+        passing(&format!("{} of {}", operation.done + operation.left, operation.total));
+        super::pause(LOOK);
+        operation = client.get(&format!("operations/{}", operation.id))?;
+    }
+    passing("");
+    Ok(operation)
+}
+
 fn past(action: Action) -> &'static str {
     match action {
         Action::Rerun => "run again",
         Action::Discard => "discarded",
         Action::Undo => "brought back",
+        Action::Backfill => "made a run",
     }
 }
 

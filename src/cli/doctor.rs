@@ -40,6 +40,7 @@ pub fn run(settings: &Settings, json: bool) -> Done<bool> {
         let (database, newest) = database(settings).await;
         checks.push(check("database", database));
         checks.push(check("clock", clock(newest)));
+        checks.push(check("roles", Ok(settings.roles.to_string())));
         checks.push(check("engine", engine(settings).await));
         checks
     });

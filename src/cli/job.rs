@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Global;
+use super::backfill::{self, Backfill, Occurrences};
 use super::client::{Client, job};
 use super::run::{final_word, wait};
 use super::show::{Table, now, or_dash, say, say_json, short, when, when_some};
@@ -37,6 +38,10 @@ pub enum Command {
     /// No new run starts until it is resumed
     Pause(Pause),
     Resume(Which),
+    /// What came of the times of its schedules, newest first
+    Occurrences(Occurrences),
+    /// Runs for times of its schedule that have passed
+    Backfill(Backfill),
     /// A new version of its plugin beside the old one: where it stands, or a step with it
     Rollout {
         #[command(flatten)]
@@ -109,6 +114,8 @@ pub fn run(command: Command, global: &Global) -> Done {
             let until = until.map(|at| Timestamp(at.timestamp_millis())).or(span.map(|span| now().plus(span)));
             switch(&client.post_json(&format!("{}/pause", which.address()?), &PauseJson { until }, &[])?, global.json)
         }
+        Command::Occurrences(asked) => backfill::occurrences(&client, &asked, global.json),
+        Command::Backfill(asked) => backfill::backfill(&client, asked, global.json),
         Command::Resume(which) => switch(&client.post(&format!("{}/resume", which.address()?))?, global.json),
         Command::Rollout { which, step, retries } => rollout(&client, &which, step.as_deref(), retries, global.json),
         Command::State { which, key, delete } => state(&client, &which, key.as_deref(), delete, global.json),
@@ -116,7 +123,7 @@ pub fn run(command: Command, global: &Global) -> Done {
 }
 
 impl Which {
-    fn address(&self) -> Done<String> {
+    pub fn address(&self) -> Done<String> {
         let (tenant, job) = job(&self.job, self.tenant.as_deref())?;
         Ok(format!("tenants/{tenant}/jobs/{job}"))
     }

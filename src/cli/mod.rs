@@ -14,6 +14,7 @@ use crate::config::{DEFAULT_FILE, Settings};
 use stop::{BAD, Done, Stop};
 
 mod apply;
+mod backfill;
 mod backlog;
 mod backup;
 pub mod bench;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Who, key};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Role as Duty, Roles, Settings};
 use crate::domain::member::Role;
 use crate::egress::Egress;
 use crate::error::{Error, Result};
@@ -111,11 +111,14 @@ impl Server {
         };
         app.push_embedded().await?;
         app.load_plugins().await?;
-        write_access(&app, &settings.data_dir, address).await?;
-        note_address(&store, address).await?;
+        let web = settings.roles.has(Duty::Web);
+        if web {
+            write_access(&app, &settings.data_dir, address).await?;
+        }
+        note_address(&store, address, &settings.roles).await?;
         let runner = Runner::start(Context::new(store, executor, egress, clock, settings.clone(), vault, objects)).await?;
         let stop = CancellationToken::new();
-        let setup_code = app.is_first_start().await?.then(web::setup_code);
+        let setup_code = (web && app.is_first_start().await?).then(web::setup_code);
         let options = web::Options {
             setup_code: setup_code.clone(),
             https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
@@ -124,11 +127,12 @@ impl Server {
         if app.store.is_shared() {
             tokio::spawn(load_new_plugins(app.clone(), stop.clone()));
         }
-        let pages = tokio::spawn(web::serve(listener, web::router(app.clone(), options), stop.clone()));
+        let router = if web { web::router(app.clone(), options) } else { web::health_only(app.clone(), options) };
+        let pages = tokio::spawn(web::serve(listener, router, stop.clone()));
         if let Some(listener) = metrics {
             tokio::spawn(web::serve(listener, web::metrics::open(app.clone()), stop.clone()));
         }
-        tracing::info!(listen = %address, "windlass is up");
+        tracing::info!(listen = %address, roles = %settings.roles, "windlass is up");
         Ok(Self { app, address, metrics: metrics_address, setup_code, runner, stop, pages, _lock: lock })
     }
 
@@ -273,9 +277,9 @@ fn note_owner(mut lock: &File, address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-async fn note_address(store: &Store, address: SocketAddr) -> Result<()> {
+async fn note_address(store: &Store, address: SocketAddr, roles: &Roles) -> Result<()> {
     let mut tx = store.begin().await?;
-    tx.listens(&format!("http://{address}")).await?;
+    tx.listens(&format!("http://{address}"), &roles.to_string()).await?;
     tx.commit().await
 }
 

@@ -75,7 +75,7 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(
         lines[0],
-        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, worker, classes, lease, network, retention, metrics, artifacts, plugins, probes"
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, roles, worker, classes, lease, network, retention, metrics, artifacts, plugins, probes"
     );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
     assert_eq!(
@@ -120,7 +120,13 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
             "windlass.toml:2: network.allow: \"10.20.0.1/16\" has bits beyond its mask; write \"10.20.0.0/16\"",
         ),
         ("\n[network]\nextra_ca = [\"no.pem\"]", "windlass.toml:3: network.extra_ca[0]: "),
-        ("roles = [\"web\"]", "windlass.toml:1: roles: there is no such key"),
+        (
+            "roles = [\"web\"]",
+            "windlass.toml:1: roles: roles = [\"web\"] lacks scheduler and worker, and database_url = \"sqlite:windlass.db\"",
+        ),
+        ("roles = []", "windlass.toml:1: roles: [] would do nothing"),
+        ("roles = [\"wed\"]", "\"wed\" is not possible (did you mean \"web\"?)"),
+        ("rules = [\"web\"]", "windlass.toml:1: rules: there is no such key (did you mean \"roles\"?)"),
         ("listen = ", "windlass.toml:1: this is no TOML: "),
         ("listen = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"", "windlass.toml:2: listen: this is no TOML: duplicate key"),
     ] {

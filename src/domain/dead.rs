@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::backfill::Window;
 use super::run::Reason;
 use crate::clock::Timestamp;
 use crate::id::Id;
@@ -26,16 +27,19 @@ pub enum Action {
     Discard,
     /// Brings discarded ones back.
     Undo,
+    /// Makes the runs of instants that have passed.
+    Backfill,
 }
 
 impl Action {
-    pub const ALL: [Self; 3] = [Self::Rerun, Self::Discard, Self::Undo];
+    pub const ALL: [Self; 4] = [Self::Rerun, Self::Discard, Self::Undo, Self::Backfill];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Rerun => "rerun",
             Self::Discard => "discard",
             Self::Undo => "undo",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -43,10 +47,15 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.word() == word)
     }
 
+    /// What somebody may ask for with dead runs.
+    pub fn with_dead(word: &str) -> Option<Self> {
+        Self::parse(word).filter(|action| *action != Self::Backfill)
+    }
+
     /// The dead runs it is for.
     pub fn standing(self) -> Standing {
         match self {
-            Self::Rerun | Self::Discard => Standing::Open,
+            Self::Rerun | Self::Discard | Self::Backfill => Standing::Open,
             Self::Undo => Standing::Discarded,
         }
     }
@@ -118,7 +127,7 @@ pub struct Which {
     pub standing: Standing,
 }
 
-/// Many dead runs dealt with, a batch a second.
+/// Many dead runs dealt with, or instants made up for, a batch a second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     pub id: Id,
@@ -147,6 +156,9 @@ pub struct Order {
     /// For the audit.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Of a backfill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Window>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -204,10 +204,7 @@ impl JobSpec {
 
     /// Its backlog trigger, where it has one.
     pub fn backlog(&self) -> Option<&BacklogSpec> {
-        self.triggers.iter().find_map(|trigger| match trigger {
-            TriggerSpec::Backlog { backlog } => Some(&**backlog),
-            TriggerSpec::Schedule(_) => None,
-        })
+        self.triggers.iter().find_map(TriggerSpec::backlog)
     }
 
     /// Contradictions between fields. `field` is the job's path in its file, as in `job[0]`.
@@ -225,6 +222,9 @@ impl JobSpec {
         let mut backlogs = self.triggers.iter().enumerate().filter(|(_, trigger)| trigger.kind() == "backlog").skip(1);
         if let Some((n, _)) = backlogs.next() {
             refuse(&format!("triggers[{n}].backlog"), "a job has one backlog; write a job for each target".into());
+        }
+        if let Some((n, _)) = self.triggers.iter().enumerate().filter(|(_, trigger)| trigger.webhook().is_some()).nth(1) {
+            refuse(&format!("triggers[{n}].webhook"), "a job has one webhook, at its own address; write another job".into());
         }
         problems.extend(self.canary.iter().flat_map(|canary| canary.contradictions(&self.plugin, &format!("{field}.canary"))));
         problems.extend(self.items.contradictions(&format!("{field}.items")));

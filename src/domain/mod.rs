@@ -3,11 +3,14 @@
 pub mod admission;
 pub mod artifact;
 pub mod attempt;
+pub mod backfill;
 pub mod backlog;
 pub mod days;
 pub mod dead;
+pub mod follow;
 pub mod grant;
 pub mod health;
+pub mod hook;
 pub mod item;
 pub mod job;
 pub mod limits;

@@ -5,6 +5,8 @@
 //! A line whose minute or hour is a wildcard goes by real time: it is due in both of two hours of the same name, and not in one
 //! that does not come (as in Vixie cron).
 
+use std::time::Duration;
+
 use chrono::{DateTime, Days as Later, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
@@ -38,6 +40,11 @@ pub struct Schedule {
     except: Vec<Days>,
 }
 
+/// Any instant, where a line is judged by itself.
+const EXAMPLE: Timestamp = Timestamp(1_700_000_000_000);
+/// Instants that are looked at for the shortest time between two: a week of hours.
+const GAPS: usize = 168;
+
 /// Rests in a row that are passed over before a schedule counts as one that never comes.
 const RESTS: usize = 1_000;
 
@@ -63,7 +70,7 @@ impl Schedule {
         let on_the_wall = resolved != "@hourly" && !resolved.split(' ').take(2).any(|field| field.starts_with('*'));
         let schedule = Self { cron, zone, line: resolved, on_the_wall, except: Vec::new() };
         // "0 0 31 2 *" parses but never comes.
-        if schedule.after(Timestamp(1_700_000_000_000)).is_none() {
+        if schedule.after(EXAMPLE).is_none() {
             return Err(format!("{line:?} never comes: no such day in any month it names"));
         }
         Ok(schedule)
@@ -75,7 +82,7 @@ impl Schedule {
     /// When nothing is left of it.
     pub fn except(self, days: &[Days]) -> Result<Self, String> {
         let schedule = Self { except: days.to_vec(), ..self };
-        match schedule.after(Timestamp(1_700_000_000_000)) {
+        match schedule.after(EXAMPLE) {
             Some(_) => Ok(schedule),
             None => Err(format!("{:?} never comes: every day of it is excepted", schedule.line)),
         }
@@ -152,6 +159,12 @@ impl Schedule {
         std::iter::successors(self.after(now), |at| self.after(*at)).take(n).collect()
     }
 
+    /// The shortest time between two of its next instants; `None` when there is one left.
+    pub fn shortest_gap(&self) -> Option<Duration> {
+        let next = self.next(EXAMPLE, GAPS);
+        next.windows(2).map(|pair| pair[1].since(pair[0])).min()
+    }
+
     /// The line with every `~` resolved.
     pub fn line(&self) -> &str {
         &self.line
@@ -180,14 +193,17 @@ fn spread(line: &str, seed: Id) -> Result<String, String> {
         if *field != "~" {
             return (*field).to_owned();
         }
-        let mut hash = Sha256::new();
-        hash.update(seed.0.to_be_bytes());
-        hash.update(name);
-        let digest = hash.finalize();
-        let number = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        (first + number % (last - first + 1)).to_string()
+        (first + hashed(seed, name.as_bytes()) % (last - first + 1)).to_string()
     });
     Ok(resolved.collect::<Vec<_>>().join(" "))
+}
+
+/// A number that is always the same for the same job and the same bytes.
+pub(super) fn hashed(seed: Id, of: &[u8]) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.0.to_be_bytes());
+    hash.update(of);
+    hash.finalize().iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

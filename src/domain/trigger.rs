@@ -1,17 +1,21 @@
 //! Why a run exists, and what makes one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::days::Days;
+use super::follow::FollowSpec;
+use super::hook::HookSpec;
 pub use super::probe::ProbeKind;
 use super::probe::Source;
-use super::schedule::Schedule;
+use super::schedule::{self, Schedule};
 use super::span::Span;
 use super::zone;
+use crate::clock::Timestamp;
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -59,6 +63,8 @@ pub enum TriggerSpec {
     Backlog {
         backlog: Box<BacklogSpec>,
     },
+    Webhook { webhook: HookSpec },
+    After { after: FollowSpec },
 }
 
 /// All keys of all kinds, so that a misspelt one is named with its place instead of "no kind fits".
@@ -71,40 +77,52 @@ struct TriggerFields {
     overlap: Option<Overlap>,
     catch_up: Option<CatchUp>,
     start_deadline: Option<Span>,
+    jitter: Option<Span>,
     input: Option<Value>,
     except: Option<Vec<Days>>,
     backlog: Option<Box<BacklogSpec>>,
+    webhook: Option<HookSpec>,
+    after: Option<FollowSpec>,
 }
 
 impl TryFrom<TriggerFields> for TriggerSpec {
     type Error = String;
 
     fn try_from(fields: TriggerFields) -> Result<Self, String> {
-        let TriggerFields { schedule, zone, overlap, catch_up, start_deadline, input, except, backlog } = fields;
-        match (schedule, backlog) {
-            (Some(schedule), None) => Ok(Self::Schedule(ScheduleSpec {
+        let TriggerFields { schedule, zone, overlap, catch_up, start_deadline, jitter, input, except, backlog, webhook, after } =
+            fields;
+        let others =
+            [backlog.is_some().then_some("backlog"), webhook.is_some().then_some("webhook"), after.is_some().then_some("after")];
+        let kinds: Vec<&str> = schedule.as_ref().map(|_| "schedule").into_iter().chain(others.into_iter().flatten()).collect();
+        if let [first, second, ..] = kinds[..] {
+            return Err(format!("{first} and {second} are two triggers: write two entries"));
+        }
+        if let Some(schedule) = schedule {
+            return Ok(Self::Schedule(ScheduleSpec {
                 schedule,
                 zone,
                 overlap: overlap.unwrap_or_default(),
                 catch_up: catch_up.unwrap_or_default(),
                 start_deadline,
+                jitter,
                 input,
                 except: except.unwrap_or_default(),
-            })),
-            (None, Some(backlog)) => {
-                let of_schedule = [zone.is_some(), overlap.is_some(), catch_up.is_some(), start_deadline.is_some()];
-                if of_schedule.contains(&true) || input.is_some() || except.is_some() {
-                    return Err(
-                        "zone, overlap, catch_up, start_deadline, input and except belong to a schedule, not beside backlog"
-                            .into(),
-                    );
-                }
-                Ok(Self::Backlog { backlog })
-            }
-            (Some(_), Some(_)) => Err("schedule and backlog are two triggers: write two entries".into()),
-            (None, None) => {
-                Err("a trigger is { schedule = \"30 2 * * *\", … } or { backlog = { probe = \"plugin\", … } }".into())
-            }
+            }));
+        }
+        let of_schedule = [zone.is_some(), overlap.is_some(), catch_up.is_some(), start_deadline.is_some(), jitter.is_some()];
+        if of_schedule.contains(&true) || input.is_some() || except.is_some() {
+            return Err(format!(
+                "zone, overlap, catch_up, start_deadline, jitter, input and except belong to a schedule, not beside {}",
+                kinds.first().unwrap_or(&"nothing")
+            ));
+        }
+        match (backlog, webhook, after) {
+            (Some(backlog), ..) => Ok(Self::Backlog { backlog }),
+            (_, Some(webhook), _) => Ok(Self::Webhook { webhook }),
+            (_, _, Some(after)) => Ok(Self::After { after }),
+            (None, None, None) => Err("a trigger is { schedule = \"30 2 * * *\", … }, { backlog = { probe = \"plugin\", … } }, \
+                 { webhook = { secret = \"hook-key\", … } } or { after = { job = \"import\", … } }"
+                .into()),
         }
     }
 }
@@ -114,6 +132,36 @@ impl TriggerSpec {
         match self {
             Self::Schedule(_) => "schedule",
             Self::Backlog { .. } => "backlog",
+            Self::Webhook { .. } => "webhook",
+            Self::After { .. } => "after",
+        }
+    }
+
+    pub fn schedule(&self) -> Option<&ScheduleSpec> {
+        match self {
+            Self::Schedule(schedule) => Some(schedule),
+            _ => None,
+        }
+    }
+
+    pub fn backlog(&self) -> Option<&BacklogSpec> {
+        match self {
+            Self::Backlog { backlog } => Some(backlog),
+            _ => None,
+        }
+    }
+
+    pub fn webhook(&self) -> Option<&HookSpec> {
+        match self {
+            Self::Webhook { webhook } => Some(webhook),
+            _ => None,
+        }
+    }
+
+    pub fn after(&self) -> Option<&FollowSpec> {
+        match self {
+            Self::After { after } => Some(after),
+            _ => None,
         }
     }
 
@@ -122,6 +170,9 @@ impl TriggerSpec {
         match self {
             Self::Schedule(schedule) => schedule.contradictions(field, max_live),
             Self::Backlog { backlog } => backlog.contradictions(&format!("{field}.backlog"), max_live),
+            Self::Webhook { webhook } => webhook.contradictions(&format!("{field}.webhook")),
+            // Which job it follows is judged where all jobs are seen.
+            Self::After { .. } => Vec::new(),
         }
     }
 }
@@ -141,6 +192,9 @@ pub struct ScheduleSpec {
     /// A run that has not started so long after its time does not start any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_deadline: Option<Span>,
+    /// Its runs start up to so long after their time, each by its own share of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
     /// Days of its zone on which it rests.
@@ -157,12 +211,43 @@ impl ScheduleSpec {
         Schedule::parse(&self.schedule, self.zone.unwrap_or(zone), job)?.except(&self.except)
     }
 
+    /// How long after its time at `due_at` the job's run starts.
+    pub fn delay(&self, job: Id, due_at: Timestamp) -> Duration {
+        let most = self.jitter.map_or(0, |jitter| u64::try_from(jitter.0.as_millis()).unwrap_or(u64::MAX));
+        // Hashed, not drawn: whichever node settles the instant, and however often, it is the same.
+        Duration::from_millis(schedule::hashed(job, &due_at.0.to_be_bytes()) % most.max(1))
+    }
+
     fn contradictions(&self, field: &str, max_live: u32) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(format!("{field}.{key}"), message));
         // The seed decides only which minute a `~` is.
-        if let Err(wrong) = self.of(Id(0), Tz::default()) {
-            refuse("schedule", wrong);
+        let gap = match self.of(Id(0), Tz::default()) {
+            Ok(schedule) => schedule.shortest_gap(),
+            Err(wrong) => {
+                refuse("schedule", wrong);
+                None
+            }
+        };
+        if let Some((jitter, gap)) = self.jitter.zip(gap).filter(|(jitter, gap)| jitter.0 >= *gap) {
+            let gap = Span(gap);
+            refuse("jitter", format!("{jitter} is not below {gap}, the time between two of its instants; write a shorter one"));
+        }
+        if let Some((jitter, deadline)) = self.jitter.zip(self.start_deadline).filter(|(jitter, deadline)| jitter >= deadline) {
+            refuse(
+                "jitter",
+                format!("{jitter} is not below start_deadline, {deadline}: some runs would never start; write a shorter one"),
+            );
+        }
+        if matches!(self.overlap, Overlap::Queue | Overlap::Cancel) && self.catch_up == CatchUp::All {
+            let (word, why) = match self.overlap {
+                Overlap::Queue => ("queue", "lets one wait"),
+                _ => ("cancel", "lets each end the one before"),
+            };
+            refuse(
+                "catch_up",
+                format!("\"all\" makes up for each time, and overlap = {word:?} {why}; write \"last\", or overlap = \"allow\""),
+            );
         }
         if self.overlap == Overlap::Allow && max_live == 1 {
             refuse(
@@ -184,7 +269,11 @@ impl ScheduleSpec {
 pub enum Overlap {
     #[default]
     Skip,
+    /// One waits until it has ended; further ones are skipped.
+    Queue,
     Allow,
+    /// It is cancelled, and the new one starts when it has ended.
+    Cancel,
 }
 
 /// What happens to instants that passed while no node was up.

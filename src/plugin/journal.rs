@@ -137,6 +137,11 @@ impl Journal {
         (kept.peak_memory > 0).then_some(Used { peak_memory: kept.peak_memory, requests: kept.calls_seen })
     }
 
+    /// Bytes of the attempt's log, dropped lines apart.
+    pub fn logged(&self) -> u64 {
+        self.lock().log_bytes
+    }
+
     /// Whether nothing has gathered since the last time it was taken.
     pub fn is_empty(&self) -> bool {
         let kept = self.lock();

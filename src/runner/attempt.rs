@@ -21,6 +21,7 @@ use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
 use crate::plugin::tape::Header;
 use crate::plugin::{Answer, ArtifactsPort, ItemsPort, Secret, StatePort, Tape, Work};
+use crate::span::Size;
 use crate::store::claim::Claimed;
 use crate::store::record::{Finished, Recorded};
 
@@ -300,15 +301,16 @@ async fn finish(
     Some(finished)
 }
 
-/// For the run's row: cut where it is long, with the whole in the log.
+/// For the run's row: cut where it is long, with the whole in the log, as far as that goes.
 fn message_of(outcome: &Outcome, live: &Live, now: Timestamp) -> String {
     let mut message = outcome.message();
-    if message.len() > MESSAGE {
-        let cut = message.floor_char_boundary(MESSAGE);
-        let all = message.len();
+    if message.chars().nth(MESSAGE).is_some() {
         live.journal.log(Line { at: now, level: Level::Error, message: message.clone(), fields: Vec::new() });
-        message.truncate(cut);
-        message.push_str(&format!("… truncated, {all} bytes in the log"));
+        let said = format!("… truncated, full log ({})", Size(live.journal.logged()));
+        let room = MESSAGE - said.chars().count();
+        let end = message.char_indices().nth(room).map_or(message.len(), |(at, _)| at);
+        message.truncate(end);
+        message.push_str(&said);
     }
     message
 }

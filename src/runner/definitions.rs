@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
 use crate::domain::grant::{Ceiling, Grant};
 use crate::domain::job::{Job, JobSpec};
 use crate::domain::limits::Limits;
@@ -78,7 +82,23 @@ struct Inner {
 /// Revisions kept in memory; beyond it all are dropped and read again as they are needed.
 const REVISIONS: usize = 50_000;
 
+/// Reads them again whenever they change, where no worker does.
+pub(super) async fn follow(context: Arc<Context>, stop: CancellationToken) {
+    let mut changes = context.store.signals().definitions();
+    while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+        context.definitions.read(&context).await;
+    }
+}
+
 impl Definitions {
+    /// As [`Self::refresh`], until it works.
+    pub(super) async fn read(&self, context: &Context) {
+        while let Err(wrong) = self.refresh(&context.store).await {
+            tracing::error!(error = %wrong, "definitions could not be read; it is tried again");
+            context.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     pub async fn refresh(&self, store: &Store) -> Result<()> {
         let mut tx = store.read().await?;
         let (tenants, jobs, mut grants) = (tx.tenants().await?, tx.jobs().await?, tx.grants().await?);

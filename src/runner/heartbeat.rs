@@ -31,7 +31,7 @@ impl Pulse {
     /// Whether this node does what one node does for all: schedules, probes, promotion, pruning, judging. Two may believe it
     /// for a moment: each of these reads what is due inside its transaction.
     pub fn leads(&self) -> bool {
-        !self.follows.load(Ordering::Acquire) && self.right.stands()
+        !self.follows.load(Ordering::Acquire) && self.may_claim()
     }
 
     pub(super) fn lead(&self, leads: bool) {
@@ -69,7 +69,7 @@ pub(super) async fn beat(context: &Context) {
                 if far {
                     tracing::error!(
                         skew_ms,
-                        "this node's clock is too far from the database's: it claims nothing until it is set"
+                        "this node's clock is too far from the database's: it claims and schedules nothing until it is set"
                     );
                 } else {
                     tracing::info!(skew_ms, "this node's clock is right again");

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::egress::Egress;
 use crate::error::Result;
 use crate::objects::Objects;
@@ -28,9 +28,11 @@ pub mod heartbeat;
 pub mod items;
 pub mod live;
 pub mod memory;
+mod notices;
 pub mod operation;
 pub mod prober;
 pub mod promoter;
+mod prover;
 pub mod pruner;
 mod queue;
 pub mod reaper;
@@ -128,22 +130,31 @@ impl Runner {
             reaper::take_over(&context).await?;
         }
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
-        let (definitions, operations) = (context.store.signals().definitions(), context.store.signals().operations());
-        let seen = Arc::default();
-        start("scheduler", Some(definitions.clone()), for_all(scheduler::tick));
-        start("resumer", Some(definitions), for_all(resumer::tick));
-        start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
-        start("pruner", None, for_all(pruner::tick));
         start("tokens", None, tick(pruner::note_tokens));
-        start("scribe", None, tick(scribe::tick));
-        start("recorder", None, tick(recorder::tick));
-        start("reconciler", None, for_all(reconciler::tick));
-        start("canceller", None, tick(reaper::stop_cancelled));
-        start("operations", Some(operations), for_all(operation::tick));
-        duties.spawn(promoter::run(context.clone(), stop.clone()));
-        duties.spawn(prober::run(context.clone(), stop.clone()));
-        duties.spawn(fanout::run(context.clone(), stop.clone()));
-        duties.spawn(worker::run(context.clone(), stop.clone()));
+        let (roles, signals) = (&context.settings.roles, context.store.signals());
+        if roles.has(Role::Scheduler) {
+            let (seen, proven) = (Arc::default(), Arc::default());
+            start("scheduler", Some(signals.definitions()), for_all(scheduler::tick));
+            start("resumer", Some(signals.definitions()), for_all(resumer::tick));
+            start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
+            start("prover", None, for_all(move |context| prover::tick(context, Arc::clone(&proven))));
+            start("pruner", None, for_all(pruner::tick));
+            start("reconciler", None, for_all(reconciler::tick));
+            start("operations", Some(signals.operations()), for_all(operation::tick));
+            start("notices", Some(signals.notices()), for_all(notices::tick));
+            duties.spawn(promoter::run(context.clone(), stop.clone()));
+            duties.spawn(prober::run(context.clone(), stop.clone()));
+        }
+        if roles.has(Role::Worker) {
+            let mut start = |name, tick| duties.spawn(every(name, context.clone(), stop.clone(), None, tick));
+            start("scribe", tick(scribe::tick));
+            start("recorder", tick(recorder::tick));
+            start("canceller", tick(reaper::stop_cancelled));
+            duties.spawn(fanout::run(context.clone(), stop.clone()));
+            duties.spawn(worker::run(context.clone(), stop.clone()));
+        } else {
+            duties.spawn(definitions::follow(context.clone(), stop.clone()));
+        }
         Ok(Self { context, stop, ended: ended.drop_guard(), duties })
     }
 

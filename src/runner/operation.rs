@@ -28,8 +28,8 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
         tx.commit().await?;
         if after.state == OperationState::Done {
             tracing::info!(
-                operation.id = %after.id, who = after.by, runs.done = after.done, runs.left = after.left,
-                "an operation on dead runs is done"
+                operation.id = %after.id, operation.action = after.action.word(), who = after.by, runs.done = after.done, runs.left = after.left,
+                "an operation is done"
             );
         }
     }

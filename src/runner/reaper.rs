@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::conclude::{Ended, conclude, tell};
 use super::live::Why;
 use super::{Context, random};
+use crate::config::{Role, Roles};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
 use crate::domain::run::{Final, Reason, Run};
@@ -105,7 +106,8 @@ impl Watch {
         let (mut leads, mut living) = (true, 1);
         for node in nodes.iter().filter(|node| node.stopped_at.is_none() && node.id != here) {
             if !self.is_dead(node, context.settings.lease.lease.0) {
-                leads &= here < node.id;
+                // Who schedules not, or by a clock that nobody shares, is not waited for.
+                leads &= here < node.id || !Roles::parse(&node.roles).has(Role::Scheduler) || is_far(context, node);
                 living += 1;
                 continue;
             }
@@ -116,7 +118,7 @@ impl Watch {
                 tracing::error!(node.id = node.id, node.name = %node.name, "a node is dead: its heart has not beaten for the lease time");
             }
         }
-        context.pulse.lead(leads);
+        context.pulse.lead(leads && context.settings.roles.has(Role::Scheduler));
         context.executor.shares(living);
         self.seen.retain(|id, _| nodes.iter().any(|node| node.id == *id));
         if nodes.iter().any(|node| node.stopped_at.is_some()) {
@@ -155,6 +157,13 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Whether the clock by which a node notes its heartbeats is further from this one's than clocks may be, beats and leases apart.
+fn is_far(context: &Context, node: &Node) -> bool {
+    let (here, there) = (context.clock.now(), node.beat_at);
+    let lease = &context.settings.lease;
+    here.since(there).max(there.since(here)) > lease.skew.0 + lease.lease.0
 }
 
 /// Tells running guests that were cancelled, and stops those that did not listen.

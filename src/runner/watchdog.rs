@@ -1,4 +1,4 @@
-//! Judges how every job does, and proves that no enabled schedule has lost its next time.
+//! Judges how every job does.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,8 +23,6 @@ const EVERY: Duration = Duration::from_secs(5);
 const BELIEVED: Duration = Duration::from_secs(30);
 /// Counters of a minute are added until it is over, on any node's clock.
 const COUNTED: Duration = Duration::from_secs(60);
-/// A schedule this far behind was not just missed by a moment.
-const OVERDUE: Duration = Duration::from_secs(120);
 
 /// What was read last. An idle server is judged by it, and asks nothing.
 #[derive(Default)]
@@ -70,9 +68,6 @@ impl Seen {
     /// A handful of statements, however many jobs there are. Ends are read of the jobs that had some since the last time.
     async fn read(&mut self, context: &Context, jobs: &[Arc<Known>], commits: u64, now: Timestamp) -> Result<()> {
         let mut tx = context.store.read().await?;
-        for trigger in tx.overdue_schedules(now.minus(OVERDUE)).await? {
-            tracing::error!(trigger.id = %trigger, "an enabled schedule has no next time, or it has passed: the scheduler is behind");
-        }
         (self.standing, self.retrying) = (tx.healths().await?, tx.retrying().await?);
         self.probes = tx.probes().await?.into_iter().map(|probe| (probe.job, probe)).collect();
         let ended: HashSet<Id> = match self.read {

@@ -57,10 +57,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = context.store.signals().work() => {}
             Some(ended) = worker.ended.recv() => worker.end(&ended),
             Ok(()) = definitions.changed() => {
-                while let Err(wrong) = context.definitions.refresh(&context.store).await {
-                    tracing::error!(duty = "worker", error = %wrong, "definitions could not be read; it is tried again");
-                    context.clock.sleep(Duration::from_secs(1)).await;
-                }
+                context.definitions.read(&context).await;
                 worker.look_everywhere().await;
             }
             () = context.clock.sleep(pause) => {

@@ -140,6 +140,8 @@ struct Word {
     everything: bool,
     /// An operation was begun.
     operated: bool,
+    #[serde(default)]
+    noticed: bool,
     /// The earliest time to which a run was put off.
     later: Option<i64>,
 }
@@ -148,7 +150,8 @@ impl Word {
     fn new(node: i64, news: News) -> Self {
         let many = news.woken.len() > LANES;
         let lanes = if many { Vec::new() } else { news.woken.iter().map(|(tenant, job)| (tenant.0, job.0)).collect() };
-        Self { node, lanes, everything: news.redefined || many, operated: news.operated, later: news.later.map(|at| at.0) }
+        let (everything, later) = (news.redefined || many, news.later.map(|at| at.0));
+        Self { node, lanes, everything, operated: news.operated, noticed: news.noticed, later }
     }
 
     fn text(&self) -> String {
@@ -157,7 +160,14 @@ impl Word {
 
     fn news(&self) -> News {
         let woken: BTreeSet<_> = self.lanes.iter().map(|(tenant, job)| (Id(*tenant), Id(*job))).collect();
-        News { woken, redefined: self.everything, operated: self.operated, later: self.later.map(Timestamp), ..News::default() }
+        News {
+            woken,
+            redefined: self.everything,
+            operated: self.operated,
+            noticed: self.noticed,
+            later: self.later.map(Timestamp),
+            ..News::default()
+        }
     }
 }
 

@@ -157,7 +157,7 @@ impl DeadQuery {
 }
 
 /// Text as a pattern that finds it anywhere.
-fn like(words: &str) -> String {
+pub(super) fn like(words: &str) -> String {
     let mut pattern = String::from("%");
     for letter in words.to_lowercase().chars() {
         if matches!(letter, '%' | '_' | '!') {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::crowd::Crowds;
 use super::job::Revision;
 use super::member::Token;
+use super::notice::Followers;
 use super::tx::{Conn, Tx};
 use super::{Signals, Store};
 use crate::clock::Timestamp;
@@ -46,6 +47,8 @@ struct Shelves {
     /// All there are, by names.
     all_jobs: HashMap<(), Arc<[Arc<Job>]>>,
     revisions: HashMap<Id, Arc<Revision>>,
+    /// Who follows whom.
+    followers: HashMap<(), Arc<Followers>>,
     /// Versions by (tenant, digest); none that the tenant has a name for.
     plugins: HashMap<(Id, String), Option<Arc<str>>>,
 }
@@ -130,7 +133,7 @@ impl Store {
     }
 }
 
-/// For readers: a transaction sees its own changes, which nobody else may.
+/// For readers and the writer's batches: a transaction on loan sees its own changes, which nobody else may.
 impl Tx {
     /// # Errors
     /// `NotFound`.
@@ -161,6 +164,11 @@ impl Tx {
         self.known(|shelves| &mut shelves.revisions, id, read).await
     }
 
+    /// Jobs that follow others: asked at the end of every run.
+    pub(super) async fn known_followers(&mut self) -> Result<Arc<Followers>> {
+        self.known(|shelves| &mut shelves.followers, (), async |tx: &mut Self, (): &()| tx.followers().await).await
+    }
+
     /// The version of the plugin with this digest, as the tenant knows it.
     pub async fn known_version(&mut self, tenant: Id, digest: &str) -> Result<Option<Arc<str>>> {
         let read = async |tx: &mut Self, (tenant, digest): &(Id, String)| {
@@ -176,7 +184,7 @@ impl Tx {
         key: K,
         read: impl AsyncFnOnce(&mut Self, &K) -> Result<V>,
     ) -> Result<V> {
-        if !matches!(self.conn, Conn::Reader(_)) {
+        if matches!(self.conn, Conn::Writer(_)) {
             return read(self, &key).await;
         }
         let version = self.signals.version();

@@ -30,17 +30,19 @@ pub struct Node {
     pub listen: String,
     /// Marks of the keys that it opens secrets with.
     pub secret_keys: Vec<String>,
+    /// As `config::Roles` writes them; empty while it starts.
+    pub roles: String,
 }
 
 static ALL: Sql = Sql::new(
-    "SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen, secret_keys FROM node ORDER BY id",
+    "SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen, secret_keys, roles FROM node ORDER BY id",
 );
 static PUT: Sql = Sql::new(
     "INSERT INTO node (id, name, generation, beat, beat_at, started_at, version, listen, roles) VALUES ($1, $2, $3, 0, $4, $5, $6, $7, '') \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation, beat = 0, beat_at = excluded.beat_at, \
      started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen, secret_keys = ''",
 );
-static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1 WHERE id = $2");
+static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1, roles = $2 WHERE id = $3");
 static HAS_KEYS: Sql = Sql::new("UPDATE node SET secret_keys = $1 WHERE id = $2");
 static RETURN: Sql = Sql::new(
     "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3",
@@ -93,10 +95,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes where this node's pages are.
-    pub async fn listens(&mut self, address: &str) -> Result<()> {
+    /// Notes where this node's pages are, and what it does.
+    pub async fn listens(&mut self, address: &str, roles: &str) -> Result<()> {
         let node = self.node;
-        self.exec(&LISTEN, args![address, node]).await?;
+        self.exec(&LISTEN, args![address, roles, node]).await?;
         Ok(())
     }
 
@@ -158,5 +160,6 @@ fn node(row: &Row) -> Result<Node> {
         version: row.text("version")?,
         listen: row.text("listen")?,
         secret_keys: row.text("secret_keys")?.split_whitespace().map(str::to_owned).collect(),
+        roles: row.text("roles")?,
     })
 }

@@ -1,4 +1,4 @@
-//! Operations on many dead runs: what they were told to do is written down run by run, so that they go on where they
+//! Operations on many dead runs, or on many instants of a schedule: what they were told to do is written down run by run, so that they go on where they
 //! were after a restart, and change nothing but what somebody has seen and confirmed.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use crate::id::Id;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationRun {
     pub tenant: Id,
+    /// Of a backfill the instant, in Unix milliseconds.
     pub run: Id,
     pub result: Done,
     /// The new run, or the live one that it joined.
@@ -144,17 +145,30 @@ impl Tx {
     /// `Conflict` when it is over, or another node was there first.
     pub async fn work_on(&mut self, o: &Operation, now: Timestamp) -> Result<Operation> {
         let next = self.rows(&NEXT, args![o.id, o.cursor, o.order.rate]).await?;
-        let next: Vec<(Id, Id)> = next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect::<Result<_>>()?;
+        let mut next: Vec<(Id, Id)> = next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect::<Result<_>>()?;
+        let mut last = next.len() < o.order.rate as usize;
         let mut after = o.clone();
+        if let Some(window) = &o.order.backfill {
+            let room = self.room_for(window, &next).await?;
+            last &= room == next.len();
+            next.truncate(room);
+            // Its job has as many unfinished runs as it may have.
+            if next.is_empty() && !last {
+                return Ok(after);
+            }
+        }
         after.cursor = next.last().map_or(o.cursor, |(_, run)| *run);
         if self.exec(&MOVE, args![after.cursor, o.id, o.cursor]).await? != 1 {
             return Err(Error::Conflict(format!("operation {} is over, or another node works on it", o.id)));
         }
-        let results = self.deal_with(o, &next, now).await?;
+        let results = match &o.order.backfill {
+            Some(window) => self.backfill(o, window, &next, now).await?,
+            None => self.deal_with(o, &next, now).await?,
+        };
         let left = results.iter().filter(|result| result.result == Done::Left).count() as u64;
         after.left += left;
         after.done += results.len() as u64 - left;
-        if next.len() < o.order.rate as usize {
+        if last {
             (after.state, after.ended_at) = (OperationState::Done, Some(now));
         }
         let args = args![after.done, after.left, after.state.word(), after.ended_at, o.id];
@@ -168,7 +182,7 @@ impl Tx {
     async fn deal_with(&mut self, o: &Operation, next: &[(Id, Id)], now: Timestamp) -> Result<Vec<OperationRun>> {
         let found: Vec<Over> = self.over(next).await?.into_iter().filter(|over| over.dead).collect();
         let fits = |over: &&Over| match (o.action, &over.settled) {
-            (Action::Rerun | Action::Discard, settled) => settled.is_none(),
+            (Action::Rerun | Action::Discard | Action::Backfill, settled) => settled.is_none(),
             (Action::Undo, settled) => settled.as_ref().is_some_and(|settled| settled.can_be_undone(now)),
         };
         let fitting: Vec<Over> = found.iter().filter(fits).cloned().collect();
@@ -177,6 +191,8 @@ impl Tx {
         match o.action {
             Action::Discard => self.discard(&keys, &o.by, now).await?,
             Action::Undo => self.undo_discard(&keys).await?,
+            // Dealt with elsewhere.
+            Action::Backfill => {}
             Action::Rerun => {
                 let answers = self.rerun(&fitting, None, &o.by, now).await?;
                 for (over, answer) in fitting.iter().zip(answers) {

@@ -223,6 +223,7 @@ impl Tx {
         self.close_items(&rows.closing, now).await?;
         self.append_logs(&rows.logs).await?;
         self.put_progress(&rows.progress).await?;
+        self.tell_followers(&rows.ended, now).await?;
         self.flush_tally(now).await
     }
 
@@ -242,6 +243,8 @@ struct Rows {
     done: Vec<Vec<Arg>>,
     /// Runs that are over.
     over: Vec<Vec<Arg>>,
+    /// The same: job, run, how.
+    ended: Vec<(Id, Id, Final)>,
     cancelled: Vec<Vec<Arg>>,
     output: Vec<Vec<Arg>>,
     attempts: Vec<Vec<Arg>>,
@@ -259,6 +262,7 @@ impl Rows {
         let beside = f.output.is_some() || f.details.is_some();
         self.done.push(done_row(f, end, message, f.run.payload || beside, node, now));
         self.over.push(args![f.run.id]);
+        self.ended.push((f.run.job, f.run.id, end));
         if beside {
             self.output.push(args![f.run.tenant, f.run.id, f.output.clone(), f.details.clone()]);
         }

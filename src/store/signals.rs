@@ -19,6 +19,7 @@ pub struct Signals {
     meters: Arc<Meters>,
     definitions: Arc<watch::Sender<u64>>,
     operations: Arc<watch::Sender<u64>>,
+    notices: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
     later: Arc<watch::Sender<Timestamp>>,
     /// Where other nodes are told; nobody on SQLite.
@@ -34,6 +35,7 @@ impl Default for Signals {
             meters: Arc::default(),
             definitions: Arc::new(watch::Sender::new(0)),
             operations: Arc::new(watch::Sender::new(0)),
+            notices: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
             herald: None,
         }
@@ -59,7 +61,7 @@ impl Signals {
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
         // What was counted was counted where it was committed.
-        let News { woken, redefined, operated, later, counted: _ } = news;
+        let News { woken, redefined, operated, noticed, later, counted: _ } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -72,6 +74,9 @@ impl Signals {
         }
         if operated {
             self.operations.send_modify(|n| *n += 1);
+        }
+        if noticed {
+            self.notices.send_modify(|n| *n += 1);
         }
         self.changes.send_modify(|n| *n += 1);
     }
@@ -130,5 +135,10 @@ impl Signals {
     /// Grows when an operation was begun.
     pub fn operations(&self) -> watch::Receiver<u64> {
         self.operations.subscribe()
+    }
+
+    /// Grows when something was noticed that a job shall have a run for.
+    pub fn notices(&self) -> watch::Receiver<u64> {
+        self.notices.subscribe()
     }
 }

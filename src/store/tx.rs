@@ -85,6 +85,8 @@ pub(super) struct News {
     pub redefined: bool,
     /// An operation was begun.
     pub operated: bool,
+    /// Something was noticed that a job shall have a run for.
+    pub noticed: bool,
     /// The earliest time to which a run was put off.
     pub later: Option<Timestamp>,
     /// For `/metrics`.
@@ -96,6 +98,7 @@ impl News {
         self.woken.extend(more.woken);
         self.redefined |= more.redefined;
         self.operated |= more.operated;
+        self.noticed |= more.noticed;
         self.later = self.later.into_iter().chain(more.later).min();
     }
 }

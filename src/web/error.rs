@@ -15,6 +15,7 @@ use super::api::shape::ProblemJson;
 use super::dashboard::shell::{Place, Shell};
 use super::layers::RequestId;
 use super::session::{FORM_LIMIT, STALE_FORM, Session};
+use crate::domain::hook;
 use crate::error::{Error, Problem};
 use crate::span::Size;
 
@@ -68,7 +69,11 @@ impl Shown {
     }
 
     fn too_large(path: &str) -> Self {
-        let limit = path.strip_prefix("/api/v1").map_or(FORM_LIMIT, api::limit_of);
+        let limit = match path.strip_prefix("/api/v1") {
+            Some(path) => api::limit_of(path),
+            None if path.starts_with("/hooks/") => hook::BODY_LIMIT,
+            None => FORM_LIMIT,
+        };
         let detail = format!("What was sent is larger than this address takes: {} at most.", Size(limit as u64));
         Self { detail, ..Self::of(StatusCode::PAYLOAD_TOO_LARGE) }
     }
@@ -128,7 +133,8 @@ struct ErrorPage<'a> {
 
 /// Puts a page or a problem into every answer that is an error.
 pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let api = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
+    let path = request.uri().path();
+    let api = path.starts_with("/api/") || path.starts_with("/hooks/") || path == "/metrics";
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::domain::hook::BODY_LIMIT;
 use crate::error::{Error, Result};
 
 pub mod address;
@@ -26,6 +27,7 @@ mod download;
 pub mod error;
 mod events;
 mod fragment;
+mod hook;
 mod layers;
 pub mod metrics;
 mod session;
@@ -58,15 +60,23 @@ pub struct Options {
 /// Pages, API, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
 /// wrong passwords are counted by address.
 pub fn router(app: App, options: Options) -> Router {
-    let Options { setup_code, https, stop } = options;
     let api = layers::limited(api::router(app.clone()), api::BODY_LIMIT);
-    let web = Web { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() };
+    let web = Web::new(app, options);
     let guard = || from_fn_with_state(web.clone(), session::guard);
     let pages =
         layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
+    let hooks = layers::limited(hook::routes().with_state(web.clone()), BODY_LIMIT);
     let streams = Router::new().route("/events", get(events::events)).layer(guard()).with_state(web.clone());
     let lost = Router::new().fallback(nowhere).with_state(web.clone());
-    layers::around(pages.merge(streams).merge(api).merge(lost), &web)
+    layers::around(pages.merge(hooks).merge(streams).merge(api).merge(lost), &web)
+}
+
+/// What a node without the role `web` answers: whether it lives.
+pub fn health_only(app: App, options: Options) -> Router {
+    let web = Web::new(app, options);
+    let lost =
+        Router::new().fallback(|| async { Error::NotFound("This node shows no pages: its roles have no \"web\".".into()) });
+    layers::around(health_routes().with_state(web.clone()).merge(lost), &web)
 }
 
 /// Answers requests until `stop`; those under way are answered to their end.
@@ -77,11 +87,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 /// For who is not logged in.
 fn open_routes() -> Router<Web> {
-    Router::new()
-        .merge(dashboard::gate::routes())
-        .route("/static/{hash}/{name}", get(assets::serve))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+    Router::new().merge(dashboard::gate::routes()).route("/static/{hash}/{name}", get(assets::serve)).merge(health_routes())
+}
+
+fn health_routes() -> Router<Web> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
 /// Who is logged in keeps the way back.
@@ -109,6 +119,10 @@ pub fn setup_code() -> String {
 }
 
 impl Web {
+    fn new(app: App, Options { setup_code, https, stop }: Options) -> Self {
+        Self { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() }
+    }
+
     fn is_https(&self) -> bool {
         self.https
     }

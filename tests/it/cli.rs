@@ -19,6 +19,7 @@ mod machine;
 mod plugin;
 mod plugin_test;
 mod replay;
+mod schedule;
 mod secret;
 
 struct Ended {

@@ -27,7 +27,7 @@ fn all() -> Which {
 }
 
 fn order(which: Which, rate: u32) -> Order {
-    Order { which, rate, reason: "known".into() }
+    Order { which, rate, reason: "known".into(), backfill: None }
 }
 
 /// So many runs of a job that fails for good, each with its number as input; ended.

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 mod backlog;
+mod ends;
 pub mod fairness;
 mod fanout;
 pub mod items;
@@ -9,6 +10,7 @@ mod outside;
 mod recording;
 mod request;
 mod rollouts;
+mod schedules;
 mod steps;
 mod wiki;
 

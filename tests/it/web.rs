@@ -12,6 +12,7 @@ use windlass::id::Id;
 mod artifacts;
 mod items;
 mod limits;
+mod schedules;
 mod versions;
 mod world;
 

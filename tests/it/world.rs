@@ -157,7 +157,7 @@ impl World {
                     .unwrap()
                     .after(now)
             }
-            windlass::domain::trigger::TriggerSpec::Backlog { .. } => None,
+            _ => None,
         };
         tx.put_triggers(self.tenant.id, job.id, &job.spec.triggers, now, next).await.unwrap();
         tx.commit().await.unwrap();

@@ -17,7 +17,6 @@ use crate::domain::backlog::Probe;
 use crate::domain::health::lag;
 use crate::domain::job::Job;
 use crate::domain::rate::{WINDOW, flow};
-use crate::domain::trigger::TriggerSpec;
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
@@ -64,10 +63,7 @@ async fn page(tx: &mut Tx, mut jobs: Vec<Job>, paged: &Paged, now: Timestamp) ->
 
 /// The promise of the job's backlog trigger; `None` when it has no such trigger.
 fn lag_limit(job: &Job) -> Option<Option<Duration>> {
-    job.spec.triggers.iter().find_map(|trigger| match trigger {
-        TriggerSpec::Backlog { backlog } => Some(backlog.lag_limit.map(|limit| limit.0)),
-        TriggerSpec::Schedule(_) => None,
-    })
+    job.spec.backlog().map(|backlog| backlog.lag_limit.map(|limit| limit.0))
 }
 
 async fn shape(

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::shape::{EffectiveJson, JobJson, List, NewRunJson, PauseJson, PluginOfJob, TriggerOfJob};
+use super::shape::{EffectiveJson, JobJson, List, NewRunJson, NoticedJson, PauseJson, PluginOfJob, TriggerOfJob};
 use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
@@ -20,6 +20,7 @@ use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::health::JobHealth;
+use crate::store::notice::Noticed;
 use crate::web::dashboard::job::policy_lines;
 
 const KEY_LIMIT: usize = 255;
@@ -113,12 +114,13 @@ fn trigger(spec: &TriggerSpec, tenant: &Tenant, job: &Job, times: usize, now: Ti
             Ok(schedule) => (schedule.next(now, times), Some(schedule.describe())),
             Err(wrong) => (Vec::new(), Some(wrong)),
         },
-        TriggerSpec::Backlog { .. } => (Vec::new(), None),
+        _ => (Vec::new(), None),
     };
     let fields = serde_json::to_value(spec)?;
     // `{"backlog": {…}}` says its kind twice.
     let fields = match (spec, fields) {
-        (TriggerSpec::Backlog { .. }, Value::Object(mut outer)) => outer.remove("backlog").unwrap_or_default(),
+        (TriggerSpec::Schedule(_), fields) => fields,
+        (_, Value::Object(mut outer)) => outer.remove(spec.kind()).unwrap_or_default(),
         (_, fields) => fields,
     };
     Ok(TriggerOfJob { kind: spec.kind().to_owned(), spec: fields, next, words })
@@ -135,6 +137,19 @@ pub async fn start(
     let request = Request { input: body.input, idempotency_key: key(&headers)? };
     let answer = app.run_now(&tenant, &job, request, Cause::Api, &who).await?;
     super::run::started(&app, &who, &tenant, answer, &headers).await
+}
+
+/// 202: it will be in the input of a run.
+pub async fn notify(
+    State(app): State<App>,
+    Caller(who): Caller,
+    At((tenant, job)): At<(String, String)>,
+    headers: HeaderMap,
+    Body(payload): Body<Value>,
+) -> Result<(StatusCode, Json<NoticedJson>)> {
+    read::within(&app, &who, &tenant).await?;
+    let Noticed { id, repeated } = app.notify_as(&tenant, &job, key(&headers)?.as_deref(), &payload, &who).await?;
+    Ok((StatusCode::ACCEPTED, Json(NoticedJson { id, repeated })))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>> {

@@ -26,6 +26,7 @@ mod read;
 mod recording;
 mod rollout;
 mod run;
+mod schedule;
 mod secret;
 pub mod shape;
 mod state;
@@ -56,6 +57,9 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/jobs", get(job::list))
         .route("/tenants/{tenant}/jobs/{job}", get(job::show))
         .route("/tenants/{tenant}/jobs/{job}/runs", post(job::start))
+        .route("/tenants/{tenant}/jobs/{job}/notices", post(job::notify))
+        .route("/tenants/{tenant}/jobs/{job}/occurrences", get(schedule::occurrences))
+        .route("/tenants/{tenant}/jobs/{job}/backfill", post(schedule::backfill))
         .route("/tenants/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/tenants/{tenant}/jobs/{job}/resume", post(job::resume))
         .route("/tenants/{tenant}/jobs/{job}/rollout/{step}", post(rollout::step))

@@ -15,10 +15,10 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, ArtifactJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson,
-    NewOperationJson, NewRunJson, NewTokenJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson,
-    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, Started, StateJson, StateValueJson, TakenJson,
-    TenantJson, TokenJson, ToldJson,
+    Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List,
+    LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewTokenJson, NoticedJson, OccurrenceJson, OperationJson,
+    PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson,
+    SecretJson, Started, StateJson, StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -60,6 +60,17 @@ fn tenants_and_jobs(api: &mut Routes) {
         .takes::<PauseJson>()
         .one::<JobJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/resume", "runs start again").one::<JobJson>(200);
+    api.post("tenants/{tenant}/jobs/{job}/notices", "a notification, for the next run of its webhook")
+        .head("Idempotency-Key")
+        .takes::<serde_json::Value>()
+        .one::<NoticedJson>(202);
+    api.get("tenants/{tenant}/jobs/{job}/occurrences", "what came of its schedules' times, newest first")
+        .paged()
+        .list::<OccurrenceJson>();
+    api.post("tenants/{tenant}/jobs/{job}/backfill", "runs for times that have passed; with `dry_run` 200 and what it would do")
+        .takes::<NewBackfillJson>()
+        .one::<OperationJson>(201)
+        .one::<BackfillJson>(200);
     api.post("tenants/{tenant}/jobs/{job}/rollout/{step}", "a new version: `pause`, `resume`, `promote` or `rollback`")
         .asks(&[("retries", Type::String)])
         .one::<JobJson>(200);

@@ -36,13 +36,13 @@ pub async fn list(
 /// 201 with the operation; with `dry_run` 200 with what it would do.
 pub async fn begin(State(app): State<App>, Caller(who): Caller, Body(new): Body<NewOperationJson>) -> Result<Response> {
     let NewOperationJson { action, which, rate, reason, expect, dry_run } = new;
-    let action = Action::parse(&action)
+    let action = Action::with_dead(&action)
         .ok_or_else(|| Error::invalid("action", format!("{action:?} is no action; there are rerun, discard, undo")))?;
     let which = which.which()?;
     if dry_run {
         return Ok(Json(PreviewJson::from(app.preview(action, &which, &who).await?)).into_response());
     }
-    let order = Order { which, rate: rate.unwrap_or(RATE), reason: reason.unwrap_or_default() };
+    let order = Order { which, rate: rate.unwrap_or(RATE), reason: reason.unwrap_or_default(), backfill: None };
     let begun = app.operate(action, order, expect, &who).await?;
     Ok((StatusCode::CREATED, Json(shape(&app, begun).await?)).into_response())
 }
@@ -63,7 +63,7 @@ pub async fn undo(State(app): State<App>, Caller(who): Caller, At(id): At<Id>) -
     Ok((StatusCode::CREATED, Json(shape(&app, operation).await?)))
 }
 
-async fn shape(app: &App, o: Operation) -> Result<OperationJson> {
+pub(super) async fn shape(app: &App, o: Operation) -> Result<OperationJson> {
     let tenants = if o.tenant == Id(0) { Vec::new() } else { app.store.read().await?.tenants().await? };
     let tenant = tenants.into_iter().find(|tenant| tenant.id == o.tenant).map(|tenant| tenant.name);
     Ok(OperationJson {

@@ -21,6 +21,7 @@ pub mod operation;
 pub mod overview;
 pub mod plugin;
 pub mod run;
+pub mod schedule;
 pub mod shell;
 pub mod tenant;
 
@@ -32,8 +33,10 @@ pub fn routes() -> Router<Web> {
         .route("/t/{tenant}/jobs/{job}", get(job::show))
         .route("/t/{tenant}/jobs/{job}/runs", post(job::run_now))
         .route("/t/{tenant}/jobs/{job}/rollout/{step}", post(job::rollout::step))
+        .route("/t/{tenant}/jobs/{job}/backfill", get(job::backfill::ask).post(job::backfill::begin))
         .route("/t/{tenant}/jobs/{job}/pause", post(job::pause))
         .route("/t/{tenant}/jobs/{job}/resume", post(job::resume))
+        .route("/schedule", get(schedule::index))
         .route("/runs", get(run::index::everywhere))
         .route("/t/{tenant}/runs", get(run::index::of_tenant))
         .route("/t/{tenant}/runs/{run}", get(run::show::show))

@@ -10,6 +10,7 @@ pub enum Place {
     Overview,
     Failures,
     Runs,
+    Schedule,
     Plugins,
     Elsewhere,
 }
@@ -71,6 +72,7 @@ impl Shell {
             entry(Place::Overview, "/", "Overview"),
             Entry { dead: Some(self.dead), ..entry(Place::Failures, "/failures", "Failures") },
             entry(Place::Runs, "/runs", "Runs"),
+            entry(Place::Schedule, "/schedule", "Schedule"),
             Entry { gap: true, ..entry(Place::Plugins, "/plugins", "Plugins") },
         ]
     }

@@ -14,6 +14,10 @@ pub struct Pill {
 }
 
 impl Pill {
+    pub fn word(&self) -> &'static str {
+        self.word
+    }
+
     /// Of a run: what [`crate::domain::run::Run::page_state`] says.
     pub fn run(state: &'static str) -> Self {
         Self { class: state, word: if state == "snoozed" { "deferred" } else { state } }
@@ -79,6 +83,8 @@ impl Pill {
         let (class, word) = match result {
             "ran" => ("ran", "ran"),
             "late" => ("late", "late"),
+            "backfilled" => ("ran", "backfilled"),
+            "queued" => ("waiting", "queued"),
             "merged" => ("skipped", "merged"),
             "skipped" => ("skipped", "skipped"),
             "missed" => ("missed", "missed"),

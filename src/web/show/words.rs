@@ -4,7 +4,9 @@ use chrono_tz::Tz;
 
 use super::number::{commas, plural};
 use crate::domain::attempt::Counts;
+use crate::domain::follow::{FollowSpec, On};
 use crate::domain::health::words;
+use crate::domain::hook::HookSpec;
 use crate::domain::run::{Reason, Run, State};
 use crate::domain::trigger::{BacklogSpec, CatchUp, Cause, Overlap, ProbeKind, ScheduleSpec, TriggerSpec};
 use crate::id::Id;
@@ -24,7 +26,31 @@ pub fn trigger(spec: &TriggerSpec, job: Id, zone: Tz) -> TriggerWords {
             TriggerWords { kind: "Schedule", words: schedule(spec, job, zone), line: Some(spec.schedule.clone()) }
         }
         TriggerSpec::Backlog { backlog: spec } => TriggerWords { kind: "Backlog", words: backlog(spec), line: None },
+        TriggerSpec::Webhook { webhook: spec } => TriggerWords { kind: "Webhook", words: webhook(spec), line: None },
+        TriggerSpec::After { after } => TriggerWords { kind: "After", words: follow(after), line: None },
     }
+}
+
+/// "notifications signed with the secret hook-key, or with a token; what comes within 30 s is one run's"
+fn webhook(spec: &HookSpec) -> String {
+    let gathered = if spec.debounce.0.is_zero() {
+        "each is a run".into()
+    } else {
+        format!("what comes within {} is one run's", words(spec.debounce.0))
+    };
+    let by =
+        spec.secret.as_ref().map_or("with a token".into(), |secret| format!("signed with the secret {secret}, or with a token"));
+    format!("notifications {by}; {gathered}")
+}
+
+/// "when a run of import has succeeded"
+fn follow(spec: &FollowSpec) -> String {
+    let how = match spec.on {
+        On::Succeeded => "has succeeded",
+        On::Dead => "is dead",
+        On::Ended => "has ended, however",
+    };
+    format!("when a run of {} {how}", spec.job)
 }
 
 /// "whenever work waits: one run for each 500, at most 1 at once; measured every 15 s by the plugin"
@@ -74,7 +100,9 @@ fn schedule(spec: &ScheduleSpec, job: Id, zone: Tz) -> String {
     };
     let overlap = match spec.overlap {
         Overlap::Skip => "skipped while a run is unfinished",
+        Overlap::Queue => "while a run is unfinished one waits",
         Overlap::Allow => "also while a run is unfinished",
+        Overlap::Cancel => "cancels a run that is unfinished",
     };
     let catch_up = match spec.catch_up {
         CatchUp::None => "after downtime nothing is made up for",
@@ -84,13 +112,16 @@ fn schedule(spec: &ScheduleSpec, job: Id, zone: Tz) -> String {
     let zone = spec.zone.unwrap_or(zone).name();
     let except: Vec<String> = spec.except.iter().map(ToString::to_string).collect();
     let except = if except.is_empty() { String::new() } else { format!(", except {}", except.join(", ")) };
-    format!("{when}, {zone}{except}; {overlap}; {catch_up}")
+    let jitter = spec.jitter.map(|jitter| format!(", up to {} later", words(jitter.0))).unwrap_or_default();
+    format!("{when}, {zone}{except}{jitter}; {overlap}; {catch_up}")
 }
 
 /// A row of a table has room for the kind and the time only.
 pub fn trigger_short(spec: &TriggerSpec, job: Id, zone: Tz) -> String {
     match spec {
         TriggerSpec::Backlog { .. } => "when work waits".into(),
+        TriggerSpec::Webhook { .. } => "by webhook".into(),
+        TriggerSpec::After { after } => format!("after {}", after.job),
         TriggerSpec::Schedule(spec) => spec
             .of(job, zone)
             .map_or_else(|_| spec.schedule.clone(), |schedule| lower_first(schedule.describe().trim_end_matches('.'))),
@@ -190,6 +221,7 @@ mod tests {
             overlap: Overlap::Skip,
             catch_up: CatchUp::Last,
             start_deadline: None,
+            jitter: None,
             input: None,
             except: vec![Days::Yearly(12, 25)],
         });

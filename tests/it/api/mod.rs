@@ -10,6 +10,8 @@ use windlass::store::log::LogChunk;
 use crate::world::{TEN, transient};
 
 mod artifacts;
+mod backfill;
+mod hooks;
 mod items;
 mod metrics;
 mod openapi;

@@ -216,7 +216,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         TriggerSpec::Schedule(spec) => {
             Schedule::parse(&spec.schedule, owner.zone, Id(1)).ok()?.after(at.plus(Duration::from_secs(30 * 3600)))
         }
-        TriggerSpec::Backlog { .. } => None,
+        _ => None,
     };
     tx.put_triggers(owner.id, job.id, &spec.triggers, at, due).await.unwrap();
     tx.commit().await.unwrap();

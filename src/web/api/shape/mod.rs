@@ -15,11 +15,13 @@ mod apply;
 mod dead;
 mod item;
 mod run;
+mod schedule;
 
 pub use apply::*;
 pub use dead::*;
 pub use item::*;
 pub use run::*;
+pub use schedule::*;
 
 /// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

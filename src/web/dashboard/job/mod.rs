@@ -11,7 +11,7 @@ use super::shell::Place;
 use super::tenant::{Asked, need};
 use crate::app::enqueue::Request;
 use crate::domain::run::Enqueued;
-use crate::domain::trigger::{Cause, TriggerSpec};
+use crate::domain::trigger::Cause;
 use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::run::RunQuery;
@@ -26,6 +26,7 @@ use crate::web::show::moment::{Lens, span};
 use crate::web::show::pill::Pill;
 use crate::web::show::words;
 
+pub mod backfill;
 mod policy;
 pub use policy::{grant as grant_lines, lines as policy_lines};
 pub mod rollout;
@@ -95,10 +96,7 @@ pub async fn show(
 
 async fn backlog(tx: &mut Tx, line: &JobLine, lens: Lens) -> Result<Option<Backlog>> {
     let Some(probe) = line.probes.first() else { return Ok(None) };
-    let limit = line.job.spec.triggers.iter().find_map(|spec| match spec {
-        TriggerSpec::Backlog { backlog } => backlog.lag_limit,
-        TriggerSpec::Schedule(_) => None,
-    });
+    let limit = line.job.spec.backlog().and_then(|backlog| backlog.lag_limit);
     let window = Window::since(Some(line.job.created_at), lens.now);
     let asked: Vec<_> = window.instants(CHART_STEPS).into_iter().map(|at| (line.job.id, at)).collect();
     let levels = tx.levels(&asked).await?;
@@ -121,10 +119,7 @@ fn next_times(line: &JobLine, lens: Lens) -> Vec<crate::clock::Timestamp> {
     if line.job.paused_at.is_some() {
         return Vec::new();
     }
-    let schedules = line.job.spec.triggers.iter().filter_map(|spec| match spec {
-        TriggerSpec::Schedule(spec) => spec.of(line.job.id, lens.zone).ok(),
-        TriggerSpec::Backlog { .. } => None,
-    });
+    let schedules = line.job.spec.triggers.iter().filter_map(|spec| spec.schedule()?.of(line.job.id, lens.zone).ok());
     let mut times: Vec<_> = schedules.flat_map(|schedule| schedule.next(lens.now, NEXT)).collect();
     times.sort_unstable();
     times.truncate(NEXT);

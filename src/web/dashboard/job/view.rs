@@ -53,6 +53,10 @@ pub struct JobPage {
 fragment::fragments!(JobPage: health => as_health, backlog => as_backlog, runs => as_runs);
 
 impl JobPage {
+    fn has_schedule(&self) -> bool {
+        self.triggers.iter().any(|trigger| trigger.line.is_some())
+    }
+
     fn why_class(&self) -> &'static str {
         match self.health {
             health if health.needs_a_person() => " bad",

@@ -58,6 +58,7 @@ impl New {
             }
             Action::Discard => "Nothing has happened yet. Discarded runs can be brought back for 24 h.",
             Action::Undo => "Nothing has happened yet. They will need a person again.",
+            Action::Backfill => "",
         }
     }
 
@@ -79,11 +80,16 @@ fn verb(action: Action) -> &'static str {
         Action::Rerun => "Re-run",
         Action::Discard => "Discard",
         Action::Undo => "Bring back",
+        Action::Backfill => "Backfill",
     }
 }
 
 fn dead_word(action: Action) -> &'static str {
-    if action == Action::Undo { "discarded" } else { "dead" }
+    match action {
+        Action::Rerun | Action::Discard => "dead",
+        Action::Undo => "discarded",
+        Action::Backfill => "missed",
+    }
 }
 
 pub async fn new(State(web): State<Web>, session: Session, headers: HeaderMap, Query(pairs): Query<Pairs>) -> Result<Response> {
@@ -103,6 +109,7 @@ pub async fn begin(State(web): State<Web>, session: Session, headers: HeaderMap,
         which: asked.which(web.app.now()),
         rate: one(&pairs, "rate").and_then(|rate| rate.parse().ok()).unwrap_or(RATE),
         reason: one(&pairs, "reason").unwrap_or_default().to_owned(),
+        backfill: None,
     };
     match web.app.operate(action(&pairs)?, order, seen, &session.who).await {
         Ok(operation) => Ok(see_other(format!("/operations/{}", operation.id))),
@@ -119,7 +126,7 @@ async fn again(web: &Web, session: &Session, headers: &HeaderMap, pairs: &Pairs,
 
 fn action(pairs: &Pairs) -> Result<Action> {
     let word = one(pairs, "action").unwrap_or_default();
-    Action::parse(word).ok_or_else(|| Error::invalid("action", format!("{word:?} is not rerun, discard or undo")))
+    Action::with_dead(word).ok_or_else(|| Error::invalid("action", format!("{word:?} is not rerun, discard or undo")))
 }
 
 async fn question(web: &Web, session: &Session, pairs: &Pairs, wrong: Option<String>) -> Result<New> {

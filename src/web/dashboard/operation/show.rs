@@ -9,6 +9,7 @@ use axum::response::Response;
 use chrono_tz::Tz;
 
 use super::{dead_word, verb};
+use crate::clock::Timestamp;
 use crate::domain::dead::{Action, Operation, OperationState};
 use crate::error::Result;
 use crate::id::Id;
@@ -47,6 +48,15 @@ impl OperationPage {
     fn title(&self) -> String {
         let o = &self.operation;
         format!("{} {} {} {}", verb(o.action), commas(o.total), dead_word(o.action), plural(o.total, "run", "runs"))
+    }
+
+    fn is_backfill(&self) -> bool {
+        self.operation.action == Action::Backfill
+    }
+
+    /// The instant that a row of a backfill is for.
+    fn instant(&self, row: &Row) -> String {
+        self.shell.lens.day_and_minute(&Timestamp(row.run.0))
     }
 
     fn begun(&self) -> u64 {
@@ -104,6 +114,8 @@ fn words(action: Action, run: &OperationRun) -> &'static str {
         (Done::Done, Action::Rerun, _) => "run again",
         (Done::Done, Action::Discard, _) => "discarded",
         (Done::Done, Action::Undo, _) => "brought back",
+        (Done::Done, Action::Backfill, _) => "made a run",
+        (Done::Left, Action::Backfill, _) => "left: it had its run meanwhile, or its schedule was removed",
         (Done::Merged, ..) => "joined an unfinished run of its job",
         (Done::Left, _, Some(_)) => "left: its job had as many unfinished runs as it may have",
         (Done::Left, ..) => "left: settled before, or its job was removed",

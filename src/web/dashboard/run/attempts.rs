@@ -23,6 +23,7 @@ use crate::web::show::words::first_line;
 
 pub struct AttemptRow {
     pub number: u32,
+    pub node: i64,
     pub pill: Pill,
     pub first_line: String,
     pub message: Option<String>,
@@ -106,6 +107,7 @@ pub async fn read(tx: &mut Tx, session: &Session, run: &Run, taken: &Taken<'_>, 
         let took = attempt.ended_at.unwrap_or(now).since(attempt.started_at);
         AttemptRow {
             number: attempt.attempt,
+            node: attempt.node,
             pill: Pill::attempt(&attempt.outcome, dead && is_last),
             first_line: first_line(attempt.message.as_deref().unwrap_or_default()).to_owned(),
             started_at: attempt.started_at,

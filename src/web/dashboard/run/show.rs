@@ -33,6 +33,9 @@ use crate::web::show::moment::span;
 use crate::web::show::number::Commas;
 use crate::web::show::words;
 
+/// Stands in a message that is not the whole of what was said.
+const CUT: &str = "… truncated, full log";
+
 #[derive(Template)]
 #[template(path = "run/show.html", blocks = ["top", "progress", "why", "attempts", "items", "artifacts", "lines", "facts", "output"])]
 pub struct RunPage {
@@ -121,6 +124,7 @@ pub async fn show(
     let attempts = attempts::read(&mut tx, &session, &run, &taken, shell.lens.now).await?;
     let log_cut = lines.len().saturating_sub(LINES);
     let mut facts = facts(&run, most, plugin);
+    facts.extend(end(&mut tx, &run, attempts.first()).await?);
     if let Some(revision) = &revision {
         facts.push(("Limit", limits(&revision.spec)));
     }
@@ -196,6 +200,14 @@ fn facts(run: &Run, most: u32, plugin: Option<String>) -> Vec<(&'static str, Str
     facts
 }
 
+/// How a run that is over came to its end, and where.
+async fn end(tx: &mut Tx, run: &Run, last: Option<&AttemptRow>) -> Result<Vec<(&'static str, String)>> {
+    let Some(last) = last.filter(|_| run.state.is_final()) else { return Ok(Vec::new()) };
+    let name = tx.nodes().await?.into_iter().find(|node| node.id == last.node).map(|node| format!("{}, {}", node.id, node.name));
+    let node = if last.node == OUTSIDE_NODE { "none: its items were handed out".into() } else { last.node.to_string() };
+    Ok(vec![("Ended as", last.pill.word().to_owned()), ("Took", last.took.clone()), ("Node", name.unwrap_or(node))])
+}
+
 fn limits(spec: &crate::domain::job::JobSpec) -> String {
     let total = spec.total_limit.map(|limit| format!(", {} in all", in_words(limit.0))).unwrap_or_default();
     let stall = spec.stall_limit.map(|limit| format!(", stall {}", in_words(limit.0))).unwrap_or_default();
@@ -208,10 +220,12 @@ fn times(run: &Run, settled: Option<&Settled>, kept: Duration) -> Vec<(&'static 
         RunState::Waiting { due_at, .. } => vec![("Due", *due_at)],
         RunState::Running { started_at, .. } => vec![("Began", *started_at)],
         RunState::Succeeded { started_at, ended_at } => vec![("Began", *started_at), ("Ended", *ended_at)],
-        RunState::Dead { ended_at, .. } => {
+        RunState::Dead { started_at, ended_at, .. } => {
             let settled = settled.into_iter().filter(|settled| settled.rerun.is_none());
             let discarded = settled.flat_map(|s| [("Discarded", Some(s.at)), ("To be undone until", s.undo_until)]);
-            let known = [("Died", Some(*ended_at)), ("Deleted", Some(ended_at.plus(kept)))].into_iter().chain(discarded);
+            let known = [("Began", *started_at), ("Died", Some(*ended_at)), ("Deleted", Some(ended_at.plus(kept)))]
+                .into_iter()
+                .chain(discarded);
             known.filter_map(|(label, at)| Some((label, at?))).collect()
         }
         RunState::Cancelled { ended_at, .. } => vec![("Cancelled", *ended_at)],

@@ -1,0 +1,86 @@
+//! The page of schedules, and the question before a backfill.
+
+use axum::http::StatusCode;
+use windlass::store::schedule::Occurrence;
+
+use super::world::World;
+use super::{Browser, NOW, clock, location, text};
+
+#[tokio::test]
+async fn the_schedule_shows_what_fires_and_what_came_of_what_was_due() {
+    let world = World::new(clock()).await;
+    let browser = Browser::of(&world).await;
+    let mut tx = world.app.store.begin().await.unwrap();
+    let trigger =
+        tx.triggers_of(world.alpha.id).await.unwrap().into_iter().find(|trigger| trigger.spec.schedule().is_some()).unwrap();
+    let line = |hours: u64, result, note: &str| Occurrence {
+        trigger: trigger.id,
+        due_at: NOW.minus(std::time::Duration::from_secs(hours * 3_600)),
+        tenant: trigger.tenant,
+        job: trigger.job,
+        result,
+        run: None,
+        note: Some(note.to_owned()),
+    };
+    tx.put_occurrences(&[line(12, "missed", "Windlass was not there"), line(13, "queued", "waited for run x")], NOW)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    let page = browser.page("/schedule?zone=Europe/Berlin").await;
+    for says in [
+        "alpha / drain-jobs",
+        "Sun 25 Oct 02:30",
+        "clocks go back at",
+        "class=\"twice\"",
+        "suppressed: the job is paused",
+        "aria-current=\"page\">Schedule",
+    ] {
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    let page = browser.page("/schedule?window=2h").await;
+    assert!(page.contains("not in this window") && !page.contains("clocks go"), "{page}");
+    assert!(!browser.page("/schedule?q=epsilon").await.contains("alpha / drain-jobs"));
+
+    let page = browser.page("/schedule?window=past").await;
+    assert!(page.contains("Windlass was not there") && page.contains("pill waiting\">queued"), "{page}");
+    let page = browser.page("/schedule?window=past&result=missed").await;
+    assert!(page.contains("Windlass was not there") && !page.contains("waited for run x"), "{page}");
+    let part = browser.fragment("/schedule?window=past", "timeline").await;
+    assert!(part.starts_with("<div id=\"timeline\"") && part.contains("Windlass was not there"), "{part}");
+}
+
+#[tokio::test]
+async fn a_backfill_is_asked_for_shown_confirmed_and_followed() {
+    let world = World::new(clock()).await;
+    let browser = Browser::of(&world).await;
+    let path = "/t/alpha/jobs/drain-jobs/backfill";
+    assert!(browser.page("/t/alpha/jobs/drain-jobs").await.contains(&format!("href=\"{path}\"")));
+    assert!(browser.page(path).await.contains("Show what it would do"));
+    let asked = format!("{path}?from=2026-10-20T00:00&to=2026-10-24T00:00");
+    let page = browser.page(&asked).await;
+    assert!(
+        page.contains("Backfill 4 runs?") && page.contains("Tue 20 Oct 02:30") && page.contains("name=\"total\" value=\"4\""),
+        "{page}"
+    );
+    let page = browser.page(&format!("{path}?from=2026-10-24T00:00&to=2026-10-20T00:00")).await;
+    assert!(page.contains("is not after from") && !page.contains("name=\"total\""), "{page}");
+    let fields = "from=2026-10-20T00:00&to=2026-10-24T00:00&rate=10&reason=the+clock";
+    let stale = browser.send_form(path, &format!("{fields}&total=3")).await;
+    assert_eq!(stale.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(stale).await.contains("these are 4 runs now, and not 3"));
+    let begun = browser.send_form(path, &format!("{fields}&total=4")).await;
+    assert_eq!(begun.status(), StatusCode::SEE_OTHER);
+    let operation = location(&begun).to_owned();
+    world.work().await;
+    let page = browser.page(&operation).await;
+    for says in ["Backfill 4 missed runs", "4 of 4", "Tue 20 Oct 00:30", "made a run", "“the clock”"] {
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    assert!(browser.page("/t/alpha/jobs/drain-jobs").await.contains(">backfilled<"));
+    let page = browser.page(&asked).await;
+    assert!(
+        page.contains("Backfill 0 runs?") && page.contains("left as they are") && !page.contains("name=\"reason\""),
+        "{page}"
+    );
+}
