@@ -109,6 +109,8 @@ impl Probe {
         if now < self.next_run_at && !fresh {
             return 0;
         }
+        // Also from its start: that it has ended is told a moment after it has, and another must not slip in between.
+        self.cools(spec, now);
         runs_wanted(found.size, spec)
     }
 
@@ -120,7 +122,7 @@ impl Probe {
         self.next_at = now.plus(jittered(doubled.min(FAILED_PAUSE.max(spec.every.0)), random));
     }
 
-    /// Takes in that a run ended, however: the next one for the backlog waits.
+    /// Takes in that a run starts or has ended, however: the next one for the backlog waits.
     pub fn cools(&mut self, spec: &BacklogSpec, now: Timestamp) {
         if let Some(rest) = spec.cool_down {
             self.cool_until = now.plus(rest.0);
@@ -218,6 +220,7 @@ mod tests {
     fn after_a_run_the_next_one_waits_for_the_cool_down_also_with_fresh_work() {
         let (mut probe, spec) = (probe(), BacklogSpec { cool_down: Some(Span::secs(60)), ..spec() });
         assert_eq!(probe.measured(found(5), &spec, Timestamp(0), 0.5), 1);
+        assert_eq!(probe.measured(found(900), &spec, Timestamp(500), 0.5), 0, "that it has ended is not told yet");
         probe.cools(&spec, Timestamp(1_000));
         probe.run_ended(counts(5), Timestamp(1_000));
         assert_eq!(probe.measured(found(0), &spec, Timestamp(15_000), 0.5), 0);

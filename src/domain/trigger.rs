@@ -303,7 +303,7 @@ pub struct BacklogSpec {
     /// Nothing starts until more than this waits; then work goes on until nothing does.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start_above: u64,
-    /// After a run has ended, no other starts for the backlog for so long.
+    /// After a run has started, and after it has ended, no other starts for the backlog for so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cool_down: Option<Span>,
     // Each of these belongs to some kinds of probe: `probe.rs` says to which, and checks them.

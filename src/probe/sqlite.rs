@@ -70,7 +70,7 @@ mod tests {
             ("SELECT id FROM task WHERE id > 9", "found no row"),
             ("SELECT -1", "-1 is no number of pieces"),
             ("SELECT 1, 2, 3", "3 columns"),
-            ("SELECT nothing FROM task", "no such column"),
+            ("SELECT weight FROM task", "no such column"),
             ("DELETE FROM task RETURNING id", "syntax error"),
         ] {
             let wrong = measure(&file, query).await.expect_err(query);

@@ -81,8 +81,7 @@ impl Scene {
         let backlog = self.backlog_is(job, |backlog| backlog["size"] == size && backlog["error"].is_null());
         let of_backlog = |run: &Value| run["trigger"]["kind"] == "backlog" && run["trigger"]["size"] == size;
         wait(&format!("a run of {job}"), SOON, || self.runs(job).into_iter().find(of_backlog));
-        let page = self.server.page(&format!("/t/probes/jobs/{job}"));
-        assert!(page.status == 200 && page.text.contains(&format!("<b>{size}</b> waiting")), "{job}: {}", page.text);
+        self.page_says(job, &format!("<b>{size}</b> waiting"));
         backlog
     }
 
@@ -93,11 +92,16 @@ impl Scene {
         assert!(error.contains(says), "{job}: {error}");
         assert!(backlog["size"].is_null(), "never zero: {backlog}");
         assert_eq!(self.runs(job), Vec::<Value>::new(), "{job}");
-        let page = self.server.page(&format!("/t/probes/jobs/{job}"));
-        assert!(page.text.contains("The last poll failed"), "{job}: {}", page.text);
+        self.page_says(job, "The last poll failed");
         let table = self.server.cli(&["backlog", "--tenant", "probes"]).stdout;
         let line = table.lines().find(|line| line.contains(&format!("probes/{job} "))).unwrap_or_default();
         assert!(line.contains('?'), "{table}");
+    }
+
+    /// Pages may be a moment behind.
+    fn page_says(&mut self, job: &str, words: &str) {
+        let path = format!("/t/probes/jobs/{job}");
+        wait(&format!("{path} says {words}"), SOON, || self.server.page(&path).text.contains(words).then_some(()));
     }
 
     pub fn backlog_is(&self, job: &str, holds: impl Fn(&Value) -> bool) -> Value {
