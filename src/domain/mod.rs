@@ -1,10 +1,13 @@
 //! What Windlass is about, without I/O: `now` is an argument, nothing waits, nothing is stored.
 
+pub mod alert;
+pub mod apart;
 pub mod artifact;
 pub mod attempt;
 pub mod backlog;
 pub mod days;
 pub mod dead;
+pub mod duty;
 pub mod grant;
 pub mod health;
 pub mod item;
@@ -22,7 +25,9 @@ pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod signature;
+pub mod silence;
 pub mod tenant;
+pub mod trace;
 pub mod trigger;
 pub mod zone;
 

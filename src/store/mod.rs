@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
+pub mod alert;
 pub mod artifact;
 pub mod audit;
 pub mod backlog;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::domain::duty::Duties;
 use crate::error::{Error, Result};
 
 pub mod address;
@@ -41,6 +42,7 @@ pub struct Web {
     /// Lets the first operator in, while there is none.
     setup_code: Option<Arc<str>>,
     throttle: Arc<throttle::Throttle>,
+    duties: Duties,
     board: Arc<board::Cache>,
 }
 
@@ -53,14 +55,17 @@ pub struct Options {
     pub https: bool,
     /// Ends event streams, which have no end of their own.
     pub stop: CancellationToken,
+    /// Whether the loops of this process come round, for `/healthz`.
+    pub duties: Duties,
 }
 
 /// Pages, API, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
 /// wrong passwords are counted by address.
 pub fn router(app: App, options: Options) -> Router {
-    let Options { setup_code, https, stop } = options;
+    let Options { setup_code, https, stop, duties } = options;
     let api = layers::limited(api::router(app.clone()), api::BODY_LIMIT);
-    let web = Web { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() };
+    let (setup_code, throttle, board) = (setup_code.map(Into::into), Arc::default(), Arc::default());
+    let web = Web { app, stop, https, setup_code, throttle, duties, board };
     let guard = || from_fn_with_state(web.clone(), session::guard);
     let pages =
         layers::limited(dashboard::routes().layer(guard()).merge(open_routes()).with_state(web.clone()), session::FORM_LIMIT);
@@ -80,7 +85,7 @@ fn open_routes() -> Router<Web> {
     Router::new()
         .merge(dashboard::gate::routes())
         .route("/static/{hash}/{name}", get(assets::serve))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
 }
 
@@ -91,6 +96,12 @@ async fn nowhere(State(web): State<Web>, headers: HeaderMap) -> Response {
         response.extensions_mut().insert(session);
     }
     response
+}
+
+/// Whether every loop that matters comes round: a process that lives and does nothing is ill. Asks no database.
+async fn healthy(State(web): State<Web>) -> Result<&'static str> {
+    let hanging = web.duties.hanging(web.app.now());
+    if hanging.is_empty() { Ok("ok\n") } else { Err(Error::Unavailable(hanging.join("; "))) }
 }
 
 /// Whether the database answers.

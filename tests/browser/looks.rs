@@ -17,6 +17,8 @@ pub async fn everywhere(chrome: &Chrome, dead: &str) {
         "/runs",
         "/runs?state=dead",
         "/plugins",
+        "/alerts",
+        "/nodes",
         "/t/cedar",
         "/t/cedar/runs",
         "/t/cedar/jobs/drain-jobs",

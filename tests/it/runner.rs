@@ -9,6 +9,7 @@ mod recording;
 mod request;
 mod rollouts;
 mod steps;
+mod traces;
 mod wiki;
 
 use std::sync::Arc;

@@ -212,6 +212,7 @@ fn bare_tenant(id: Id) -> Tenant {
         limits: TenantLimits { running: u32::MAX },
         retention: TenantRetention::default(),
         ceiling: Ceiling::default(),
+        alerts: Vec::new(),
         created_at: now,
         updated_at: now,
     }

@@ -11,12 +11,16 @@ use crate::clock::Timestamp;
 use crate::error::Problem;
 use crate::id::Id;
 
+mod alert;
 mod dead;
 mod item;
+mod node;
 mod run;
 
+pub use alert::*;
 pub use dead::*;
 pub use item::*;
+pub use node::*;
 pub use run::*;
 
 /// One page of a list.
