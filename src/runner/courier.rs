@@ -32,7 +32,8 @@ pub(super) struct Idle {
 }
 
 pub(super) async fn tick(context: Arc<Context>, sinks: Arc<Sinks>, idle: Arc<Mutex<Option<Idle>>>) -> Result<Duration> {
-    let (now, commits, mut idle) = (context.clock.now(), *context.store.signals().changes().borrow(), idle.lock().await);
+    let mut idle = idle.lock().await;
+    let (now, commits) = (context.clock.now(), *context.store.signals().changes().borrow());
     let still = |idle: &Idle| idle.commits == commits && now.since(idle.at) < BELIEVED && idle.next.is_none_or(|next| next > now);
     if idle.as_ref().is_some_and(still) {
         return Ok(EVERY);

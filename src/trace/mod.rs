@@ -100,8 +100,10 @@ async fn export(exporter: SpanExporter, mut inbox: mpsc::Receiver<Sent>) {
                 _ => {}
             }
         }
-        // Whoever waited may have gone.
-        flushed.into_iter().for_each(|done| drop(done.send(())));
+        for done in flushed {
+            // Whoever waited may have gone.
+            let _ = done.send(());
+        }
     }
 }
 

@@ -43,7 +43,9 @@ async fn v6_a_process_that_lives_and_does_nothing_says_so_within_ninety_seconds(
     let beats = async || (hook.got().len() >= 3).then(|| hook.got());
     let got = world.until("three heartbeats", 10 * SECOND, beats).await;
     assert!(got.iter().all(|got| got.path == "/ping"));
-    assert_eq!(health(address).await.0, 200);
+    // The clock may have run ahead of loops that are slow here.
+    let well = async || Some(health(address).await).filter(|(status, _)| *status == 200);
+    world.until("all is well", Duration::ZERO, well).await;
 
     // Somebody has the database for himself and does not give it back.
     let held = world.store.begin().await.unwrap();
@@ -51,7 +53,7 @@ async fn v6_a_process_that_lives_and_does_nothing_says_so_within_ninety_seconds(
     let ill = async || Some(health(address).await).filter(|(status, _)| *status == 503);
     let (_, why) = world.until("it says so", 5 * SECOND, ill).await;
     assert!(world.clock.now().since(began) <= 90 * SECOND, "{:?}", world.clock.now().since(began));
-    assert!(why.contains("the writer has not come round") || why.contains("the scheduler has not come round"), "{why}");
+    assert!(why.contains("has not come round for"), "{why}");
     for _ in 0..30 {
         world.clock.advance(10 * SECOND);
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -60,8 +62,7 @@ async fn v6_a_process_that_lives_and_does_nothing_says_so_within_ninety_seconds(
     assert!(hook.got().len() <= beaten + 2, "the heartbeat stopped too");
 
     drop(held);
-    let well = async || Some(health(address).await).filter(|(status, _)| *status == 200);
-    world.until("it is well again", 5 * SECOND, well).await;
+    world.until("it is well again", SECOND / 10, well).await;
     runner.drain().await;
 }
 
