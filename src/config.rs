@@ -1,21 +1,22 @@
 //! The node's configuration: windlass.toml, with `WINDLASS_…` from the environment over it. `docs/configuration.md` is its
 //! reference. What a tenant may configure stands in its own file (`domain::tenant`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem, Result};
 use crate::span::Span;
 
+mod alert;
 mod artifacts;
 mod class;
 pub mod document;
+mod environment;
+mod otel;
 mod plugins;
 mod probes;
 mod roles;
@@ -23,9 +24,12 @@ mod target;
 mod words;
 mod worker;
 
+pub use alert::{AlertKind, AlertRule, Heartbeat, Mail, Sink, secrets_in, without_mail};
 pub use artifacts::Artifacts;
 pub use class::{Class, PRIORITIES};
 use document::Document;
+use environment::{named, overlay};
+pub use otel::Otel;
 pub use plugins::Plugins;
 pub use probes::Probes;
 pub use roles::{Role, Roles};
@@ -34,11 +38,6 @@ pub use worker::Worker;
 
 /// Read when `--config` and `WINDLASS_CONFIG` name no other file and it is there.
 pub const DEFAULT_FILE: &str = "windlass.toml";
-
-/// Variables that begin with the prefix and are no settings: they are for the command line, the log and the vault.
-const OTHER_VARIABLES: [&str; 5] =
-    ["WINDLASS_CONFIG", "WINDLASS_LOG", "WINDLASS_SECRET_KEY", "WINDLASS_SERVER", "WINDLASS_TOKEN"];
-const PREFIX: &str = "WINDLASS_";
 
 /// Effective settings of this process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +62,12 @@ pub struct Settings {
     pub artifacts: Artifacts,
     pub plugins: Plugins,
     pub probes: Probes,
+    /// Who is told of what happens to any tenant, and to the server.
+    #[serde(rename = "alert")]
+    pub alerts: Vec<AlertRule>,
+    pub mail: Option<Mail>,
+    pub heartbeat: Option<Heartbeat>,
+    pub otel: Option<Otel>,
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
@@ -134,6 +139,10 @@ impl Default for Settings {
             artifacts: Artifacts::default(),
             plugins: Plugins::default(),
             probes: Probes::default(),
+            alerts: Vec::new(),
+            mail: None,
+            heartbeat: None,
+            otel: None,
             binary: own_binary(),
         }
     }
@@ -244,6 +253,8 @@ impl Settings {
         problems.extend(self.roles.contradictions(&self.database_url));
         problems.extend(self.network.target.contradictions());
         problems.extend(self.probes.contradictions(&self.data_dir));
+        problems.extend(self.otel.iter().flat_map(Otel::contradictions));
+        problems.extend(alert::contradictions(&self.alerts, self.mail.as_ref(), self.heartbeat.as_ref()));
         let mut refuse = |key: &str, message: String| problems.push(Problem::new(key, message));
         for (key, wrong) in self.artifacts.contradictions() {
             refuse(&format!("artifacts.{key}"), wrong);
@@ -322,72 +333,6 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         return Err(format!("{text:?} has bits beyond its mask; write \"{}\"", network.trunc()));
     }
     Ok(network)
-}
-
-/// Puts the environment's settings into the tree; answers each path with its variable.
-fn overlay(tree: &mut Value, env: impl Iterator<Item = (String, String)>) -> Result<BTreeMap<String, String>> {
-    // The defaults know which keys are text: `7171` as a folder's name is no number.
-    let defaults = serde_json::to_value(Settings::default())?;
-    let mut variables = BTreeMap::new();
-    let mut found: Vec<_> = env.filter(|(name, _)| is_setting(name)).collect();
-    // WINDLASS_WORKER, a table, before WINDLASS_WORKER__GUEST_THREADS.
-    found.sort();
-    for (name, text) in found {
-        let path = name[PREFIX.len()..].to_lowercase();
-        let keys: Vec<&str> = path.split("__").collect();
-        let like = keys.iter().try_fold(&defaults, |value, key| value.get(*key));
-        let value = if matches!(like, Some(Value::String(_))) { Value::String(text) } else { typed(text) };
-        put(tree, &keys, value);
-        variables.insert(keys.join("."), name);
-    }
-    Ok(variables)
-}
-
-fn is_setting(name: &str) -> bool {
-    // Kubernetes gives every pod WINDLASS_PORT… and WINDLASS_SERVICE_… when a service is called windlass.
-    let foreign = name.starts_with("WINDLASS_PORT") || name.starts_with("WINDLASS_SERVICE_");
-    name.starts_with(PREFIX) && !foreign && !OTHER_VARIABLES.contains(&name)
-}
-
-/// What the text is in TOML, else the text.
-fn typed(text: String) -> Value {
-    let parsed = Document::parse("", &format!("value = {text}"));
-    let read = parsed.read::<BTreeMap<String, Value>>();
-    let value = read.value.filter(|map| map.len() == 1).and_then(|mut map| map.remove("value"));
-    value.unwrap_or(Value::String(text))
-}
-
-fn put(tree: &mut Value, keys: &[&str], value: Value) {
-    let Some((last, above)) = keys.split_last() else { return };
-    let mut at = tree;
-    for key in above {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        let Value::Object(map) = at else { return };
-        at = map.entry(*key).or_insert_with(|| Value::Object(Map::new()));
-    }
-    if !at.is_object() {
-        *at = Value::Object(Map::new());
-    }
-    if let Value::Object(map) = at {
-        map.insert((*last).to_owned(), value);
-    }
-}
-
-/// The problem under its variable's name, if the value came from there.
-fn named(problem: Problem, variables: &BTreeMap<String, String>) -> Problem {
-    let field = problem.field.as_str();
-    let from = variables.iter().find(|(path, _)| {
-        let below = |long: &str, short: &str| {
-            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        below(field, path) || below(path, field)
-    });
-    match from {
-        Some((_, variable)) => Problem::new(variable.clone(), problem.message),
-        None => Problem { file: problem.file.filter(|file| !file.is_empty()), ..problem },
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@ pub mod objects;
 
 pub mod plugin;
 pub mod probe;
+pub mod sink;
 pub mod store;
+pub mod trace;
 
 pub mod app;
 pub mod cli;

@@ -160,6 +160,7 @@ async fn write_tenant(
         limits: file.limits.clone(),
         retention: file.retention.clone(),
         ceiling: checked.ceiling.clone(),
+        alerts: file.alerts.clone(),
         created_at: standing.as_ref().map_or(now, |tenant| tenant.created_at),
         updated_at: now,
     };
@@ -176,7 +177,7 @@ async fn write_tenant(
 }
 
 fn tenant_keys(t: &Tenant) -> Value {
-    json!({ "zone": t.zone, "weight": t.weight, "labels": t.labels, "limits": t.limits, "retention": t.retention, "ceiling": t.ceiling })
+    json!({ "zone": t.zone, "weight": t.weight, "labels": t.labels, "limits": t.limits, "retention": t.retention, "ceiling": t.ceiling, "alert": t.alerts })
 }
 
 fn updated(what: Vec<Difference>) -> Outcome {

@@ -13,6 +13,7 @@ use crate::plugin::{Catalog, Executor};
 use crate::store::Store;
 use crate::vault::Vault;
 
+pub mod alert;
 pub mod apply;
 pub mod artifact;
 pub mod backfill;
@@ -25,6 +26,7 @@ pub mod item;
 pub mod job;
 pub mod key;
 pub mod member;
+pub mod node;
 pub mod operation;
 pub mod push;
 pub mod pushes;

@@ -300,14 +300,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_alert_that_could_tell_nobody_is_refused() {
+        for (good, bad, says) in [
+            ("repeat = \"4h\"", "repeat = \"4s\"", "alert[0].repeat: 4s is not possible; write at least \"1m\""),
+            ("after = \"30m\"", "slack = \"https://b.example.org\"", "alert[1]: has slack and mail; write an [[alert]] for each"),
+            ("mail = \"ops@example.org\"", "", "alert[1]: names nobody to tell; write one of webhook, slack, matrix and mail"),
+            ("\"silent\", ", "\"silnt\", ", "alert[0].when[2]: \"silnt\" is not possible (did you mean \"silent\"?)"),
+            ("mail = \"ops@example.org\"", "mail = \"ops\"", "alert[1].mail: \"ops\" is no address; write one, as in"),
+            ("hook/{{secret.hook-path}}", "hook/{{hook-path}}", "alert[0].webhook: has a {{ that no {{secret.NAME}} follows"),
+        ] {
+            let wrong = refused(good, bad);
+            assert!(wrong.iter().any(|wrong| wrong.starts_with("alpha.toml:") && wrong.contains(says)), "{bad}: {wrong:#?}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
-        let text = "tenant = \"alpha\"\nzone = \"Mars\"\nalert = []\n[[job]]\nplugin = \"a\"\n[[job]]\nname = \"b\"\nplugin = \"a\"\n\
+        let text = "tenant = \"alpha\"\nzone = \"Mars\"\nalrt = []\n[[job]]\nplugin = \"a\"\n[[job]]\nname = \"b\"\nplugin = \"a\"\n\
                     time_limit = \"2m\"\ntotal_limit = \"1m\"\nclas = \"x\"\n[[job]]\nname = \"c\"\nplugin = \"a\"\ntime_limit = 1\ntotal_limit = \"1s\"\n";
         let wrong = refused_text(text);
         let fields: Vec<&str> = wrong.iter().map(|wrong| wrong.splitn(4, ':').take(3).last().unwrap().trim()).collect();
         assert_eq!(
             fields,
-            ["zone", "alert", "job[0].name", "job[1].time_limit", "job[1].clas", "job[2].time_limit"],
+            ["zone", "alrt", "job[0].name", "job[1].time_limit", "job[1].clas", "job[2].time_limit"],
             "{wrong:#?}"
         );
         assert!(wrong[3].starts_with("alpha.toml:9: "), "{wrong:#?}");

@@ -32,8 +32,8 @@ struct Check {
     detail: String,
 }
 
-/// Prints a line a check; answers whether all are good.
-pub fn run(settings: &Settings, json: bool) -> Done<bool> {
+/// Prints a line a check; answers whether all are good. `sinks`: what the running server says of them.
+pub fn run(settings: &Settings, sinks: Result<String>, json: bool) -> Done<bool> {
     let checks = runtime()?.block_on(async {
         let mut checks =
             vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
@@ -42,6 +42,7 @@ pub fn run(settings: &Settings, json: bool) -> Done<bool> {
         checks.push(check("clock", clock(newest)));
         checks.push(check("roles", Ok(settings.roles.to_string())));
         checks.push(check("engine", engine(settings).await));
+        checks.push(check("alerts", sinks));
         checks
     });
     let well = checks.iter().all(|check| check.ok);

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{DEFAULT_FILE, Settings};
 use stop::{BAD, Done, Stop};
 
+mod alert;
 mod apply;
 mod backfill;
 mod backlog;
@@ -112,6 +113,9 @@ enum Command {
     /// Runs that need a person
     #[command(subcommand)]
     Dead(dead::Command),
+    /// What needs a person, and who is told
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// What waits at the targets
     Backlog(backlog::Command),
     #[command(subcommand)]
@@ -141,7 +145,7 @@ enum Command {
         #[arg(long)]
         fuel: bool,
     },
-    /// Check data folder, database, clock, engine and free space
+    /// Check data folder, database, clock, engine, free space and, where a server runs, the sinks of alerts
     Doctor,
     /// Measure this machine
     Bench {
@@ -216,6 +220,7 @@ impl Cli {
             Command::Job(command) => job::run(command, &global),
             Command::Run(command) => run::run(command, &global),
             Command::Dead(command) => dead::run(command, &global),
+            Command::Alert(command) => alert::run(command, &global),
             Command::Backlog(command) => backlog::run(&command, &global),
             Command::Tenant(command) => tenant::run(&command, &global),
             Command::Secret(command) => secret::run(command, &global),
@@ -227,7 +232,7 @@ impl Cli {
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
-            Command::Doctor => good(doctor::run(&global.node()?, global.json)?),
+            Command::Doctor => good(doctor::run(&global.node()?, alert::judged(&global), global.json)?),
             Command::Bench { part, runs, many, seed, database_url, plugins, film } => {
                 Ok(bench::run(&bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
             }

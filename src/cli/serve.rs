@@ -116,13 +116,16 @@ impl Server {
             write_access(&app, &settings.data_dir, address).await?;
         }
         note_address(&store, address, &settings.roles).await?;
-        let runner = Runner::start(Context::new(store, executor, egress, clock, settings.clone(), vault, objects)).await?;
+        let context = Context::new(store, executor, egress, clock, settings.clone(), vault, objects);
+        let duties = context.duties.clone();
+        let runner = Runner::start(context).await?;
         let stop = CancellationToken::new();
         let setup_code = (web && app.is_first_start().await?).then(web::setup_code);
         let options = web::Options {
             setup_code: setup_code.clone(),
             https: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https:")),
             stop: stop.clone(),
+            duties,
         };
         if app.store.is_shared() {
             tokio::spawn(load_new_plugins(app.clone(), stop.clone()));

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::backlog::Probe;
 use super::rate::Flow;
+use super::silence::Due;
 use crate::clock::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -51,8 +52,8 @@ pub struct Facts {
     pub dead_in_a_row: u32,
     pub last_error: Option<String>,
     pub last_success_at: Option<Timestamp>,
-    /// Since when a success was to be expected, and within what time.
-    pub success_due: Option<(Timestamp, Duration)>,
+    /// The success that is to be expected first.
+    pub due: Option<Due>,
     pub probe: Option<Probe>,
     pub lag_limit: Option<Duration>,
     /// What moves in the backlog, where that is known.
@@ -111,11 +112,9 @@ pub fn judge(facts: &Facts, now: Timestamp) -> (Health, String) {
             );
         }
     }
-    if let Some((since, within)) = facts.success_due
-        && now.since(facts.last_success_at.unwrap_or(since).max(since)) > within
-    {
-        let last = facts.last_success_at.unwrap_or(since);
-        return (Health::Silent, format!("no success for {}; one was due every {}", words(now.since(last)), words(within)));
+    if let Some(due) = facts.due.as_ref().filter(|due| now > due.by) {
+        let last = facts.last_success_at.unwrap_or(due.since);
+        return (Health::Silent, format!("no success for {}: {}", words(now.since(last)), due.what));
     }
     let size = facts.probe.as_ref().and_then(|probe| probe.size).unwrap_or(0);
     if let Some(flow) = facts.flow.filter(|_| facts.outgrown && size > 0) {

@@ -27,6 +27,9 @@ pub struct Line {
 /// One request a guest made, allowed or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Call {
+    /// Which one of its attempt it is, from 0; not kept.
+    #[serde(skip)]
+    pub number: u64,
     pub at: Timestamp,
     pub method: String,
     pub url: String,

@@ -1,12 +1,15 @@
 //! What Windlass is about, without I/O: `now` is an argument, nothing waits, nothing is stored.
 
 pub mod admission;
+pub mod alert;
+pub mod apart;
 pub mod artifact;
 pub mod attempt;
 pub mod backfill;
 pub mod backlog;
 pub mod days;
 pub mod dead;
+pub mod duty;
 pub mod follow;
 pub mod grant;
 pub mod health;
@@ -26,7 +29,9 @@ pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod signature;
+pub mod silence;
 pub mod tenant;
+pub mod trace;
 pub mod trigger;
 pub mod zone;
 

@@ -11,7 +11,7 @@ use super::plugin::is_name;
 use super::span::Span;
 use super::zone;
 use crate::clock::Timestamp;
-use crate::config::Retention;
+use crate::config::{AlertRule, Retention};
 use crate::error::Problem;
 use crate::id::Id;
 
@@ -35,6 +35,9 @@ pub struct TenantFile {
     /// Absent: the ceiling stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
+    /// Who is told when something of it needs a person.
+    #[serde(default, rename = "alert", skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertRule>,
     #[serde(default, rename = "job")]
     pub jobs: Vec<JobSpec>,
 }
@@ -127,6 +130,8 @@ impl TenantFile {
             }
         }
         problems.extend(self.retention.contradictions());
+        let alerts = self.alerts.iter().enumerate();
+        problems.extend(alerts.flat_map(|(n, rule)| rule.contradictions(&format!("alert[{n}]"), false)));
         problems.extend(self.ceiling.iter().flat_map(|ceiling| ceiling.contradictions("ceiling")));
         problems
     }
@@ -143,6 +148,7 @@ pub struct Tenant {
     pub limits: TenantLimits,
     pub retention: TenantRetention,
     pub ceiling: Ceiling,
+    pub alerts: Vec<AlertRule>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -72,6 +72,14 @@ pub struct Catalog {
     compiling: Arc<Semaphore>,
     /// Modules that wait for it are held in memory.
     places: Arc<Semaphore>,
+    spent: Arc<Spent>,
+}
+
+/// What compiling took so far.
+#[derive(Default)]
+struct Spent {
+    count: AtomicU64,
+    micros: AtomicU64,
 }
 
 /// `sha256:` and the hash of the bytes.
@@ -102,6 +110,7 @@ impl Catalog {
             loaded: RwLock::default(),
             compiling: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(PLACES)),
+            spent: Arc::default(),
         })
     }
 
@@ -200,6 +209,11 @@ impl Catalog {
         self.loaded.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
+    /// Modules compiled since this process began, refused ones too, and what that took.
+    pub fn compiled(&self) -> (u64, Duration) {
+        (self.spent.count.load(Relaxed), Duration::from_micros(self.spent.micros.load(Relaxed)))
+    }
+
     pub fn has(&self, digest: &str) -> bool {
         self.get(digest).is_some()
     }
@@ -236,10 +250,15 @@ impl Catalog {
             return Ok((plugin, None));
         }
         let (room, folder, compiler) = (Arc::clone(&self.room), Arc::clone(&self.folder), self.compiler.clone());
+        let spent = Arc::clone(&self.spent);
         blocking(move || {
             // Whoever gave up waiting leaves the compiler its turn until it is done.
             let _turn = turn;
-            let (component, part) = folder.compile(&compiler, &bytes, &room.engine.wasm)?;
+            let began = Instant::now();
+            let compiled = folder.compile(&compiler, &bytes, &room.engine.wasm);
+            spent.count.fetch_add(1, Relaxed);
+            spent.micros.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
+            let (component, part) = compiled?;
             let found = inspect::inspect(&component.component_type(), &room.engine.wasm);
             let objections = inspect::objections(&found);
             if !objections.is_empty() {

@@ -7,6 +7,7 @@ use crate::domain::attempt::Used;
 use crate::domain::limits::Limits;
 pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
+use crate::domain::trace::Place;
 
 /// Bytes of one line; the rest of it is cut.
 pub const LINE_LIMIT: usize = 16 * 1024;
@@ -36,6 +37,8 @@ struct Kept {
     secrets: BTreeSet<String>,
     peak_memory: u64,
     fuel: Option<u64>,
+    /// Set where there is a collector of traces.
+    place: Option<Place>,
 }
 
 /// What has gathered since the last time.
@@ -97,6 +100,16 @@ impl Journal {
         if kept.calls_seen <= CALLS_LIMIT {
             kept.calls.push(call);
         }
+    }
+
+    /// Requests of the attempt carry the trace on from here.
+    pub fn belongs_to(&self, place: Place) {
+        self.lock().place = Some(place);
+    }
+
+    /// For the header of the so manyth request; `None` where nobody gathers traces.
+    pub fn traceparent(&self, call: u64) -> Option<String> {
+        self.lock().place.map(|place| place.traceparent(call))
     }
 
     /// A secret was used.

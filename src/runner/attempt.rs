@@ -10,7 +10,7 @@ use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
-use super::{Context, guest, items, prober, random, recorder, version};
+use super::{Context, guest, items, prober, random, recorder, trace, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{ItemCounts, unless_left_open};
@@ -45,6 +45,7 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
     let Claimed { run, input } = claimed;
     let live = Arc::new(Live::new(run, context.pulse.right.clone()));
     context.live.add(live.clone());
+    trace::begins(context, &live);
     if context.live.is_draining() {
         live.ask(Why::Drained, context.clock.now());
     }
@@ -292,6 +293,7 @@ async fn finish(
     lines.into_iter().for_each(|line| live.journal.log(line));
     recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
+    trace::called(context, run, finished.log.as_ref());
     finished.used = live.journal.used();
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
@@ -333,6 +335,7 @@ pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
                 return;
             }
             Ok(_) => {
+                trace::ended(context, &finished);
                 if finished.decision == Decision::Outside {
                     context.items.note_outside(true);
                 }

@@ -11,16 +11,23 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::config::{Role, Settings};
+use crate::domain::duty::Duties;
 use crate::egress::Egress;
 use crate::error::Result;
 use crate::objects::Objects;
 use crate::plugin::Executor;
+use crate::sink::Sinks;
 use crate::store::Store;
+use crate::trace::Traces;
 use crate::vault::Vault;
 
+mod alarm;
+mod alive;
+mod apart;
 mod artifacts;
 pub mod attempt;
 mod conclude;
+mod courier;
 pub mod definitions;
 mod fanout;
 pub mod guest;
@@ -42,6 +49,7 @@ mod resumer;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
+mod trace;
 mod version;
 pub mod watchdog;
 pub mod worker;
@@ -67,6 +75,9 @@ pub struct Context {
     pub pulse: Pulse,
     pub items: items::Desk,
     pub shelf: recorder::Shelf,
+    /// When each loop came round.
+    pub duties: Duties,
+    pub traces: Traces,
 }
 
 impl Context {
@@ -81,6 +92,7 @@ impl Context {
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
         let memory = Memory::new(settings.worker.memory_budget);
+        let traces = Traces::of(settings.otel.as_ref(), store.node());
         Arc::new(Self {
             store,
             executor,
@@ -95,6 +107,8 @@ impl Context {
             pulse: Pulse::default(),
             items,
             shelf: recorder::Shelf::default(),
+            duties: Duties::default(),
+            traces,
         })
     }
 }
@@ -131,12 +145,20 @@ impl Runner {
         }
         let mut start = |name, wake, tick| duties.spawn(every(name, context.clone(), stop.clone(), wake, tick));
         start("tokens", None, tick(pruner::note_tokens));
+        start("writer", None, tick(alive::write));
         let (roles, signals) = (&context.settings.roles, context.store.signals());
         if roles.has(Role::Scheduler) {
-            let (seen, proven) = (Arc::default(), Arc::default());
+            let (seen, proven, alarms) = (Arc::default(), Arc::default(), Arc::default());
+            let sinks = Arc::new(Sinks::of(&context.settings, context.egress.clone(), context.clock.clone())?);
+            let (courier, idle, beats, failed) = (sinks.clone(), Arc::default(), sinks, Arc::default());
             start("scheduler", Some(signals.definitions()), for_all(scheduler::tick));
             start("resumer", Some(signals.definitions()), for_all(resumer::tick));
             start("watchdog", None, for_all(move |context| watchdog::tick(context, Arc::clone(&seen))));
+            start("alarm", None, for_all(move |context| alarm::tick(context, Arc::clone(&alarms))));
+            start("courier", None, for_all(move |context| courier::tick(context, Arc::clone(&courier), Arc::clone(&idle))));
+            if context.settings.heartbeat.is_some() {
+                start("heartbeat", None, for_all(move |context| alive::beat(context, Arc::clone(&beats), Arc::clone(&failed))));
+            }
             start("prover", None, for_all(move |context| prover::tick(context, Arc::clone(&proven))));
             start("pruner", None, for_all(pruner::tick));
             start("reconciler", None, for_all(reconciler::tick));
@@ -176,6 +198,7 @@ impl Runner {
         if let Err(wrong) = recorder::tick(self.context.clone()).await {
             tracing::warn!(error = %wrong, "the last recordings could not be stored");
         }
+        self.context.traces.flush().await;
         drop(self.ended);
     }
 }
@@ -218,14 +241,17 @@ async fn every(
     loop {
         wake.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let rest = match tick(context.clone()).await {
-            Ok(rest) => rest,
+            Ok(rest) => {
+                context.duties.came_round(name, context.clock.now(), rest);
+                rest
+            }
             Err(wrong) => {
                 tracing::error!(duty = name, error = %wrong, "a duty failed; it tries again");
                 AFTER_FAILURE
             }
         };
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return context.duties.ended(name),
             () = changed(&mut wake) => {}
             () = context.clock.sleep(rest) => {}
         }

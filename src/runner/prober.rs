@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +39,18 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();
     let busy: Arc<Mutex<HashSet<Id>>> = Arc::default();
     loop {
-        let rest = start_due(&context, &busy).await.unwrap_or_else(|wrong| {
-            tracing::error!(duty = "prober", error = %wrong, "a duty failed; it tries again");
-            Duration::from_secs(1)
-        });
+        let rest = match start_due(&context, &busy).await {
+            Ok(rest) => {
+                context.duties.came_round("prober", context.clock.now(), rest);
+                rest
+            }
+            Err(wrong) => {
+                tracing::error!(duty = "prober", error = %wrong, "a duty failed; it tries again");
+                Duration::from_secs(1)
+            }
+        };
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return context.duties.ended("prober"),
             _ = definitions.changed() => {}
             () = context.definitions.probe_soon.notified() => {}
             () = context.clock.sleep(rest) => {}
@@ -93,10 +99,11 @@ async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
         return Ok(());
     };
     let paused = known.job.paused_at.is_some();
+    let asked = Instant::now();
     // A plugin that is not loaded here yet is no failed probe.
     let loaded = spec.probe != ProbeKind::Plugin || context.executor.has(&known.job.digest);
     let found = if paused || !loaded { None } else { Some(measure(context, &known, spec, &trigger).await) };
-    let now = context.clock.now();
+    let (now, took) = (context.clock.now(), asked.elapsed());
     let mut tx = context.store.begin().await?;
     // Read again: a run may have ended meanwhile, or the trigger be gone.
     let Some(mut probe) = tx.probe(trigger.id).await? else { return Ok(()) };
@@ -116,6 +123,7 @@ async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     tx.put_probe(&probe).await?;
     if sample.size.is_some() || sample.error.is_some() {
         tx.put_sample(trigger.tenant, trigger.job, &sample).await?;
+        tx.measured(took);
     }
     let runs = vec![new_runs(&known.job, wanted, probe.size, spec, now)];
     tx.enqueue(&runs, now).await?;

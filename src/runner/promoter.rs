@@ -17,12 +17,18 @@ const FULL: usize = 512;
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut later = context.store.signals().later();
     loop {
-        let rest = promote(&context).await.unwrap_or_else(|wrong| {
-            tracing::error!(duty = "promoter", error = %wrong, "a duty failed; it tries again");
-            Duration::from_secs(1)
-        });
+        let rest = match promote(&context).await {
+            Ok(rest) => {
+                context.duties.came_round("promoter", context.clock.now(), rest);
+                rest
+            }
+            Err(wrong) => {
+                tracing::error!(duty = "promoter", error = %wrong, "a duty failed; it tries again");
+                Duration::from_secs(1)
+            }
+        };
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return context.duties.ended("promoter"),
             // Something was put off to an earlier time than what is waited for.
             _ = later.changed() => {}
             () = context.clock.sleep(rest) => {}

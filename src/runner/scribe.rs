@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, trace};
 use crate::error::Result;
 
 /// Old enough to be gathered, fresh enough to be live.
@@ -19,6 +19,7 @@ pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     let (mut logs, mut progress) = (Vec::new(), Vec::new());
     for live in context.live.all() {
         let (log, report) = live.take();
+        trace::called(&context, &live.run, log.as_ref());
         logs.extend(log);
         progress.extend(report.map(|report| (live.run.tenant, live.run.id, report)));
     }

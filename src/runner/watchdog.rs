@@ -13,6 +13,8 @@ use crate::domain::backlog::Probe;
 use crate::domain::health::{Facts, Health, judge};
 use crate::domain::job::SuccessDue;
 use crate::domain::rate::{Flow, WINDOW, flow, outgrown};
+use crate::domain::silence::Due;
+use crate::domain::trigger::TriggerSpec;
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
@@ -24,9 +26,16 @@ const BELIEVED: Duration = Duration::from_secs(30);
 /// Counters of a minute are added until it is over, on any node's clock.
 const COUNTED: Duration = Duration::from_secs(60);
 
+/// What was due while Windlass was down has so long, and the time of an attempt, to be made up for.
+const BEGINNING: Duration = Duration::from_secs(120);
+
 /// What was read last. An idle server is judged by it, and asks nothing.
 #[derive(Default)]
 pub(super) struct Seen {
+    /// When this node began to judge.
+    began: Option<Timestamp>,
+    /// By job: what its schedules promise after an instant. Cron is not asked again every 5 s.
+    promised: HashMap<Id, (Timestamp, Id, Option<Due>)>,
     /// When, and after how many commits.
     read: Option<(Timestamp, u64)>,
     standing: HashMap<Id, JobHealth>,
@@ -44,10 +53,12 @@ pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Resul
     if seen.read.is_none_or(|(at, before)| before != commits || now.since(at) >= BELIEVED) {
         seen.read(&context, &jobs, commits, now).await?;
     }
+    let began = *seen.began.get_or_insert(now);
     let mut changed = Vec::new();
     for known in &jobs {
         let job = known.job.id;
-        let (health, why) = judge(&seen.facts(known), now);
+        let facts = seen.facts(&context, known, began);
+        let (health, why) = judge(&facts, now);
         let before = seen.standing.get(&job);
         if before.is_some_and(|before| before.health == health && before.why == why) {
             continue;
@@ -86,22 +97,71 @@ impl Seen {
         Ok(())
     }
 
-    fn facts(&self, known: &Known) -> Facts {
+    fn facts(&mut self, context: &Context, known: &Known, began: Timestamp) -> Facts {
         let job = &known.job;
         let ends = self.ends.get(&job.id).cloned().unwrap_or_default();
         let (flow, outgrown) = self.flows.get(&job.id).copied().unwrap_or_default();
+        let due = self.due(context, known, &ends, began);
         Facts {
             paused: job.paused_at.is_some(),
             dead_in_a_row: ends.dead_in_a_row,
             last_error: ends.last_error,
             last_success_at: ends.last_success_at,
-            success_due: success_due(known),
+            due,
             probe: self.probes.get(&job.id).cloned(),
             lag_limit: job.spec.backlog().and_then(|backlog| backlog.lag_limit).map(|limit| limit.0),
             flow,
             outgrown,
             retrying: self.retrying.get(&job.id).cloned(),
         }
+    }
+
+    /// The success that is to be expected first. What changed the job, a resume too, begins its time anew.
+    fn due(&mut self, context: &Context, known: &Known, ends: &LastEnds, began: Timestamp) -> Option<Due> {
+        let (job, spec) = (&known.job, &known.job.spec);
+        let since = ends.last_success_at.unwrap_or(job.updated_at).max(job.updated_at);
+        let attempt = spec.time_limit.0;
+        let mut due = match spec.success_due {
+            SuccessDue::Within(span) => Some(Due::within(span.0, since)),
+            SuccessDue::Auto => {
+                [self.promise(context, known, since), self.waits(known, ends)].into_iter().flatten().min_by_key(|due| due.by)
+            }
+        }?;
+        // One that was silent before the start is so until it succeeds.
+        if self.standing.get(&job.id).is_none_or(|standing| standing.health != Health::Silent) {
+            due.by = due.by.max(began.plus(BEGINNING.max(attempt)));
+        }
+        Some(due)
+    }
+
+    /// What its schedules promise.
+    fn promise(&mut self, context: &Context, known: &Known, since: Timestamp) -> Option<Due> {
+        let (job, spec) = (&known.job, &known.job.spec);
+        if let Some((at, revision, due)) = self.promised.get(&job.id)
+            && (*at, *revision) == (since, job.revision)
+        {
+            return due.clone();
+        }
+        let zone = context.definitions.tenant(job.tenant).map_or(chrono_tz::Tz::UTC, |tenant| tenant.zone);
+        let schedules = spec.triggers.iter().filter_map(|trigger| match trigger {
+            TriggerSpec::Schedule(schedule) => schedule.of(job.id, zone).ok(),
+            TriggerSpec::Backlog { .. } => None,
+        });
+        let due = schedules.filter_map(|schedule| Due::of_schedule(&schedule, since, spec.time_limit.0));
+        let due = due.min_by_key(|due| due.by);
+        self.promised.insert(job.id, (since, job.revision, due.clone()));
+        due
+    }
+
+    /// Work that waits at its target promises a run that does some of it.
+    fn waits(&self, known: &Known, ends: &LastEnds) -> Option<Due> {
+        let spec = known.job.spec.backlog()?;
+        let probe = self.probes.get(&known.job.id)?;
+        // Below its threshold nothing starts.
+        let size = probe.size.filter(|size| *size > spec.start_above)?;
+        let signs = [probe.done_at, ends.last_work_at, probe.clear_at, Some(known.job.updated_at)];
+        let since = signs.into_iter().flatten().max()?;
+        Some(Due::of_backlog(spec, size, since, known.job.spec.time_limit.0))
     }
 }
 
@@ -134,13 +194,5 @@ fn tell(known: &Known, before: Option<&JobHealth>, health: Health, why: &str) {
         // On purpose: nobody needs to look.
         Health::Paused => tracing::info!(tenant.name = %tenant, job.name = %job, health = word, "the job is paused: {why}"),
         _ => tracing::warn!(tenant.name = %tenant, job.name = %job, health = word, "the job is {word}: {why}"),
-    }
-}
-
-/// Since when a success is to be expected and how often. `auto` asks the schedules with the later issue of alarms.
-fn success_due(known: &Known) -> Option<(Timestamp, Duration)> {
-    match known.job.spec.success_due {
-        SuccessDue::Within(span) => Some((known.job.created_at, span.0)),
-        SuccessDue::Auto => None,
     }
 }

@@ -43,7 +43,10 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     worker.look_everywhere().await;
     loop {
         let pause = match worker.claim().await {
-            Ok(pause) => pause,
+            Ok(pause) => {
+                context.duties.came_round("worker", context.clock.now(), pause);
+                pause
+            }
             Err(wrong) => {
                 tracing::error!(duty = "worker", error = %wrong, "a claim failed; it is tried again");
                 Duration::from_secs(1)
@@ -67,6 +70,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             }
         }
     }
+    context.duties.ended("worker");
     // Running attempts record their own end; wait for all of them.
     while worker.in_flight > 0 {
         if let Some(ended) = worker.ended.recv().await {

@@ -1,5 +1,7 @@
 //! Probes (the moving part of a backlog trigger) and the samples they take.
 
+use std::time::Duration;
+
 use super::schedule::trigger;
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
@@ -96,6 +98,11 @@ impl Tx {
 
     pub async fn probes(&mut self) -> Result<Vec<Probe>> {
         self.rows(&ALL, args![]).await?.iter().map(probe).collect()
+    }
+
+    /// Counts a measurement, answered or not, for `/metrics`.
+    pub fn measured(&mut self, took: Duration) {
+        self.news.counted.probe.add(took);
     }
 
     pub async fn put_sample(&mut self, tenant: Id, job: Id, sample: &Sample) -> Result<()> {

@@ -89,8 +89,8 @@ impl Tx {
         let dialect = self.dialect();
         let rows = self.rows_text(CLAIM.for_rows(1, dialect), args).await?;
         let runs = rows.iter().map(leased).collect::<Result<Vec<_>>>()?;
-        for run in runs.iter().filter(|run| run.attempt == 1) {
-            self.news.counted.queue_wait.add(now.since(run.created_at));
+        for run in &runs {
+            self.news.counted.claimed(run, now);
         }
         let taken = self.exec_keys(&TAKE, &runs.iter().map(|run| args![run.job, run.id]).collect::<Vec<_>>()).await?;
         expect_rows(taken, runs.len(), "claim")?;

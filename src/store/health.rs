@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::sql::{Sql, args};
+use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
@@ -27,7 +27,7 @@ static PUT: Sql = Sql::new(
 );
 /// Twenty of each job, newest first: two seeks a job, however long its history is.
 static LAST: Sql = Sql::new(
-    "SELECT d.job, d.state, d.message, d.ended_at FROM job j JOIN done d ON d.job = j.id WHERE (j.id) IN (VALUES {1}) AND d.id >= \
+    "SELECT d.job, d.state, d.message, d.ended_at, d.taken, d.done FROM job j JOIN done d ON d.job = j.id WHERE (j.id) IN (VALUES {1}) AND d.id >= \
      (SELECT min(x.id) FROM (SELECT l.id FROM done l WHERE l.job = j.id ORDER BY l.id DESC LIMIT 20) x) ORDER BY d.job, d.id DESC",
 );
 static ENDED: Sql = Sql::new("SELECT DISTINCT job FROM tally WHERE minute >= $1 AND succeeded + dead + cancelled > 0");
@@ -40,19 +40,14 @@ pub struct LastEnds {
     pub dead_in_a_row: u32,
     pub last_error: Option<String>,
     pub last_success_at: Option<Timestamp>,
+    /// The last success that got something done, as far as the plugin counts.
+    pub last_work_at: Option<Timestamp>,
 }
 
 impl Tx {
     pub async fn healths(&mut self) -> Result<HashMap<Id, JobHealth>> {
         let rows = self.rows(&ALL, args![]).await?;
-        rows.iter()
-            .map(|row| {
-                let word = row.text("health")?;
-                let health = Health::parse(&word).ok_or_else(|| Error::Internal(anyhow::anyhow!("column health: {word:?}")))?;
-                let job = row.id("job")?;
-                Ok((job, JobHealth { job, tenant: row.id("tenant")?, health, why: row.text("why")?, since: row.time("since")? }))
-            })
-            .collect()
+        rows.iter().map(health).map(|found| found.map(|health| (health.job, health))).collect()
     }
 
     pub async fn put_healths(&mut self, healths: &[JobHealth]) -> Result<()> {
@@ -80,7 +75,11 @@ impl Tx {
                 }
                 super::record::SUCCEEDED => {
                     *broken = true;
-                    ends.last_success_at = ends.last_success_at.max(Some(row.time("ended_at")?));
+                    let at = Some(row.time("ended_at")?);
+                    ends.last_success_at = ends.last_success_at.max(at);
+                    if row.opt_int("taken")?.is_none() || row.opt_int("done")?.is_some_and(|done| done > 0) {
+                        ends.last_work_at = ends.last_work_at.max(at);
+                    }
                 }
                 _ => {}
             }
@@ -92,4 +91,10 @@ impl Tx {
     pub async fn retrying(&mut self) -> Result<HashMap<Id, String>> {
         self.rows(&WAITING, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.text("why")?))).collect()
     }
+}
+
+pub(super) fn health(row: &Row) -> Result<JobHealth> {
+    let word = row.text("health")?;
+    let health = Health::parse(&word).ok_or_else(|| Error::Internal(anyhow::anyhow!("column health: {word:?}")))?;
+    Ok(JobHealth { job: row.id("job")?, tenant: row.id("tenant")?, health, why: row.text("why")?, since: row.time("since")? })
 }

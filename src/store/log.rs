@@ -114,6 +114,7 @@ impl Tx {
         rows.iter()
             .map(|row| {
                 let call = Call {
+                    number: 0,
                     at: row.time("at")?,
                     method: row.text("method")?,
                     url: row.text("url")?,

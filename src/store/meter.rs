@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::record::Finished;
+use crate::clock::Timestamp;
 use crate::domain::retry::{Budget, Decision};
-use crate::domain::run::{Final, Reason, State};
+use crate::domain::run::{Final, Reason, Run, State};
 use crate::id::Id;
 
 /// Jobs that are counted apart. Those that come after share one entry, [`OTHER`]: by arrival and not by size, so that no
@@ -32,10 +33,14 @@ pub struct Counted {
     pub queue_wait: Spread,
     /// From the claim of an attempt to the record of its end.
     pub run: Spread,
+    /// Of measurements of backlogs, answered or not.
+    pub probe: Spread,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobMeter {
+    /// Attempts that were claimed.
+    pub claims: u64,
     /// Ended runs by final state.
     pub ended: BTreeMap<&'static str, u64>,
     /// Attempts that are made again, by which retry they are.
@@ -73,6 +78,13 @@ impl Spread {
 }
 
 impl Counted {
+    pub(super) fn claimed(&mut self, run: &Run, now: Timestamp) {
+        if run.attempt == 1 {
+            self.queue_wait.add(now.since(run.created_at));
+        }
+        self.jobs.entry((run.tenant, run.job)).or_default().claims += 1;
+    }
+
     pub(super) fn ended(&mut self, f: &Finished, cancelled: bool, took: Duration) {
         // Handed out one by one, its attempt goes on.
         let outside = f.decision == Decision::Outside && !cancelled;
@@ -107,11 +119,13 @@ impl Meters {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.queue_wait.merge(&counted.queue_wait);
         all.run.merge(&counted.run);
+        all.probe.merge(&counted.probe);
         for (key, one) in &counted.jobs {
             let key = if all.jobs.contains_key(key) || all.jobs.len() < JOBS { *key } else { OTHER };
             let job = all.jobs.entry(key).or_default();
             one.ended.iter().for_each(|(state, n)| *job.ended.entry(state).or_default() += n);
             one.retries.iter().for_each(|(retry, n)| *job.retries.entry(*retry).or_default() += n);
+            job.claims += one.claims;
             job.exceeded += one.exceeded;
             job.timeouts += one.timeouts;
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::{Id, Ids};
 
 pub mod admission;
+pub mod alert;
 pub mod artifact;
 pub mod audit;
 pub mod backfill;

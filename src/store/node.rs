@@ -25,6 +25,8 @@ pub struct Node {
     pub beat_at: Timestamp,
     pub started_at: Timestamp,
     pub stopped_at: Option<Timestamp>,
+    /// Others found it dead, instead of it saying that it stops.
+    pub died_at: Option<Timestamp>,
     pub version: String,
     /// Address of its pages.
     pub listen: String,
@@ -35,21 +37,22 @@ pub struct Node {
 }
 
 static ALL: Sql = Sql::new(
-    "SELECT id, name, generation, beat, beat_at, started_at, stopped_at, version, listen, secret_keys, roles FROM node ORDER BY id",
+    "SELECT id, name, generation, beat, beat_at, started_at, stopped_at, died_at, version, listen, secret_keys, roles FROM node ORDER BY id",
 );
 static PUT: Sql = Sql::new(
     "INSERT INTO node (id, name, generation, beat, beat_at, started_at, version, listen, roles) VALUES ($1, $2, $3, 0, $4, $5, $6, $7, '') \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation, beat = 0, beat_at = excluded.beat_at, \
-     started_at = excluded.started_at, stopped_at = NULL, version = excluded.version, listen = excluded.listen, secret_keys = ''",
+     started_at = excluded.started_at, stopped_at = NULL, died_at = NULL, version = excluded.version, listen = excluded.listen, secret_keys = ''",
 );
 static LISTEN: Sql = Sql::new("UPDATE node SET listen = $1, roles = $2 WHERE id = $3");
 static HAS_KEYS: Sql = Sql::new("UPDATE node SET secret_keys = $1 WHERE id = $2");
 static RETURN: Sql = Sql::new(
-    "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL WHERE id = $2 AND generation = $3",
+    "UPDATE node SET generation = generation + 1, beat = beat + 1, beat_at = $1, stopped_at = NULL, died_at = NULL WHERE id = $2 AND generation = $3",
 );
 static STOP: Sql = Sql::new("UPDATE node SET stopped_at = $1 WHERE id = $2 AND generation = $3 AND stopped_at IS NULL");
-static DEAD: Sql =
-    Sql::new("UPDATE node SET stopped_at = $1 WHERE id = $2 AND generation = $3 AND beat = $4 AND stopped_at IS NULL");
+static DEAD: Sql = Sql::new(
+    "UPDATE node SET stopped_at = $1, died_at = $1 WHERE id = $2 AND generation = $3 AND beat = $4 AND stopped_at IS NULL",
+);
 static FORGET: Sql =
     Sql::new("DELETE FROM node WHERE stopped_at < $1 AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.node = node.id)");
 static ORPHANS: Sql = Sql::new(
@@ -57,6 +60,8 @@ static ORPHANS: Sql = Sql::new(
      OR NOT EXISTS (SELECT 1 FROM node m WHERE m.id = l.node)) ORDER BY l.id LIMIT 512",
 );
 static LEASES_OF: Sql = Sql::new("SELECT * FROM lease WHERE (id) IN (VALUES {1})");
+static RUNNING: Sql = Sql::new("SELECT node, count(*) AS n FROM lease WHERE node <> 0 GROUP BY node");
+static HELD_BY: Sql = Sql::new("SELECT DISTINCT job, node FROM lease WHERE node <> 0");
 static HELD: Sql = Sql::new("SELECT id FROM lease WHERE node = $1 ORDER BY id LIMIT 20000");
 
 impl Tx {
@@ -141,6 +146,16 @@ impl Tx {
         self.rows_for(&LEASES_OF, &keys).await?.iter().map(leased).collect()
     }
 
+    /// Runs that each node works on.
+    pub async fn running_by_node(&mut self) -> Result<Vec<(i64, u64)>> {
+        self.rows(&RUNNING, args![]).await?.iter().map(|row| Ok((row.int("node")?, row.count("n")?))).collect()
+    }
+
+    /// Which jobs which nodes work on.
+    pub async fn held_by_node(&mut self) -> Result<Vec<(Id, i64)>> {
+        self.rows(&HELD_BY, args![]).await?.iter().map(|row| Ok((row.id("job")?, row.int("node")?))).collect()
+    }
+
     /// Ids of the runs that this node holds, as the database knows.
     pub async fn held(&mut self) -> Result<Vec<Id>> {
         let node = self.node;
@@ -157,6 +172,7 @@ fn node(row: &Row) -> Result<Node> {
         beat_at: row.time("beat_at")?,
         started_at: row.time("started_at")?,
         stopped_at: row.opt_time("stopped_at")?,
+        died_at: row.opt_time("died_at")?,
         version: row.text("version")?,
         listen: row.text("listen")?,
         secret_keys: row.text("secret_keys")?.split_whitespace().map(str::to_owned).collect(),

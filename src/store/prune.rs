@@ -65,7 +65,7 @@ static OLD_REST: Sql = Sql::new(
     "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
      OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
      OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) \
-     OR EXISTS (SELECT 1 FROM push WHERE id < $5) THEN 1 ELSE 0 END AS BIGINT) AS n",
+     OR EXISTS (SELECT 1 FROM push WHERE id < $5) OR EXISTS (SELECT 1 FROM alert WHERE closed_at < $6) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -156,18 +156,20 @@ impl Tx {
             Id::first_at(now.minus(YEAR)),
             Id::first_at(expiry.operations),
             expiry.minute,
-            Id::first_at(now.minus(PUSHED))
+            Id::first_at(now.minus(PUSHED)),
+            now.minus(super::alert::KEPT)
         ];
         Ok(self.row(&OLD_REST, args).await?.map_or(Ok(0), |row| row.int("n"))? != 0)
     }
 
-    /// Cuts sessions and keys that have expired, the audit of more than a year ago, pushes of more than a day ago, operations that are over, and makes
+    /// Cuts sessions and keys that have expired, the audit of more than a year ago, pushes of more than a day ago, alerts of more than a month ago, operations that are over, and makes
     /// hours of old minutes.
     pub async fn prune_expired(&mut self, now: Timestamp, expiry: &Expiry) -> Result<()> {
         self.exec(&CUT_SESSIONS, args![now]).await?;
         self.exec(&CUT_DEDUPE, args![now]).await?;
         self.exec(&CUT_AUDIT, args![Id::first_at(now.minus(YEAR))]).await?;
         self.prune_pushes(now.minus(PUSHED)).await?;
+        self.prune_alerts(now).await?;
         self.prune_operations(expiry.operations).await?;
         self.roll_up(expiry.minute).await
     }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::id::Id;
 
 static LEASES: Sql = Sql::new("SELECT * FROM lease WHERE node <> 0 ORDER BY id LIMIT 512");
+static OLDEST: Sql = Sql::new("SELECT tenant, job, min(started_at) AS at FROM lease GROUP BY tenant, job");
 static ALL_LEASES: Sql = Sql::new("SELECT tenant, job, count(*) AS n FROM lease GROUP BY tenant, job");
 static DUE: Sql = Sql::new("SELECT * FROM later WHERE due_at <= $1 ORDER BY due_at, id LIMIT 512");
 static UNLATER: Sql = Sql::new("DELETE FROM later WHERE (due_at, id) IN (VALUES {2})");
@@ -29,6 +30,12 @@ impl Tx {
             .iter()
             .map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?)))
             .collect()
+    }
+
+    /// Since when the one runs that has run longest: (tenant, job, when).
+    pub async fn oldest_leases(&mut self) -> Result<Vec<(Id, Id, Timestamp)>> {
+        let rows = self.rows(&OLDEST, args![]).await?;
+        rows.iter().map(|row| Ok((row.id("tenant")?, row.id("job")?, row.time("at")?))).collect()
     }
 
     /// Moves runs whose time has come to `ready`, at most 512; answers how many.

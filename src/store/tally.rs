@@ -7,6 +7,7 @@ use super::record::Finished;
 use super::sql::{Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
+use crate::domain::apart::Share;
 use crate::domain::retry::Decision;
 use crate::domain::run::Final;
 use crate::error::Result;
@@ -38,6 +39,11 @@ static SINCE: Sql = Sql::new(
     "SELECT tenant, job, CAST(sum(enqueued) AS BIGINT) AS enqueued, CAST(sum(succeeded) AS BIGINT) AS succeeded, CAST(sum(retried) AS BIGINT) \
      AS retried, CAST(sum(dead) AS BIGINT) AS dead, CAST(sum(cancelled) AS BIGINT) AS cancelled, CAST(sum(done) AS BIGINT) AS done, \
      CAST(sum(busy_ms) AS BIGINT) AS busy_ms FROM tally WHERE minute >= $1 GROUP BY tenant, job",
+);
+static SHARES: Sql = Sql::new(
+    "SELECT tenant, job, node, CAST(sum(CASE WHEN minute >= $1 THEN succeeded + retried + dead + cancelled ELSE 0 END) AS BIGINT) AS lately, \
+     max(CASE WHEN succeeded > 0 THEN minute END) AS last FROM tally WHERE minute >= $2 AND succeeded + retried + dead + cancelled > 0 \
+     GROUP BY tenant, job, node ORDER BY tenant, job, node",
 );
 static ROLL_UP: Sql = Sql::new(
     "INSERT INTO tally_hour (tenant, job, hour, enqueued, succeeded, retried, dead, cancelled, done, busy_ms) \
@@ -102,6 +108,21 @@ impl Tx {
                 Ok(((row.id("tenant")?, row.id("job")?), tally))
             })
             .collect()
+    }
+
+    /// What each node did of each job since `before`, and how much of it since `lately`.
+    pub async fn shares(&mut self, before: Timestamp, lately: Timestamp) -> Result<Vec<Share>> {
+        let rows = self.rows(&SHARES, args![lately.minute(), before.minute()]).await?;
+        let share = |row: &super::sql::Row| {
+            Ok(Share {
+                tenant: row.id("tenant")?,
+                job: row.id("job")?,
+                node: row.int("node")?,
+                lately: row.count("lately")?,
+                last_success: row.opt_int("last")?.map(|minute| Timestamp(minute * 60_000)),
+            })
+        };
+        rows.iter().map(share).collect()
     }
 
     /// Adds closed minutes before `minute` to the hours.

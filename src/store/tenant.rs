@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
+use crate::config::AlertRule;
 use crate::domain::grant::Ceiling;
 use crate::domain::tenant::{Tenant, TenantLimits, TenantRetention};
 use crate::error::{Error, Result};
@@ -19,6 +20,8 @@ struct Spec {
     #[serde(default)]
     retention: TenantRetention,
     ceiling: Ceiling,
+    #[serde(default)]
+    alerts: Vec<AlertRule>,
 }
 
 static ALL: Sql = Sql::new(
@@ -56,7 +59,12 @@ impl Tx {
 
     /// Makes or changes it, by name; the id and `created_at` of one that stands stay.
     pub async fn put_tenant(&mut self, t: &Tenant, now: Timestamp) -> Result<()> {
-        let spec = Spec { labels: t.labels.clone(), retention: t.retention.clone(), ceiling: t.ceiling.clone() };
+        let spec = Spec {
+            labels: t.labels.clone(),
+            retention: t.retention.clone(),
+            ceiling: t.ceiling.clone(),
+            alerts: t.alerts.clone(),
+        };
         let args = args![
             t.id,
             &t.name,
@@ -91,6 +99,7 @@ fn tenant(row: &Row) -> Result<Tenant> {
         },
         retention: spec.retention,
         ceiling: spec.ceiling,
+        alerts: spec.alerts,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

@@ -1,6 +1,6 @@
 //! `/metrics`: what this process has counted, and what the database holds now, as OpenMetrics text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use axum::Router;
@@ -16,11 +16,14 @@ use prometheus_client::registry::Registry;
 
 use super::api::Caller;
 use crate::app::App;
+use crate::clock::Timestamp;
+use crate::domain::alert::Alert;
 use crate::domain::health::lag;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::meter::{BOUNDS, Counted, JobMeter, OTHER, Spread};
+use crate::store::node::Node;
 
 /// Series of one gauge; the rest is one more, `other`.
 const SERIES: usize = 1_000;
@@ -62,6 +65,16 @@ struct Scrape {
     backlog: Gauge,
     age: Gauge,
     lag: Gauge,
+    lease_age: Gauge,
+    /// Memory that is granted to what runs.
+    granted: Gauge,
+    /// Open alerts, how many of a job and kind.
+    alerts: BTreeMap<((Id, Id), &'static str), f64>,
+    /// Sinks that did not take their last message.
+    failing_sinks: f64,
+    /// Since each living node's heartbeat was noted.
+    heartbeats: Vec<(i64, f64)>,
+    compiled: (u64, f64),
 }
 
 impl Scrape {
@@ -71,8 +84,16 @@ impl Scrape {
         let mut tx = app.store.read().await?;
         let names = tx.job_names().await?.into_iter().map(|(id, tenant, job)| (id, (tenant, job))).collect();
         let dead = tx.dead_of_jobs().await?.into_iter().map(|(tenant, job, n)| ((tenant, job), n as f64)).collect();
-        let leases = tx.running().await?.into_iter().map(|(tenant, job, n)| ((tenant, job), n as f64)).collect();
+        let running = tx.running().await?;
+        let leases = running.iter().map(|(tenant, job, n)| ((*tenant, *job), *n as f64)).collect();
+        let grants = tx.grants().await?;
+        let memory = |job: &Id| grants.get(job).map(|grant| grant.memory.0 as f64);
+        let granted = running.iter().filter_map(|(tenant, job, n)| Some(((*tenant, *job), memory(job)? * *n as f64))).collect();
+        let oldest = tx.oldest_leases().await?;
+        let lease_age = oldest.into_iter().map(|(tenant, job, at)| ((tenant, job), now.since(at).as_secs_f64())).collect();
         let probes = tx.probes().await?;
+        let last = tx.last_deliveries(now).await?;
+        let (compiles, took) = app.catalog.compiled();
         let of = |value: &dyn Fn(&crate::domain::backlog::Probe) -> Option<f64>| -> Gauge {
             probes.iter().filter_map(|probe| Some(((probe.tenant, probe.job), value(probe)?))).collect()
         };
@@ -82,6 +103,12 @@ impl Scrape {
             lag: bounded(of(&|probe| Some(lag(probe, now)?.as_secs_f64())), f64::max),
             dead: bounded(dead, |a, b| a + b),
             leases: bounded(leases, |a, b| a + b),
+            lease_age: bounded(lease_age, f64::max),
+            granted: bounded(granted, |a, b| a + b),
+            alerts: alerts(&tx.open_alerts().await?),
+            failing_sinks: last.iter().filter(|last| last.error.is_some()).count() as f64,
+            heartbeats: heartbeats(&tx.nodes().await?, now),
+            compiled: (compiles, took.as_secs_f64()),
             counted,
             names,
         })
@@ -129,13 +156,65 @@ impl Collector for Scrape {
         self.counter(to, exceeded, |job| vec![("", job.exceeded)])?;
         self.counter(to, ("hard_timeouts", "Attempts stopped at a limit of time", ""), |job| vec![("", job.timeouts)])?;
         self.gauge(to, "dead_letters", "Dead runs that need a person, up to 10000 in all", &self.dead)?;
+        self.counter(to, ("claims", "Attempts that were claimed", ""), |job| vec![("", job.claims)])?;
         self.gauge(to, "leases", "Runs that run", &self.leases)?;
+        self.gauge(to, "lease_age_seconds", "Of the run that has run longest", &self.lease_age)?;
+        self.gauge(to, "guest_memory_granted_bytes", "Memory granted to what runs", &self.granted)?;
         self.gauge(to, "backlog", "What waited at the target when it was measured last", &self.backlog)?;
         self.gauge(to, "backlog_age_seconds", "Age of the oldest that waited", &self.age)?;
         self.gauge(to, "backlog_lag_seconds", "Since the target was last known to have nothing to take", &self.lag)?;
         spread(to, "queue_wait_seconds", "From when a run was made until its first attempt", &self.counted.queue_wait)?;
-        spread(to, "run_seconds", "From the claim of an attempt to the record of its end", &self.counted.run)
+        spread(to, "run_seconds", "From the claim of an attempt to the record of its end", &self.counted.run)?;
+        spread(to, "probe_seconds", "Of measurements of backlogs, answered or not", &self.counted.probe)?;
+        self.state(to)
     }
+}
+
+impl Scrape {
+    /// How the server itself does.
+    fn state(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let about = "Open alerts, silenced ones too";
+        let mut metric = to.encode_descriptor("alerts", about, None, MetricType::Gauge)?;
+        for ((key, kind), n) in &self.alerts {
+            // Those of the server are of no tenant and no job.
+            let none = [("tenant", String::new()), ("job", String::new())];
+            let [tenant, job] = if *key == SERVER { none } else { self.labels(*key) };
+            metric.encode_family(&[tenant, job, ("kind", (*kind).to_owned())])?.encode_gauge(n)?;
+        }
+        let about = "Sinks of alerts that did not take their last message";
+        to.encode_descriptor("failing_sinks", about, None, MetricType::Gauge)?.encode_gauge(&self.failing_sinks)?;
+        let about = "Since the heartbeat of a node that is there was noted; on SQLite there is none";
+        let mut metric = to.encode_descriptor("heartbeat_age_seconds", about, None, MetricType::Gauge)?;
+        for (node, age) in &self.heartbeats {
+            metric.encode_family(&[("node", node.to_string())])?.encode_gauge(age)?;
+        }
+        let (count, seconds) = self.compiled;
+        to.encode_descriptor("compiles", "Modules compiled, refused ones too", None, MetricType::Counter)?
+            .encode_counter::<[(String, String); 0], _, f64>(&count, None)?;
+        to.encode_descriptor("compile_seconds", "What compiling them took", None, MetricType::Counter)?
+            .encode_counter::<[(String, String); 0], _, f64>(&seconds, None)
+    }
+}
+
+/// Stands for the server in alerts; no tenant has this id.
+const SERVER: (Id, Id) = (Id(-1), Id(-1));
+
+/// Those beyond the bound are one series a kind.
+fn alerts(open: &[Alert]) -> BTreeMap<((Id, Id), &'static str), f64> {
+    let mut counted = BTreeMap::new();
+    for Alert { subject, .. } in open {
+        let key = if subject.tenant == Id(0) { SERVER } else { (subject.tenant, subject.job) };
+        let key = (key, subject.kind.word());
+        let key = if counted.len() < SERIES || counted.contains_key(&key) { key } else { (OTHER, key.1) };
+        *counted.entry(key).or_default() += 1.0;
+    }
+    counted
+}
+
+/// Where one process owns its database, nobody waits for its heart.
+fn heartbeats(nodes: &[Node], now: Timestamp) -> Vec<(i64, f64)> {
+    let there = nodes.iter().filter(|node| node.stopped_at.is_none() && node.beat > 0);
+    there.map(|node| (node.id, now.since(node.beat_at).as_secs_f64())).collect()
 }
 
 fn pairs<L: Clone>(of: &std::collections::BTreeMap<L, u64>) -> Vec<(L, u64)> {

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::domain::duty::Duties;
 use crate::domain::hook::BODY_LIMIT;
 use crate::error::{Error, Result};
 
@@ -43,6 +44,7 @@ pub struct Web {
     /// Lets the first operator in, while there is none.
     setup_code: Option<Arc<str>>,
     throttle: Arc<throttle::Throttle>,
+    duties: Duties,
     board: Arc<board::Cache>,
 }
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub https: bool,
     /// Ends event streams, which have no end of their own.
     pub stop: CancellationToken,
+    /// Whether the loops of this process come round, for `/healthz`.
+    pub duties: Duties,
 }
 
 /// Pages, API, static files, health, events. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that
@@ -91,7 +95,7 @@ fn open_routes() -> Router<Web> {
 }
 
 fn health_routes() -> Router<Web> {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+    Router::new().route("/healthz", get(healthy)).route("/readyz", get(ready))
 }
 
 /// Who is logged in keeps the way back.
@@ -101,6 +105,12 @@ async fn nowhere(State(web): State<Web>, headers: HeaderMap) -> Response {
         response.extensions_mut().insert(session);
     }
     response
+}
+
+/// Whether every loop that matters comes round: a process that lives and does nothing is ill. Asks no database.
+async fn healthy(State(web): State<Web>) -> Result<&'static str> {
+    let hanging = web.duties.hanging(web.app.now());
+    if hanging.is_empty() { Ok("ok\n") } else { Err(Error::Unavailable(hanging.join("; "))) }
 }
 
 /// Whether the database answers.
@@ -119,8 +129,9 @@ pub fn setup_code() -> String {
 }
 
 impl Web {
-    fn new(app: App, Options { setup_code, https, stop }: Options) -> Self {
-        Self { app, stop, https, setup_code: setup_code.map(Into::into), throttle: Arc::default(), board: Arc::default() }
+    fn new(app: App, Options { setup_code, https, stop, duties }: Options) -> Self {
+        let (setup_code, throttle, board) = (setup_code.map(Into::into), Arc::default(), Arc::default());
+        Self { app, stop, https, setup_code, throttle, duties, board }
     }
 
     fn is_https(&self) -> bool {

@@ -20,6 +20,8 @@ pub async fn everywhere(chrome: &Chrome, dead: &str) {
         "/schedule",
         "/schedule?window=past",
         "/t/cedar/jobs/drain-jobs/backfill",
+        "/alerts",
+        "/nodes",
         "/t/cedar",
         "/t/cedar/runs",
         "/t/cedar/jobs/drain-jobs",

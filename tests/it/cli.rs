@@ -14,6 +14,7 @@ use crate::plugin::modules;
 use crate::runner::items::{Items, named};
 use crate::world::{transient, well};
 
+mod alert;
 mod apply;
 mod machine;
 mod plugin;

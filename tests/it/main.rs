@@ -1,6 +1,7 @@
 //! The integration tests, one binary; modules mirror src/.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod alerts;
 mod api;
 mod budget;
 mod cli;

@@ -12,6 +12,7 @@ mod request;
 mod rollouts;
 mod schedules;
 mod steps;
+mod traces;
 mod wiki;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use windlass::clock::{ManualClock, Timestamp};
 use windlass::id::Id;
 
+mod alerts;
 mod artifacts;
 mod items;
 mod limits;
@@ -104,6 +105,9 @@ async fn every_page_shows_and_no_page_takes_words_for_markup() {
         "/failures?state=discarded".into(),
         "/operations/new?action=rerun&q=%3Cscript%3E".into(),
         "/plugins".into(),
+        "/alerts".into(),
+        "/alerts?tenant=epsilon".into(),
+        "/nodes".into(),
     ];
     for path in pages {
         let html = browser.page(&path).await;

@@ -1,6 +1,6 @@
 //! A small world for tests: a real store in a folder of its own, a clock that is moved by hand, guests that follow a script.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,6 +43,10 @@ pub struct Scripted {
     pub finishing: Mutex<HashMap<String, Finish>>,
     /// What probes measure, by job.
     pub backlog: Mutex<HashMap<String, std::result::Result<u64, String>>>,
+    /// Jobs whose measurement never ends.
+    pub hung: Mutex<HashSet<String>>,
+    /// Digests that this node has not got.
+    pub lacks: Mutex<HashSet<String>>,
     /// Measurements made, by job.
     pub measured: Mutex<Vec<String>>,
     /// Attempts made: (job, run, attempt).
@@ -91,6 +95,9 @@ impl Executor for Scripted {
 
     fn measure(&self, work: Work) -> Answer<std::result::Result<Measurement, String>> {
         self.measured.lock().unwrap().push(work.job.clone());
+        if self.hung.lock().unwrap().contains(&work.job) {
+            return Box::pin(std::future::pending());
+        }
         let found = self.backlog.lock().unwrap().get(&work.job).cloned().unwrap_or(Ok(0));
         Box::pin(std::future::ready(found.map(|size| Measurement { size, age_ms: None })))
     }
@@ -99,8 +106,8 @@ impl Executor for Scripted {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn has(&self, _: &str) -> bool {
-        true
+    fn has(&self, digest: &str) -> bool {
+        !self.lacks.lock().unwrap().contains(digest)
     }
 }
 
@@ -183,9 +190,9 @@ impl World {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut settings = Settings::default();
+        change(&mut settings);
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());
-        change(&mut settings);
         Context::new(
             self.store.clone(),
             self.guests.clone(),
@@ -242,6 +249,7 @@ pub fn tenant(id: Id, name: &str) -> Tenant {
         limits: windlass::domain::tenant::TenantLimits::default(),
         retention: windlass::domain::tenant::TenantRetention::default(),
         ceiling: windlass::domain::grant::Ceiling::default(),
+        alerts: Vec::new(),
         created_at: TEN,
         updated_at: TEN,
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::Checked;
 use crate::app::tenant_file::Parsed;
 use crate::app::{App, Who};
-use crate::config::network;
-use crate::domain::grant::{Ceiling, Grant, SecretGrant, SecretUse};
+use crate::config::{AlertRule, network, without_mail};
+use crate::domain::grant::{Ceiling, Grant, Origin, SecretGrant, SecretUse};
 use crate::domain::job::JobSpec;
 use crate::domain::plugin::Plugin;
 use crate::domain::probe::{ProbeKind, Source};
@@ -33,6 +33,9 @@ impl App {
             found.extend(standing.iter().flat_map(|standing| beyond_own(&parsed, standing)));
         }
         found.extend(parsed.file.ceiling.iter().flat_map(|ceiling| self.beyond_server(ceiling)));
+        let alerts = parsed.file.alerts.iter().enumerate();
+        let has_mail = self.settings.mail.is_some();
+        found.extend(alerts.clone().filter_map(|(n, rule)| without_mail(rule, has_mail, &format!("alert[{n}]"))));
         let ceiling =
             parsed.file.ceiling.clone().or_else(|| standing.as_ref().map(|tenant| tenant.ceiling.clone())).unwrap_or_default();
         let (mut plugins, mut canaries) = (Vec::new(), Vec::new());
@@ -51,6 +54,7 @@ impl App {
             canaries.push(canary);
         }
         drop(tx);
+        found.extend(alerts.filter_map(|(n, rule)| beyond_hosts(rule, &ceiling, n)));
         for (n, (job, plugin)) in parsed.file.jobs.iter().zip(&plugins).enumerate() {
             let field = format!("job[{n}]");
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
@@ -164,6 +168,19 @@ fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem>
         );
         Problem::new(format!("{field}.time_limit"), message)
     })
+}
+
+/// A sink is reached as a guest's target is: only within the ceiling.
+fn beyond_hosts(rule: &AlertRule, ceiling: &Ceiling, n: usize) -> Option<Problem> {
+    let sink = rule.sink()?;
+    let field = format!("alert[{n}].{}", sink.word());
+    let origin = match Origin::parse(sink.origin()?) {
+        Ok(origin) => origin,
+        Err(wrong) => return Some(Problem::new(field, wrong)),
+    };
+    let there = sink.origin()?;
+    let message = format!("{there} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{there:?}]");
+    (!ceiling.covers(&origin)).then(|| Problem::new(field, message))
 }
 
 /// Probes that ceiling and server do not let the tenant have, or that measure what is not there. `jobs`: all of the file.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
-use crate::config::{Network, Settings};
+use crate::config::{Mail, Network, Settings};
 use crate::domain::attempt::Outcome as Attempted;
 use crate::domain::backlog::Measurement;
 use crate::domain::plugin::Plugin;
@@ -55,7 +55,9 @@ impl Place {
         Self::with(Settings::default()).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    async fn with(mut settings: Settings) -> Self {
+        let mail = || Mail { smtp: "smtp://127.0.0.1:25".into(), from: "windlass@example.org".into() };
+        settings.mail.get_or_insert_with(mail);
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp(1_795_327_200_000));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -373,4 +375,17 @@ async fn a_job_with_very_many_unfinished_runs_is_not_removed() {
     let wrong = place.apply(&FILE[..cut]).await.unwrap_err().to_string();
     assert!(wrong.contains(": job: no file names the job nightly any more, which has more than 1000 unfinished runs"), "{wrong}");
     assert!(place.jobs().await.contains_key("nightly"));
+}
+
+#[tokio::test]
+async fn an_alert_goes_only_where_the_ceiling_and_the_server_let_it() {
+    let place = Place::new().await;
+    let outside = FILE.replace("https://chat.example.org/hook", "https://chat.example.com/hook");
+    let wrong = place.apply(&outside).await.unwrap_err().to_string();
+    let says = "alert[0].webhook: https://chat.example.com is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [\"https://chat.example.com\"]";
+    assert!(wrong.contains(says), "{wrong}");
+    let mut bare = place;
+    bare.app.settings = Arc::new(Settings::default());
+    let wrong = bare.apply(FILE).await.unwrap_err().to_string();
+    assert!(wrong.contains("alert[1].mail: this server has no way for mail; windlass.toml may add it: mail = {"), "{wrong}");
 }

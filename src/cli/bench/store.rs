@@ -212,6 +212,7 @@ pub(super) fn bare_tenant(id: Id) -> Tenant {
         limits: TenantLimits { running: u32::MAX, ..TenantLimits::default() },
         retention: TenantRetention::default(),
         ceiling: Ceiling::default(),
+        alerts: Vec::new(),
         created_at: now,
         updated_at: now,
     }

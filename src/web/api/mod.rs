@@ -8,17 +8,20 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::web::metrics;
 
+mod alert;
 mod apply;
 mod artifact;
 mod backlog;
 mod dead;
 mod extract;
+pub use alert::kind as parse_kind;
 pub use extract::Caller;
 pub use plugin::SIGNATURE;
 pub use rollout::parse as parse_step;
 mod item;
 mod job;
 mod member;
+mod node;
 mod openapi;
 mod operation;
 mod plugin;
@@ -86,11 +89,15 @@ pub fn router(app: App) -> Router {
         .route("/operations/{id}", get(operation::show))
         .route("/operations/{id}/cancel", post(operation::cancel))
         .route("/operations/{id}/undo", post(operation::undo))
+        .route("/alerts", get(alert::list))
+        .route("/silences", get(alert::silences).post(alert::silence))
+        .route("/sinks", get(alert::sinks))
         .route("/tenants/{tenant}/backlogs", get(backlog::of_tenant))
         .route("/backlogs", get(backlog::all))
         .route("/tenants/{tenant}/secrets", get(secret::list))
         .route("/tenants/{tenant}/secrets/{name}", get(secret::show).put(secret::set))
         .route("/tenants/{tenant}/secrets/{name}/rotate", post(secret::rotate))
+        .route("/nodes", get(node::list))
         .route("/members", get(member::list))
         .route("/members/{name}/password", put(member::set_password))
         .route("/tokens", get(token::list).post(token::issue))

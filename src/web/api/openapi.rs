@@ -15,10 +15,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List,
-    LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewTokenJson, NoticedJson, OccurrenceJson, OperationJson,
-    PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson,
-    SecretJson, Started, StateJson, StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
+    AlertJson, Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson, NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson, StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -39,6 +36,7 @@ fn document() -> OpenApi {
     recordings(&mut routes);
     items(&mut routes);
     dead_runs(&mut routes);
+    alerts(&mut routes);
     server(&mut routes);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("wl_…").build());
     let components = ComponentsBuilder::new().schemas_from_iter(routes.schemas).security_scheme("token", bearer).build();
@@ -137,7 +135,19 @@ fn dead_runs(api: &mut Routes) {
     api.post("operations/{id}/undo", "a new one that brings back what this one discarded").one::<OperationJson>(201);
 }
 
+fn alerts(api: &mut Routes) {
+    let of = [("tenant", Type::String)];
+    api.get("alerts", "what needs a person, the newest first, then what did in the last week").asks(&of).list::<AlertJson>();
+    api.get("silences", "of what nobody is told now").asks(&of).list::<SilenceJson>();
+    api.post("silences", "nobody is told until then; without `until` 204: told again")
+        .takes::<NewSilenceJson>()
+        .one::<SilenceJson>(201)
+        .nothing(204);
+    api.get("sinks", "who is told, and whether they took the last message").asks(&of).list::<SinkJson>();
+}
+
 fn server(api: &mut Routes) {
+    api.get("nodes", "the processes that share the database, and what each took in the last hour").list::<NodeJson>();
     api.get("members", "who can log in").list::<MemberJson>();
     api.put("members/{name}/password", "another password: the body").takes_bytes().nothing(204);
     api.get("tokens", "tokens, without the token").list::<TokenJson>();

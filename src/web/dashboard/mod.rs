@@ -13,10 +13,12 @@ use super::show::moment::Lens;
 use crate::error::Result;
 use shell::{Member, Notice, Place, Shell};
 
+pub mod alert;
 pub mod failure;
 pub mod find;
 pub mod gate;
 pub mod job;
+pub mod node;
 pub mod operation;
 pub mod overview;
 pub mod plugin;
@@ -55,6 +57,10 @@ pub fn routes() -> Router<Web> {
         .route("/operations/{id}", get(operation::show::show))
         .route("/operations/{id}/cancel", post(operation::cancel))
         .route("/operations/{id}/undo", post(operation::undo))
+        .route("/alerts", get(alert::index))
+        .route("/alerts/silence", post(alert::silence))
+        .route("/alerts/speak", post(alert::speak))
+        .route("/nodes", get(node::index))
         .route("/plugins", get(plugin::index))
         .route("/plugins/{name}", get(plugin::show::show))
         .route("/find", get(find::find))
@@ -69,7 +75,11 @@ impl Web {
             lens: Lens { now: self.app.now(), zone: Tz::UTC },
             place: Place::Elsewhere,
             crumbs: Vec::new(),
-            member: session.map(|session| Member { name: session.who.name.clone(), role: session.who.role.word().to_owned() }),
+            member: session.map(|session| Member {
+                name: session.who.name.clone(),
+                role: session.who.role.word().to_owned(),
+                whole: own.is_none(),
+            }),
             csrf: session.map(|session| session.csrf.clone()).unwrap_or_default(),
             dead: self.board.last_dead(own),
             notice: None,

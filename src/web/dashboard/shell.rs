@@ -9,9 +9,11 @@ use crate::web::show::number::Capped;
 pub enum Place {
     Overview,
     Failures,
+    Alerts,
     Runs,
     Schedule,
     Plugins,
+    Nodes,
     Elsewhere,
 }
 
@@ -25,6 +27,8 @@ pub struct Crumb {
 pub struct Member {
     pub name: String,
     pub role: String,
+    /// Of the whole server, not of one tenant.
+    pub whole: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -64,17 +68,18 @@ pub struct Entry {
 
 impl Shell {
     pub fn entries(&self) -> Vec<Entry> {
-        if self.member.is_none() {
-            return Vec::new();
-        }
+        let Some(member) = &self.member else { return Vec::new() };
         let entry = |place, href, label| Entry { href, label, here: self.place == place, gap: false, dead: None };
-        vec![
+        let mut entries = vec![
             entry(Place::Overview, "/", "Overview"),
             Entry { dead: Some(self.dead), ..entry(Place::Failures, "/failures", "Failures") },
+            entry(Place::Alerts, "/alerts", "Alerts"),
             entry(Place::Runs, "/runs", "Runs"),
             entry(Place::Schedule, "/schedule", "Schedule"),
             Entry { gap: true, ..entry(Place::Plugins, "/plugins", "Plugins") },
-        ]
+        ];
+        entries.extend(member.whole.then(|| entry(Place::Nodes, "/nodes", "Nodes")));
+        entries
     }
 
     pub fn version(&self) -> &'static str {
@@ -109,6 +114,8 @@ impl Notice {
             "resumed" => plain("Resumed."),
             "discarded" => plain("Discarded: it needs nobody any more. For 24 h it can be brought back."),
             "undone" => plain("Brought back: it needs a person again."),
+            "silenced" => plain("Silenced: it is shown still, and nobody is told of it until then."),
+            "spoken" => plain("It is told again."),
             "cancelled" => plain("Asked to stop. A run that works is given its grace first."),
             "welcome" => plain("You are the first admin of this server."),
             _ => None,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 
+use crate::domain::alert::AlertKind;
 use crate::domain::health::Health;
 use crate::domain::item::ItemState;
 
@@ -25,6 +26,43 @@ impl Pill {
 
     pub fn health(health: Health) -> Self {
         Self { class: health.word(), word: health.word() }
+    }
+
+    /// Red for what needs a person; amber for what Windlass is at still.
+    pub fn alert(kind: AlertKind) -> Self {
+        let class = match kind {
+            AlertKind::Late => "late",
+            AlertKind::Node => "dead",
+            other => other.word(),
+        };
+        Self { class, word: kind.word() }
+    }
+
+    /// Of a sink: whether it took the last message, or whether that was given up.
+    pub fn sink(fails: bool, given_up: bool) -> Self {
+        match (fails, given_up) {
+            (false, _) => Self { class: "ok", word: "taken" },
+            (true, false) => Self { class: "retrying", word: "retrying" },
+            (true, true) => Self { class: "dead", word: "given up" },
+        }
+    }
+
+    pub fn node(state: &'static str) -> Self {
+        Self {
+            class: if state == "up" {
+                "ok"
+            } else if state == "dead" {
+                "dead"
+            } else {
+                "paused"
+            },
+            word: state,
+        }
+    }
+
+    /// Whether a node takes a job that others take.
+    pub fn takes(yes: bool) -> Self {
+        if yes { Self { class: "ok", word: "yes" } } else { Self { class: "failing", word: "stopped" } }
     }
 
     /// Of an attempt: amber while there will be another, red when it was the last of a dead run.

@@ -1,6 +1,6 @@
 //! `/metrics`: it moves by what happened, and by nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
@@ -64,13 +64,19 @@ async fn c10_metrics_move_by_exactly_what_happened() {
         (retry(2), 1.0),
         (of("dead_letters", "ill"), 1.0),
         (of("dead_letters", "slow"), 1.0),
+        (of("claims_total", "well"), 2.0),
+        (of("claims_total", "ill"), 3.0),
+        (of("claims_total", "slow"), 1.0),
     ]);
     for (job, exceeded, timeouts) in [("well", 0.0, 0.0), ("ill", 1.0, 0.0), ("slow", 1.0, 1.0)] {
         expected.insert(of("max_attempts_exceeded_total", job), exceeded);
         expected.insert(of("hard_timeouts_total", job), timeouts);
     }
-    let moved: BTreeMap<String, f64> =
-        now.iter().filter(|(name, _)| name.contains("alpha")).map(|(name, value)| (name.clone(), *value)).collect();
+    let moved: BTreeMap<String, f64> = now
+        .iter()
+        .filter(|(name, _)| name.contains("alpha") && !name.contains("_alerts"))
+        .map(|(name, value)| (name.clone(), *value))
+        .collect();
     assert_eq!(moved, expected);
     assert_eq!((now["windlass_queue_wait_seconds_count"], now["windlass_run_seconds_count"]), (4.0, 6.0));
     assert_eq!(now["windlass_run_seconds_bucket{le=\"+Inf\"}"], 6.0);
@@ -92,6 +98,65 @@ async fn a_backlog_is_a_gauge_and_so_is_what_runs() {
     };
     let found = served.world.until("the run of the backlog runs", Duration::from_millis(100), read).await;
     assert_eq!(found, (305.0, 1.0));
+    drop(runner);
+}
+
+/// What the shipped dashboard and rules name, without what a counter or a histogram adds to its name.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let ours = words.filter(|word| word.starts_with("windlass_"));
+    let bare = |word: &str| ["_total", "_bucket"].iter().fold(word.to_owned(), |word, end| word.trim_end_matches(end).to_owned());
+    ours.map(bare).collect()
+}
+
+const RULES: &str = "docs/monitoring/windlass.rules.yml";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c10_the_dashboard_and_the_rules_name_series_that_there_are() {
+    let served = Served::new().await;
+    let text = scrape(served.url(), Some(served.admin.clone())).await.1;
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let there: BTreeSet<String> = types.map(str::to_owned).collect();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, least) in [("docs/monitoring/grafana.json", 15), (RULES, 5), ("docs/metrics.md", 20)] {
+        let named = named(&std::fs::read_to_string(root.join(file)).unwrap());
+        assert!(named.len() >= least, "{file} names only {named:?}");
+        let missing: Vec<_> = named.difference(&there).collect();
+        assert!(missing.is_empty(), "{file} names {missing:?}; there are {there:?}");
+    }
+    let dashboard = std::fs::read_to_string(root.join("docs/monitoring/grafana.json")).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&dashboard).unwrap()["panels"].as_array().unwrap().len() > 10);
+}
+
+#[test]
+fn prometheus_takes_the_rules() {
+    match std::process::Command::new("promtool").args(["check", "rules", RULES]).current_dir(env!("CARGO_MANIFEST_DIR")).output()
+    {
+        Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),
+        Err(_) => eprintln!("SKIPPED: prometheus_takes_the_rules wants promtool of Debian's prometheus (tests/packages alerts)"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_alert_and_what_runs_are_gauges_and_a_measurement_is_timed() {
+    let served = Served::new().await;
+    served.world.job("drain", json!({ "triggers": [{ "backlog": { "probe": "plugin", "every": "15s" } }] })).await;
+    let bad = served.world.job("bad", json!({})).await;
+    served.world.guests.script("bad", |_| std::future::ready(transient("503")));
+    served.world.guests.backlog.lock().unwrap().insert("drain".into(), Ok(5));
+    served.world.guests.script("drain", |_| std::future::pending());
+    served.world.enqueue(&bad).await;
+    let runner = served.world.start().await;
+    let read = async || {
+        let now = series(&scrape(served.url(), Some(served.admin.clone())).await.1);
+        let of = |name: &str| now.get(&format!("windlass_{name}")).copied();
+        let dead = of("alerts{tenant=\"alpha\",job=\"bad\",kind=\"dead\"}")?;
+        let granted = of("guest_memory_granted_bytes{tenant=\"alpha\",job=\"drain\"}")?;
+        let (age, measured) = (of("lease_age_seconds{tenant=\"alpha\",job=\"drain\"}")?, of("probe_seconds_count")?);
+        Some((dead, granted, age > 0.0, measured >= 1.0, of("failing_sinks")?))
+    };
+    let found = served.world.until("all are there", Duration::from_millis(500), read).await;
+    assert_eq!(found, (1.0, 67_108_864.0, true, true, 0.0));
     drop(runner);
 }
 

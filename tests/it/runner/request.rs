@@ -18,7 +18,7 @@ use crate::api::world::Served;
 use crate::world::{TEN, World};
 
 /// What the target does with one request.
-enum Step {
+pub enum Step {
     /// Takes it, and says nothing as long as the caller waits.
     Silence,
     Reset,
@@ -26,15 +26,15 @@ enum Step {
     Answer(u16, &'static str, &'static str),
 }
 
-struct Target {
-    address: SocketAddr,
+pub struct Target {
+    pub address: SocketAddr,
     /// Requests as they came, head and body.
     came: Arc<Mutex<Vec<String>>>,
 }
 
 impl Target {
     /// Beyond the script, everything is 500.
-    async fn start(script: Vec<Step>) -> Self {
+    pub async fn start(script: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let came: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -52,7 +52,7 @@ impl Target {
         Self { address, came }
     }
 
-    fn came(&self) -> Vec<String> {
+    pub fn came(&self) -> Vec<String> {
         self.came.lock().unwrap().clone()
     }
 }
@@ -88,25 +88,29 @@ async fn act(mut stream: TcpStream, step: Step) {
 /// Runs the plugin to its end, with attempts one after another at once; answers the run as the API tells it.
 async fn run(served: &Served, target: SocketAddr, config: Value, attempts: u32, input: Value) -> Value {
     let plugin = EMBEDDED.iter().find(|plugin| plugin.name == "http-request").unwrap();
+    let spec = allowed(&served.world, target, config, attempts).await;
+    let id: Id = with_a_real_guest(&served.world, plugin.bytes, spec, input).await;
+    served.get(&format!("tenants/alpha/runs/{id}")).await.body
+}
+
+/// A job that may ask the target, and its tenant too.
+pub async fn allowed(world: &World, target: SocketAddr, mut config: Value, attempts: u32) -> Value {
     let origin = format!("http://{target}");
-    let mut tenant = served.world.tenant.clone();
+    let mut tenant = world.tenant.clone();
     tenant.ceiling = Ceiling { hosts: vec![origin.clone()], networks: vec!["127.0.0.0/8".into()], ..Ceiling::default() };
-    let mut tx = served.world.store.begin().await.unwrap();
+    let mut tx = world.store.begin().await.unwrap();
     tx.put_tenant(&tenant, TEN).await.unwrap();
     tx.commit().await.unwrap();
-    let mut config = config;
     let path = config["url"].as_str().unwrap_or("/").to_owned();
     config["url"] = format!("{origin}{path}").into();
-    let spec = json!({
+    json!({
         "config": config,
         "retry": { "attempts": attempts, "base": "10ms", "factor": 1.0 },
         "grant": {
             "http": [{ "host": origin, "methods": ["GET", "POST"] }],
             "secrets": [{ "name": "hook-key", "use": "sign", "algorithm": "hmac-sha256", "begins_with": "{\"" }],
         },
-    });
-    let id: Id = with_a_real_guest(&served.world, plugin.bytes, spec, input).await;
-    served.get(&format!("tenants/alpha/runs/{id}")).await.body
+    })
 }
 
 async fn served() -> Served {

@@ -112,7 +112,18 @@ async fn an_order_is_kept_also_by_a_guest_that_asks_for_two() {
 
 /// Runs a job of this plugin once, in a real sandbox, to its end.
 pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json::Value, input: serde_json::Value) -> Id {
-    let (runner, job) = real_runner(world, component, spec).await;
+    with_a_real_guest_and(world, component, spec, input, Settings::default()).await
+}
+
+/// The same on a node with these settings.
+pub async fn with_a_real_guest_and(
+    world: &World,
+    component: &[u8],
+    spec: serde_json::Value,
+    input: serde_json::Value,
+    settings: Settings,
+) -> Id {
+    let (runner, job) = real_runner_with(world, component, spec, settings).await;
     let run = NewRun { input: Some(input), ..new_run(&job) };
     let id = world.store.enqueue(vec![run]).await.unwrap().remove(0).unwrap().id();
     world.ended(id, Duration::ZERO).await;
@@ -122,6 +133,10 @@ pub async fn with_a_real_guest(world: &World, component: &[u8], spec: serde_json
 
 /// A runner with a real sandbox and the real time, and a job of this plugin.
 pub async fn real_runner(world: &World, component: &[u8], spec: serde_json::Value) -> (Runner, Job) {
+    real_runner_with(world, component, spec, Settings::default()).await
+}
+
+async fn real_runner_with(world: &World, component: &[u8], spec: serde_json::Value, settings: Settings) -> (Runner, Job) {
     let sandbox = sandbox(world.dir.path());
     let digest = sandbox.catalog().add(component.to_vec()).await.unwrap().digest;
     let mut whole = json!({"name": "deploy", "plugin": "real"});
@@ -132,7 +147,7 @@ pub async fn real_runner(world: &World, component: &[u8], spec: serde_json::Valu
     tx.commit().await.unwrap();
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
     let (store, egress, clock) = (world.store.clone(), world.egress(), Arc::new(SystemClock));
-    let settings = Arc::new(Settings::default());
+    let settings = Arc::new(settings);
     let context = Context::new(store, Arc::new(sandbox), egress, clock, settings, Arc::new(vault), world.objects());
     (Runner::start(context).await.unwrap(), job)
 }

@@ -196,6 +196,7 @@ async fn job(store: &Store, tenant: &str, name: &str, at: Timestamp) -> Job {
         limits: TenantLimits { running: 4, ..TenantLimits::default() },
         retention: Default::default(),
         ceiling: Default::default(),
+        alerts: Vec::new(),
         created_at: at,
         updated_at: at,
     };
@@ -293,6 +294,7 @@ async fn writes(store: &Store, claimed: &Claimed, now: Timestamp) {
         line(Level::Debug, "批量作业 done", 2),
     ];
     let call = Call {
+        number: 0,
         at: now,
         method: "POST".into(),
         url: format!("http://127.0.0.1:8091/w/index.php?title={HOSTILE}"),

@@ -55,7 +55,10 @@ impl Calls {
 
     /// `url` is as it may be shown.
     pub fn begin(self: &Arc<Self>, method: &str, url: String, sent: Arc<AtomicU64>) -> Entry {
+        let mut open = self.lock();
+        let number = open.next;
         let call = Call {
+            number,
             at: self.clock.now(),
             method: method.to_owned(),
             url: cut(url, URL),
@@ -68,8 +71,6 @@ impl Calls {
             reused: false,
             secrets: Vec::new(),
         };
-        let mut open = self.lock();
-        let number = open.next;
         open.next += 1;
         open.calls.insert(number, Pending { call, started: Instant::now(), sent: Arc::clone(&sent) });
         Entry { calls: Arc::clone(self), number, sent }
@@ -112,6 +113,11 @@ fn ms(span: Duration) -> u64 {
 }
 
 impl Entry {
+    /// Which one of its attempt it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     pub fn answered(&self, status: u16) {
         self.change(|call| call.status = Some(status));
     }

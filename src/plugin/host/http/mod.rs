@@ -181,6 +181,10 @@ impl Exchange {
             // What comes back packed cannot be searched for secrets, also not what an earlier request has left at the target.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        if let Some(parent) = context.journal.traceparent(entry.number()).and_then(|text| HeaderValue::from_str(&text).ok()) {
+            // A guest that carries on a trace of its own knows better.
+            request.headers_mut().entry("traceparent").or_insert(parent);
+        }
         let mut pass = gate.egress.targets.enter(&context.tenant, &origin, context.remaining()).await?;
         entry.waited(pass.waited);
         if context.is_cut_off() {

@@ -11,15 +11,19 @@ use crate::clock::Timestamp;
 use crate::error::Problem;
 use crate::id::Id;
 
+mod alert;
 mod apply;
 mod dead;
 mod item;
+mod node;
 mod run;
 mod schedule;
 
+pub use alert::*;
 pub use apply::*;
 pub use dead::*;
 pub use item::*;
+pub use node::*;
 pub use run::*;
 pub use schedule::*;
 
