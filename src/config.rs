@@ -1,6 +1,7 @@
 //! The node's configuration: windlass.toml, with `WINDLASS_…` from the environment over it. `docs/configuration.md` is its
 //! reference. What a tenant may configure stands in its own file (`domain::tenant`).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -14,7 +14,6 @@ use crate::domain::health::{Facts, Health, judge};
 use crate::domain::job::SuccessDue;
 use crate::domain::rate::{Flow, WINDOW, flow, outgrown};
 use crate::domain::silence::Due;
-use crate::domain::trigger::TriggerSpec;
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
@@ -143,10 +142,7 @@ impl Seen {
             return due.clone();
         }
         let zone = context.definitions.tenant(job.tenant).map_or(chrono_tz::Tz::UTC, |tenant| tenant.zone);
-        let schedules = spec.triggers.iter().filter_map(|trigger| match trigger {
-            TriggerSpec::Schedule(schedule) => schedule.of(job.id, zone).ok(),
-            TriggerSpec::Backlog { .. } => None,
-        });
+        let schedules = spec.triggers.iter().filter_map(|trigger| trigger.schedule()?.of(job.id, zone).ok());
         let due = schedules.filter_map(|schedule| Due::of_schedule(&schedule, since, spec.time_limit.0));
         let due = due.min_by_key(|due| due.by);
         self.promised.insert(job.id, (since, job.revision, due.clone()));

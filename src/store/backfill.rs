@@ -44,7 +44,7 @@ impl Tx {
     }
 
     /// Of these instants the first ones that can have their runs now; all when their schedule is gone.
-    pub(super) async fn room_for(&mut self, window: &Window, next: &[(Id, Id)]) -> Result<usize> {
+    pub(super) async fn startable(&mut self, window: &Window, next: &[(Id, Id)]) -> Result<usize> {
         Ok(self.open(window.trigger).await?.map_or(next.len(), |open| open.free.min(next.len())))
     }
 

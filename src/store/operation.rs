@@ -149,7 +149,7 @@ impl Tx {
         let mut last = next.len() < o.order.rate as usize;
         let mut after = o.clone();
         if let Some(window) = &o.order.backfill {
-            let room = self.room_for(window, &next).await?;
+            let room = self.startable(window, &next).await?;
             last &= room == next.len();
             next.truncate(room);
             // Its job has as many unfinished runs as it may have.

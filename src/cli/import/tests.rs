@@ -21,10 +21,7 @@ fn refused(good: &str, bad: &str) -> Vec<String> {
 }
 
 fn schedule(trigger: &TriggerSpec) -> &str {
-    match trigger {
-        TriggerSpec::Schedule(spec) => &spec.schedule,
-        TriggerSpec::Backlog { .. } => panic!("{trigger:?}"),
-    }
+    &trigger.schedule().unwrap_or_else(|| panic!("{trigger:?}")).schedule
 }
 
 #[test]
