@@ -63,8 +63,12 @@ pub enum TriggerSpec {
     Backlog {
         backlog: Box<BacklogSpec>,
     },
-    Webhook { webhook: HookSpec },
-    After { after: FollowSpec },
+    Webhook {
+        webhook: HookSpec,
+    },
+    After {
+        after: FollowSpec,
+    },
 }
 
 /// All keys of all kinds, so that a misspelt one is named with its place instead of "no kind fits".

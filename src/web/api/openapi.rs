@@ -15,7 +15,11 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    AlertJson, Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson, List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson, NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson, StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
+    AlertJson, Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson,
+    List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson,
+    NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson,
+    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson, StateValueJson,
+    TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
