@@ -142,8 +142,11 @@ impl Seen {
             return due.clone();
         }
         let zone = context.definitions.tenant(job.tenant).map_or(chrono_tz::Tz::UTC, |tenant| tenant.zone);
-        let schedules = spec.triggers.iter().filter_map(|trigger| trigger.schedule()?.of(job.id, zone).ok());
-        let due = schedules.filter_map(|schedule| Due::of_schedule(&schedule, since, spec.time_limit.0));
+        let due = spec.triggers.iter().filter_map(|trigger| {
+            let written = trigger.schedule()?;
+            let jitter = written.jitter.map_or(Duration::ZERO, |jitter| jitter.0);
+            Due::of_schedule(&written.of(job.id, zone).ok()?, since, spec.time_limit.0 + jitter)
+        });
         let due = due.min_by_key(|due| due.by);
         self.promised.insert(job.id, (since, job.revision, due.clone()));
         due

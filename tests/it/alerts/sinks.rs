@@ -145,8 +145,11 @@ async fn mail_reaches_a_real_server() {
     alerts(&world, &hook, &[json!({ "when": ["dead"], "mail": "ops@example.org" })]).await;
     dies(&world).await;
     let mail = Mail { smtp: format!("smtp://127.0.0.1:{}", server.port), from: "Windlass <windlass@example.org>".into() };
-    let settings = Settings { mail: Some(mail), public_url: Some("https://jobs.example.org".into()), ..Settings::default() };
-    let runner = Runner::start(world.context_with(|to| *to = settings)).await.unwrap();
+    let set = |settings: &mut Settings| {
+        settings.mail = Some(mail);
+        settings.public_url = Some("https://jobs.example.org".into());
+    };
+    let runner = Runner::start(world.context_with(set)).await.unwrap();
     let told = async || {
         let last = world.store.read().await.unwrap().last_deliveries(windlass::clock::Clock::now(&world.clock)).await.unwrap();
         last.into_iter().find(|last| last.ended_at.is_some())
