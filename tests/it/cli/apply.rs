@@ -20,6 +20,7 @@ fn text(tenant: &str, farm: &str, more: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_shows_each_value_as_it_was_and_as_it_would_be() {
     let served = Served::new().await;
+    served.app.push_embedded().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gamma.toml");
     let path = file.to_str().unwrap();
@@ -57,6 +58,7 @@ async fn a_dry_run_shows_each_value_as_it_was_and_as_it_would_be() {
 #[tokio::test(flavor = "multi_thread")]
 async fn w13_a_pruned_tenant_loses_its_jobs_and_keeps_its_history() {
     let served = Served::new().await;
+    served.app.push_embedded().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     for (tenant, farm) in [("one", "wbaas"), ("two", "wbaas"), ("three", "other")] {
         std::fs::write(dir.path().join(format!("{tenant}.toml")), text(tenant, farm, "")).unwrap();

@@ -215,6 +215,7 @@ fn an_imported_job_starts_its_command_there_and_waits_for_its_end() {
     assert_eq!((&run["state"], &run["failed"]), (&json!("dead"), &json!(3)), "{run}");
     let effects = scene.api.effects();
     assert_eq!(effects.iter().filter(|effect| *effect == "created mail-digest").count(), 3, "{effects:?}");
-    let attempts = scene.attempts(&run);
-    assert!(attempts.iter().all(|(_, says)| says.contains("mail-digest: it failed: 'Failed'")), "{attempts:?}");
+    let failed = "mail-digest: it failed: 'Failed'".to_owned();
+    assert_eq!(scene.attempts(&run)[..2], [("transient".to_owned(), failed.clone()), ("transient".to_owned(), failed.clone())]);
+    assert_eq!(scene.words(&run), [("failed".to_owned(), failed)]);
 }
