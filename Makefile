@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/windlass
-STAGES ?= test postgres chaos browser examples mediawiki s3 video demo
+STAGES ?= test postgres chaos browser examples mediawiki s3 probes video demo
 
 .PHONY: help setup build demo test test-mediawiki test-postgres test-browser test-video chaos bench lint clean
 
