@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,7 +21,9 @@ impl Service {
     /// Starts it and waits until it takes connections on this port. What it says stands in `NAME.log`.
     pub fn start(folder: &Path, name: &str, port: u16, command: &mut Command) -> Self {
         let log = File::create(folder.join(format!("{name}.log"))).unwrap();
-        let child = command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        // With a group of its own: some are scripts, and what they start must end with them.
+        command.current_dir(folder).process_group(0);
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
         let mut service = Self { child: child.unwrap_or_else(|wrong| panic!("{name}: {wrong}")) };
         wait(&format!("{name} takes connections"), UP, || {
             let ended = service.child.try_wait().unwrap();
@@ -34,9 +37,13 @@ impl Service {
         service
     }
 
-    /// Ends it, as a crash would.
+    /// Ends it with all that it started, as a crash would.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
+        // Once it is gone, its number may be another's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let group = format!("-{}", self.child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        }
         let _ = self.child.wait();
     }
 }
