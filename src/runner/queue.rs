@@ -35,6 +35,10 @@ impl<K: Ord + Copy> Queue<K> {
         self.places.contains_key(&id)
     }
 
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

@@ -23,6 +23,8 @@ const PARTS: i128 = 1_000;
 const AGE_MS: i64 = 10_000;
 /// When a run has waited so long for memory, what becomes free is kept for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many turns each tenant has at least of the slots that are free at a time.
+const TURNS: u32 = 4;
 
 #[derive(Debug, Default)]
 pub struct Ring {
@@ -86,6 +88,8 @@ pub struct Pick {
 /// What is left of a choice while it is made.
 struct Round<R> {
     free: Free,
+    /// Runs that one turn takes.
+    quantum: u32,
     now: Timestamp,
     rule: R,
     rules: HashMap<Id, Rule>,
@@ -133,10 +137,13 @@ impl Ring {
         self.resting.values().min().copied()
     }
 
-    /// Runs to claim, as many as there is room for: one by one for who has had least. They count and are charged from now on.
+    /// Runs to claim, as many as there is room for: turn by turn for who has had least; one run a turn, or a few where there is
+    /// room for many of everybody's. They count and are charged from now on.
     pub fn choose(&mut self, free: Free, now: Timestamp, rule: impl Fn(Id, Id) -> Rule) -> Vec<Pick> {
+        let turns = u32::try_from(self.turn.len()).unwrap_or(u32::MAX).saturating_mul(TURNS).max(1);
         let mut round = Round {
             free,
+            quantum: (free.slots / turns).max(1),
             now,
             rule,
             rules: HashMap::new(),
@@ -148,7 +155,7 @@ impl Ring {
         while let Some((had, tenant)) = self.turn.first().filter(|_| round.free.slots > 0) {
             self.floor = self.floor.max(had);
             match self.next_lane(tenant, &mut round) {
-                Some(job) => self.take(tenant, job, &mut round),
+                Some((job, room)) => self.take(tenant, job, room.min(round.quantum), &mut round),
                 None => {
                     self.turn.remove(tenant);
                     round.aside.push(tenant);
@@ -167,8 +174,8 @@ impl Ring {
         round.picks
     }
 
-    /// The tenant's job that waits longest, its priority counted in, of those that may start a run.
-    fn next_lane<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, round: &mut Round<R>) -> Option<Id> {
+    /// The tenant's job that waits longest, its priority counted in, of those that may start runs; and how many.
+    fn next_lane<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, round: &mut Round<R>) -> Option<(Id, u32)> {
         while let Some((key, job)) = self.lanes.get(&tenant)?.first() {
             let rule = round.rules.entry(job).or_insert_with(|| (round.rule)(tenant, job)).clone();
             let is_kept = self.kept.is_some_and(|(kept, _)| kept == job);
@@ -182,7 +189,10 @@ impl Ring {
                 memory: round.free.memory.saturating_sub(kept),
                 slots: round.free.slots,
             };
-            let Err(unmet) = room(&rule.bounds, &load) else { return Some(job) };
+            let unmet = match room(&rule.bounds, &load) {
+                Ok(room) => return Some((job, room)),
+                Err(unmet) => unmet,
+            };
             if let Need::Memory { needs, .. } = unmet {
                 let since = Timestamp(key.saturating_add(i64::from(rule.priority) * AGE_MS));
                 if self.kept.is_none() && needs <= round.free.budget && round.now.since(since) >= PATIENCE {
@@ -202,22 +212,25 @@ impl Ring {
         None
     }
 
-    fn take<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, job: Id, round: &mut Round<R>) {
+    fn take<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, job: Id, runs: u32, round: &mut Round<R>) {
         let Some(rule) = round.rules.get(&job) else { return };
         let charge = share(self.mean.get(&job).copied().unwrap_or(FIRST), rule.weight);
         self.kept.take_if(|(kept, _)| *kept == job);
         if let Some(lanes) = self.lanes.get_mut(&tenant) {
             lanes.put(job, rank(rule.priority, round.now));
         }
-        round.free.slots -= 1;
-        round.free.memory = round.free.memory.saturating_sub(rule.bounds.memory);
+        round.free.slots -= runs;
+        round.free.memory = round.free.memory.saturating_sub(rule.bounds.memory.saturating_mul(runs));
         let place = *round.places.entry(job).or_insert_with(|| {
             round.picks.push(Pick { tenant, job, runs: 0, rule: rule.clone(), charge });
             round.picks.len() - 1
         });
-        round.picks[place].runs += 1;
-        self.count(&round.picks[place], 1);
-        self.charge(tenant, charge);
+        round.picks[place].runs += runs;
+        self.count(&round.picks[place], runs);
+        self.charge(tenant, charge * i128::from(runs));
+        // Where it would stand had they been taken one by one.
+        let last = self.had.get(&tenant).copied().unwrap_or_default() - charge;
+        self.floor = self.turn.first().map_or(last, |(next, _)| next.min(last)).max(self.floor);
     }
 
     /// So many of the pick's runs were not there, or not to be had.
