@@ -275,12 +275,7 @@ async fn a_node_does_what_its_roles_say_and_nothing_else() {
     let world = World::new().await;
     let job = world.job("j", json!({"triggers": [{"schedule": "*/5 * * * *"}]})).await;
     let start = async |roles: serde_json::Value| {
-        let mut settings = windlass::config::Settings { roles: serde_json::from_value(roles).unwrap(), ..Default::default() };
-        settings.lease.skew = windlass::span::Span::secs(u32::MAX.into());
-        let vault = windlass::vault::Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
-        let clock: Arc<dyn windlass::clock::Clock> = Arc::new(world.clock.clone());
-        let parts = (world.store.clone(), world.guests.clone(), Arc::new(settings), Arc::new(vault), world.objects());
-        let context = windlass::runner::Context::new(parts.0, parts.1, clock, parts.2, parts.3, parts.4);
+        let context = world.context_with(|settings| settings.roles = serde_json::from_value(roles).unwrap());
         windlass::runner::Runner::start(context).await.unwrap()
     };
     let scheduler = start(json!(["web", "scheduler"])).await;

@@ -38,10 +38,7 @@ async fn scheduled(world: &World, api: &JobsApi) -> Runner {
     let mut tx = world.store.begin().await.unwrap();
     tx.put_tenant(&tenant, TEN).await.unwrap();
     let job = tx.put_job(tenant.id, &serde_json::from_value(spec).unwrap(), &digest, "test", TEN).await.unwrap();
-    let first = |trigger: &TriggerSpec| match trigger {
-        TriggerSpec::Schedule(spec) => spec.of(job.id, tenant.zone).unwrap().after(TEN),
-        TriggerSpec::Backlog { .. } => None,
-    };
+    let first = |trigger: &TriggerSpec| trigger.schedule()?.of(job.id, tenant.zone).unwrap().after(TEN);
     tx.put_triggers(tenant.id, job.id, &job.spec.triggers, TEN, first).await.unwrap();
     tx.commit().await.unwrap();
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
@@ -49,8 +46,8 @@ async fn scheduled(world: &World, api: &JobsApi) -> Runner {
     // The clock is ours, the database's is the machine's.
     settings.lease.skew = Span::secs(u32::MAX.into());
     let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-    let context =
-        Context::new(world.store.clone(), Arc::new(sandbox), clock, Arc::new(settings), Arc::new(vault), world.objects());
+    let (sandbox, settings, vault) = (Arc::new(sandbox), Arc::new(settings), Arc::new(vault));
+    let context = Context::new(world.store.clone(), sandbox, world.egress(), clock, settings, vault, world.objects());
     Runner::start(context).await.unwrap()
 }
 
