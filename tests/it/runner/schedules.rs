@@ -280,7 +280,7 @@ async fn a_node_does_what_its_roles_say_and_nothing_else() {
         let vault = windlass::vault::Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn windlass::clock::Clock> = Arc::new(world.clock.clone());
         let parts = (world.store.clone(), world.guests.clone(), Arc::new(settings), Arc::new(vault), world.objects());
-        let context = windlass::runner::Context::new(parts.0, parts.1, clock, parts.2, parts.3, parts.4);
+        let context = windlass::runner::Context::new(parts.0, parts.1, world.egress(), clock, parts.2, parts.3, parts.4);
         windlass::runner::Runner::start(context).await.unwrap()
     };
     let scheduler = start(json!(["web", "scheduler"])).await;

@@ -49,8 +49,9 @@ async fn scheduled(world: &World, api: &JobsApi) -> Runner {
     // The clock is ours, the database's is the machine's.
     settings.lease.skew = Span::secs(u32::MAX.into());
     let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
-    let context =
-        Context::new(world.store.clone(), Arc::new(sandbox), clock, Arc::new(settings), Arc::new(vault), world.objects());
+    let egress = world.egress();
+    let (store, settings) = (world.store.clone(), Arc::new(settings));
+    let context = Context::new(store, Arc::new(sandbox), egress, clock, settings, Arc::new(vault), world.objects());
     Runner::start(context).await.unwrap()
 }
 
