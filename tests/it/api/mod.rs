@@ -253,7 +253,7 @@ async fn what_is_wrong_is_a_problem_with_its_field() {
     assert_eq!((told.status, &error["file"], &error["line"]), (422, &json!("alpha.toml"), &json!(2)), "{}", told.body);
     let files = json!({ "files": [{ "path": "gamma.toml", "text": "tenant = \"gamma\"\n" }], "dry_run": true });
     let told = served.post("apply", &files).await;
-    assert_eq!(told.body["changes"][0], json!({ "object": "tenant gamma", "result": "created", "what": [] }));
+    assert_eq!(told.body["changes"][0], json!({ "object": "tenant gamma", "result": "created", "what": [], "diff": [] }));
     assert_eq!(served.get("tenants/gamma").await.status, 404);
 }
 

@@ -19,6 +19,8 @@ pub struct Served {
     pub app: App,
     pub admin: String,
     address: SocketAddr,
+    /// Its threads are where plugins describe themselves.
+    _sandbox: Sandbox,
 }
 
 /// An answer: status, headers, body.
@@ -54,11 +56,12 @@ impl Served {
             compiler: crate::compiler(),
             egress: windlass::egress::Egress::of(&windlass::config::Settings::default(), Vec::new(), clock.clone()).unwrap(),
             clock: clock.clone(),
-        });
+        })
+        .unwrap();
         let app = App {
             store: world.store.clone(),
             executor: world.guests.clone(),
-            catalog: sandbox.unwrap().catalog().clone(),
+            catalog: sandbox.catalog().clone(),
             clock,
             settings: Arc::new(settings),
             vault: Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap()),
@@ -69,7 +72,7 @@ impl Served {
         let service = web::router(app.clone(), Options::default()).into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let admin = app.issue_token("test", Role::Admin, None, None, &Who::server()).await.unwrap().1;
-        Self { world, app, admin, address }
+        Self { world, app, admin, address, _sandbox: sandbox }
     }
 
     pub fn url(&self) -> String {

@@ -188,7 +188,8 @@ mod tests {
         assert_eq!(said, plain(&said.plugin, "a"));
         let told: Vec<_> = of_runs(&said, &plain(&said.plugin, "a")).into_iter().chain(of_retries(&said.retry)).collect();
         assert!(told.iter().chain(&of_items(&said.items)).all(|line| line.from == DEFAULT), "{told:?}");
-        assert_eq!(told[11..], [line("Backoff", "1 s to 5 min, times 2", DEFAULT), line("Jitter", "± 20 %", DEFAULT)]);
+        let last = [line("Backoff", "1 s to 5 min, times 2", DEFAULT), line("Jitter", "± 20 %", DEFAULT)];
+        assert!(told.ends_with(&last), "{told:?}");
     }
 
     #[test]
