@@ -99,8 +99,14 @@ fn gather(path: &Path, files: &mut Vec<SourceJson>) -> Done {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(wrong)?.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    let mut found: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    found.retain(|file| file.extension().is_some_and(|ending| ending == "toml") && file.is_file());
+    let mut found = Vec::new();
+    for file in entries.into_iter().map(|entry| entry.path()).filter(|file| file.extension().is_some_and(|it| it == "toml")) {
+        // One that cannot be looked at is no file less: a pruned tenant would lose its jobs by it.
+        let is = std::fs::metadata(&file).map_err(|wrong| Stop::new(WRONG, format!("{}: {wrong}", file.display())))?;
+        if !is.is_dir() {
+            found.push(file);
+        }
+    }
     found.sort();
     if found.is_empty() {
         return Err(Stop::new(WRONG, format!("{}: no *.toml in this folder", path.display())));

@@ -81,13 +81,14 @@ async fn known_everywhere(store: &Store, vault: &Vault) -> Done {
     let new = vault.marks().next().unwrap_or_default();
     let nodes = store.read().await?.nodes().await?;
     let others = nodes.iter().filter(|node| node.stopped_at.is_none() && node.id != store.node());
-    let without = others.filter(|node| !node.secret_keys.iter().any(|mark| mark == new));
+    // First: a node with the old one before it goes on sealing with that.
+    let without = others.filter(|node| node.secret_keys.first().is_none_or(|mark| mark != new));
     let names: Vec<String> = without.map(|node| format!("{} ({})", node.name, node.listen)).collect();
     if names.is_empty() {
         return Ok(());
     }
     let why = format!(
-        "the new key is not on node {}: put it before the old one there, and start it again; nothing has changed",
+        "the new key does not stand first on node {}: put it before the old one there, and start it again; nothing has changed",
         names.join(", ")
     );
     Err(Stop::new(WRONG, why))

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::clock::Timestamp;
 use crate::id::Id;
 
-/// Fewer ends of others than this tell nothing: who takes a run is chance.
+/// Fewer ends than this for each node that takes the job tell nothing: who takes a run is chance.
 const ENOUGH: u64 = 10;
 
 /// What a node did of a job.
@@ -27,7 +27,19 @@ pub fn apart<'a>(shares: &'a [Share], busy: &HashSet<(Id, i64)>) -> Vec<(&'a Sha
     for share in shares {
         *all.entry(share.job).or_default() += share.lately;
     }
-    let idle = |share: &&Share| share.lately == 0 && all[&share.job] >= ENOUGH && !busy.contains(&(share.job, share.node));
+    let mut takers: HashMap<Id, u64> = HashMap::new();
+    let mut active: HashSet<i64> = HashSet::new();
+    for share in shares {
+        *takers.entry(share.job).or_default() += 1;
+        if share.lately > 0 {
+            active.insert(share.node);
+        }
+    }
+    // It works on something long and ends nothing of any job: it is full, not apart.
+    let full = |node: i64| !active.contains(&node) && busy.iter().any(|(_, of)| *of == node);
+    let few = |job: Id| all[&job] < ENOUGH * takers[&job];
+    let idle =
+        |share: &&Share| share.lately == 0 && !few(share.job) && !busy.contains(&(share.job, share.node)) && !full(share.node);
     let told = |share: &'a Share| {
         let last = share.last_success.map_or("not of the last hour".to_owned(), |at| at.utc().format("of %H:%M UTC").to_string());
         let others = all[&share.job];
@@ -57,6 +69,8 @@ mod tests {
         assert!(found[0].1.contains("others have just ended 40 of it, its last success is of 00:00"), "{}", found[0].1);
         assert!(apart(&shares, &HashSet::from([(Id(2), 1)])).is_empty(), "it works on one");
         assert!(apart(&[share(1, 0), share(2, 3)], &nobody).is_empty(), "too few to tell");
+        assert!(apart(&[share(1, 0), share(2, 14), share(3, 14)], &nobody).is_empty(), "too few for three nodes");
+        assert!(apart(&shares, &HashSet::from([(Id(7), 1)])).is_empty(), "it is full of something long");
         assert!(apart(&[share(1, 1), share(2, 40)], &nobody).is_empty());
     }
 }

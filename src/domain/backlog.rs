@@ -100,6 +100,10 @@ impl Probe {
             return 0;
         }
         self.working |= found.size > spec.start_above;
+        if !self.working {
+            // Below its threshold there is nothing to take.
+            self.clear_at = Some(now);
+        }
         if !self.working || now < self.cool_until {
             return 0;
         }

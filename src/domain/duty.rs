@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Without these nothing is right: others may take their time.
-const WATCHED: [&str; 6] = ["scheduler", "prober", "worker", "writer", "watchdog", "promoter"];
+const WATCHED: [&str; 8] = ["scheduler", "prober", "worker", "writer", "watchdog", "promoter", "alarm", "courier"];
 
 /// When each loop came round last, and how long it meant to rest then. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -232,7 +232,17 @@ fn in_redis(spec: &BacklogSpec, at: &Address) -> Result<What, Wrong> {
     }
 }
 
+/// Bytes of a JSON path.
+const PATH_LIMIT: usize = 256;
+
+/// Bounded in what it may ask for: brackets in brackets take stack, filters below `..` and lists of names take time without end.
 fn json_path(key: &'static str, path: String) -> Result<String, Wrong> {
+    let count = |what: &str| path.matches(what).count();
+    if path.len() > PATH_LIMIT || count("(") > 8 || count(",") > 2 || count("..") + count("?") > 1 {
+        let begins: String = path.chars().take(40).collect();
+        let right = "write at most 256 bytes with one filter or one \"..\", 2 commas and 8 brackets, as in \"$.queue.length\"";
+        return Err((key, format!("\"{begins}…\" asks for too much; {right}")));
+    }
     match JsonPath::parse(&path) {
         Ok(_) => Ok(path),
         Err(wrong) => Err((key, format!("{path:?} is no JSON path ({wrong}); write it as in \"$.queue.length\""))),
@@ -321,6 +331,15 @@ mod tests {
         ] {
             assert!(source(good).is_ok(), "{good}: {:?}", source(good));
         }
+    }
+
+    #[test]
+    fn a_path_that_asks_for_too_much_is_refused_before_it_is_read() {
+        for path in ["$[?".to_owned() + &"(".repeat(100_000), "$..*..*".into(), "$['a','a']['a','a']['a','a']".into()] {
+            let wrong = source(&format!("probe = 'http'\nurl = 'http://a.test'\npath = \"{path}\"")).unwrap_err();
+            assert!(wrong[0].contains("asks for too much"), "{wrong:?}");
+        }
+        assert!(source("probe = 'http'\nurl = 'http://a.test'\npath = \"$.queues[?@.name == 'a'].length\"").is_ok());
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Egress {
         let until = Instant::now() + within;
         let (mut pass, addresses) = self.admit(tenant, ceiling, &origin, within).await?;
         pass.begins();
-        let late = || Refused::failing(Cause::Broken, format!("no answer from {origin} within {}", words(within)));
+        let late = || Refused::late(Cause::Broken, format!("no answer from {origin} within {}", words(within)));
         let asked = async {
             let (stream, _) = self.connect(&origin, &addresses, within).await?;
             let stream = self.secured(&origin, stream).await?;

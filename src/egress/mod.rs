@@ -100,6 +100,11 @@ impl<E> Refused<E> {
         Self { error, seen: Seen::Failing(why.clone()), why, denied: false }
     }
 
+    pub fn late(error: E, why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { error, seen: Seen::Late(why.clone()), why, denied: false }
+    }
+
     pub fn denied(error: E, why: impl Into<String>) -> Self {
         Self { error, why: why.into(), denied: true, seen: Seen::Nothing }
     }

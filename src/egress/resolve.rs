@@ -57,7 +57,7 @@ impl Resolver {
         let found = tokio::time::timeout(within, self.looked_up(tenant, host, port));
         // It may be the asker that did not want to wait, or this tenant's other look-ups: others' requests are none the wiser.
         let late = |_| {
-            let mut refused = Refused::failing(Cause::DnsTimeout, format!("{host} was not resolved in time"));
+            let mut refused = Refused::late(Cause::DnsTimeout, format!("{host} was not resolved in time"));
             if within < super::PATIENCE {
                 refused.seen = Seen::Nothing;
             }

@@ -41,6 +41,8 @@ pub enum Seen {
     Unreachable(String),
     /// It was asked and failed: perhaps only at what this tenant asks.
     Failing(String),
+    /// No answer in time, connected or not: it tells nothing to others, for good or ill.
+    Late(String),
     /// Neither: the request did not get so far, or was cut short by its own limit.
     Nothing,
 }
@@ -151,6 +153,7 @@ impl Targets {
                 target.well();
                 pass.own.failed(why, now, limits);
             }
+            Seen::Late(why) => pass.own.failed(why, now, limits),
             Seen::Nothing => return,
         }
         // Something was learned, were it only that its name is not known.

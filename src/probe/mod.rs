@@ -58,6 +58,12 @@ impl Fault {
         Self { seen: Seen::Failing(why.clone()), why }
     }
 
+    /// Connected or not, nobody knows: it took too long.
+    fn late(why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self { seen: Seen::Late(why.clone()), why }
+    }
+
     /// The target answered, only not with a number.
     fn answered(why: impl ToString) -> Self {
         Self { why: why.to_string(), seen: Seen::Well }
@@ -70,6 +76,9 @@ impl From<Refused> for Fault {
     }
 }
 
+/// Characters of an error that are kept: it stands in every sample.
+const SHOWN: usize = 500;
+
 /// Measures over the network.
 ///
 /// # Errors
@@ -80,10 +89,7 @@ pub async fn measure(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<
         What::Prometheus { query, head } => prometheus::measure(egress, asker, away, query, head).await,
         _ => connected(egress, asker, away).await,
     };
-    found.map_err(|why| match asker.secret.as_deref().filter(|secret| !secret.is_empty()) {
-        Some(secret) => why.replace(secret, "(secret)"),
-        None => why,
-    })
+    found.map_err(|why| without(&why, asker.secret.as_deref()))
 }
 
 /// One of the addresses that the egress has checked, the first that takes a connection.
@@ -103,7 +109,7 @@ async fn connected(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<Me
         Err(last)
     };
     let found = timeout_at(until, asked).await;
-    let found = found.unwrap_or_else(|_| Err(Fault::failing(format!("no answer within {} s", TIME_LIMIT.as_secs()))));
+    let found = found.unwrap_or_else(|_| Err(Fault::late(format!("no answer within {} s", TIME_LIMIT.as_secs()))));
     let seen = found.as_ref().err().map_or(Seen::Well, |fault| fault.seen.clone());
     egress.targets.seen(&mut pass, &seen);
     found.map_err(|fault| if fault.why.contains(&origin.host) { fault.why } else { format!("{origin}: {}", fault.why) })
@@ -122,6 +128,17 @@ async fn ask(egress: &Egress, asker: &Asker<'_>, away: &Away, address: SocketAdd
 }
 
 /// The beginning of what a target said, in one line.
+/// What a target says, without the secret, nor what follows its first blank ("Bearer …"), and no more than a person reads.
+fn without(why: &str, secret: Option<&str>) -> String {
+    let secret = secret.map(str::trim).unwrap_or_default();
+    let bare = secret.split_once(' ').map_or("", |(_, bare)| bare.trim());
+    let mut why = why.to_owned();
+    for hidden in [secret, bare].into_iter().filter(|hidden| !hidden.is_empty()) {
+        why = why.replace(hidden, "(secret)");
+    }
+    if why.chars().count() > SHOWN { why.chars().take(SHOWN).chain(['…']).collect() } else { why }
+}
+
 fn quoted(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED).chain(['…']).collect() }

@@ -175,10 +175,16 @@ pub fn of_sqlite(row: &SqliteRow, at: usize) -> Option<f64> {
     number!(row, at, i64; f64)
 }
 
+fn no_connection(io: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut)
+}
+
 /// What an error of the driver says about the target.
 fn fault(wrong: sqlx::Error) -> Fault {
     match &wrong {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Fault::unreachable(wrong),
+        // No connection is true for whoever asks; one that broke, or a certificate that was not wanted, is this tenant's own.
+        sqlx::Error::Io(io) if no_connection(io) => Fault::unreachable(wrong),
         sqlx::Error::Database(told) => Fault::answered(told.message()),
         _ => Fault::failing(wrong),
     }

@@ -39,6 +39,10 @@ pub(super) struct State {
 
 pub(super) async fn tick(context: Arc<Context>, state: Arc<Mutex<State>>) -> Result<Duration> {
     let (now, mut state) = (context.clock.now(), state.lock().await);
+    // After an outage, or a sleep, it begins anew: the other loops have to come round first.
+    if state.looked.is_some_and(|(at, _)| now.since(at) > BELIEVED * 2) {
+        (state.began, state.gone) = (None, HashMap::new());
+    }
     let began = *state.began.get_or_insert(now);
     let commits = *context.store.signals().changes().borrow();
     if state.looked.is_some_and(|(at, before)| before == commits && now.since(at) < BELIEVED) {
@@ -76,7 +80,8 @@ async fn look(context: &Context, tx: &mut Tx, began: Timestamp, now: Timestamp) 
             note(tenant, job, 0, AlertKind::Late, message);
         }
         for (tenant, job, next_at) in tx.late_probes(now.minus(UNMEASURED)).await? {
-            let every = context.definitions.job(job).and_then(|known| Some(known.job.spec.backlog()?.every.0));
+            let known = context.definitions.job(job).filter(|known| known.job.paused_at.is_none());
+            let every = known.and_then(|known| Some(known.job.spec.backlog()?.every.0));
             if let Some(every) = every.filter(|every| now.since(next_at) > *every * 2) {
                 let late = words(now.since(next_at));
                 let message = format!("its backlog was to be measured {late} ago, every {}, and was not", words(every));

@@ -130,7 +130,11 @@ async fn work(context: &Arc<Context>, held: Held) {
 
 async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop: &Arc<Stop>) -> Result<Outcome> {
     let Held { run, made, known, items, .. } = held;
-    let _promised = context.memory.take(known.memory().in_mib()).await?;
+    // Its items stay its own while it waits.
+    let _promised = tokio::select! {
+        promised = context.memory.take(known.memory().in_mib()) => promised?,
+        never = keep(context, held, stop) => match never {},
+    };
     let secrets = guest::secrets(context, known).await?;
     let input = context.store.read().await?.payload(run.tenant, run.id).await?.input;
     let ((state, state_calls), (port, calls)) = (mpsc::channel(16), mpsc::channel(16));

@@ -238,6 +238,8 @@ async fn every(
     mut wake: Option<watch::Receiver<u64>>,
     tick: Tick,
 ) {
+    // From now on it is missed, also when its first round hangs.
+    context.duties.came_round(name, context.clock.now(), Duration::ZERO);
     loop {
         wake.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let rest = match tick(context.clone()).await {

@@ -38,6 +38,7 @@ type Found = std::result::Result<Measurement, String>;
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();
     let busy: Arc<Mutex<HashSet<Id>>> = Arc::default();
+    context.duties.came_round("prober", context.clock.now(), Duration::ZERO);
     loop {
         let rest = match start_due(&context, &busy).await {
             Ok(rest) => {
@@ -65,7 +66,8 @@ async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Re
     }
     let mut tx = context.store.read().await?;
     let now = context.clock.now();
-    let due = tx.due_probes(now, 1_000).await?;
+    // Twice: so many may be under way, and stand first. Who answers goes before who does not.
+    let due = tx.due_probes(now, 2 * AT_A_TIME as u32).await?;
     // What is under way is due until it is recorded, and says so when it is; only what comes after counts here.
     let next = tx.next_probe(now).await?;
     drop(tx);
@@ -100,15 +102,19 @@ async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     };
     let paused = known.job.paused_at.is_some();
     let asked = Instant::now();
-    // A plugin that is not loaded here yet is no failed probe.
     let loaded = spec.probe != ProbeKind::Plugin || context.executor.has(&known.job.digest);
-    let found = if paused || !loaded { None } else { Some(measure(context, &known, spec, &trigger).await) };
+    let found = match (paused, loaded) {
+        (true, _) => None,
+        (false, true) => Some(measure(context, &known, spec, &trigger).await),
+        // Said as any other failure: a node that cannot load it would else measure nothing for all, in silence.
+        (false, false) => Some(Err("its plugin is not loaded on the node that measures; that node's log says why".into())),
+    };
     let (now, took) = (context.clock.now(), asked.elapsed());
     let mut tx = context.store.begin().await?;
     // Read again: a run may have ended meanwhile, or the trigger be gone.
     let Some(mut probe) = tx.probe(trigger.id).await? else { return Ok(()) };
     let mut sample = Sample { at: now, size: None, age_ms: None, error: None };
-    let mut wanted = 0;
+    let (mut wanted, cool_until) = (0, probe.cool_until);
     match found {
         None => probe.next_at = now.plus(spec.every.0),
         Some(Ok(found)) => {
@@ -120,13 +126,18 @@ async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
             probe.unanswered(error, spec, now, random());
         }
     }
+    let runs = vec![new_runs(&known.job, wanted, probe.size, spec, now)];
+    let made = tx.enqueue(&runs, now).await?.into_iter().flatten().find_map(std::result::Result::err);
+    if let Some(refused) = made {
+        // Nothing started, or not all: what there is no room for is wanted again at the next look.
+        (probe.cool_until, probe.error, probe.error_at) = (cool_until, Some(refused.to_string()), Some(now));
+        sample.error.clone_from(&probe.error);
+    }
     tx.put_probe(&probe).await?;
     if sample.size.is_some() || sample.error.is_some() {
         tx.put_sample(trigger.tenant, trigger.job, &sample).await?;
         tx.measured(took);
     }
-    let runs = vec![new_runs(&known.job, wanted, probe.size, spec, now)];
-    tx.enqueue(&runs, now).await?;
     tx.commit().await
 }
 
@@ -198,7 +209,11 @@ async fn secret(context: &Context, known: &Known, name: Option<&str>) -> std::re
 
 async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> Found {
     let secrets = guest::secrets(context, known).await.map_err(|wrong| wrong.to_string())?;
-    let _promised = context.memory.take(known.memory().in_mib()).await.map_err(|wrong| wrong.to_string())?;
+    // Not for ever: others wait for this probe's place.
+    let promised = tokio::time::timeout(TIME_LIMIT, context.memory.take(known.memory().in_mib())).await;
+    let _promised = promised
+        .map_err(|_| "no memory is free for its guest: the node's memory_budget is taken".to_owned())?
+        .map_err(|wrong| wrong.to_string())?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);

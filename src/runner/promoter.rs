@@ -16,6 +16,7 @@ const FULL: usize = 512;
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut later = context.store.signals().later();
+    context.duties.came_round("promoter", context.clock.now(), Duration::ZERO);
     loop {
         let rest = match promote(&context).await {
             Ok(rest) => {

@@ -104,7 +104,9 @@ impl Plan {
             }
         };
         let mut instants = vec![due.due_at];
-        instants.extend(schedule.next(due.due_at, CATCH_UP).into_iter().take_while(|at| *at <= now));
+        // One by one: those to come are not asked for, which for many a line is work.
+        let next = std::iter::successors(schedule.after(due.due_at), |at| schedule.after(*at));
+        instants.extend(next.take_while(|at| *at <= now).take(CATCH_UP));
         // After a long downtime: those in the middle are not listed, the last one is.
         instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
         self.advanced.push((due.trigger.id, schedule.after(now)));

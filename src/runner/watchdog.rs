@@ -49,6 +49,10 @@ pub(super) struct Seen {
 pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Result<Duration> {
     let (now, mut seen) = (context.clock.now(), seen.lock().await);
     let (jobs, commits) = (context.definitions.jobs(), *context.store.signals().changes().borrow());
+    // After an outage, or a sleep, what was due meanwhile has a while to be made up for, as at the start.
+    if seen.read.is_some_and(|(at, _)| now.since(at) > BELIEVED * 2) {
+        seen.began = None;
+    }
     if seen.read.is_none_or(|(at, before)| before != commits || now.since(at) >= BELIEVED) {
         seen.read(&context, &jobs, commits, now).await?;
     }
@@ -157,7 +161,7 @@ impl Seen {
         let spec = known.job.spec.backlog()?;
         let probe = self.probes.get(&known.job.id)?;
         // Below its threshold nothing starts.
-        let size = probe.size.filter(|size| *size > spec.start_above)?;
+        let size = probe.size.filter(|size| *size > 0 && probe.working)?;
         let signs = [probe.done_at, ends.last_work_at, probe.clear_at, Some(known.job.updated_at)];
         let since = signs.into_iter().flatten().max()?;
         Some(Due::of_backlog(spec, size, since, known.job.spec.time_limit.0))

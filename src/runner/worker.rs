@@ -40,6 +40,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut worker =
         Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, looked_at: context.clock.now(), ended, ends };
     let mut definitions = context.store.signals().definitions();
+    context.duties.came_round("worker", context.clock.now(), Duration::ZERO);
     worker.look_everywhere().await;
     loop {
         let pause = match worker.claim().await {
@@ -158,10 +159,12 @@ impl Worker {
 
     /// Takes back what was chosen and not claimed. Answers whether a lane was empty, and its slots are another's.
     fn note_missed(&mut self, picks: &[Pick], taken: &Taken, now: Timestamp) -> bool {
-        let mut emptied = false;
+        let (mut emptied, mut got) = (false, HashMap::<Id, u32>::new());
+        for claimed in &taken.runs {
+            *got.entry(claimed.run.job).or_default() += 1;
+        }
         for pick in picks {
-            let got = taken.runs.iter().filter(|claimed| claimed.run.job == pick.job).count();
-            let missed = pick.runs.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
+            let missed = pick.runs.saturating_sub(got.get(&pick.job).copied().unwrap_or(0));
             if missed == 0 {
                 continue;
             }

@@ -162,8 +162,10 @@ impl Sinks {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("Windlass/", env!("CARGO_PKG_VERSION"))));
         let everywhere = everywhere(request.uri());
         let ceiling = ceiling.unwrap_or(&everywhere);
+        // A secret may stand in it, and many a server says in its answer what it was asked for.
+        let path = request.uri().path_and_query().map(|path| path.as_str().to_owned()).filter(|path| path.len() > 1);
         let said = self.egress.ask(owner, ceiling, request, PATIENCE, ANSWER).await.map_err(|refused| refused.why)?;
-        taken(&said)
+        taken(&said, path.as_deref())
     }
 }
 
@@ -174,11 +176,14 @@ fn everywhere(uri: &Uri) -> Ceiling {
     Ceiling { hosts, networks: vec!["0.0.0.0/0".into(), "::/0".into()], ..Ceiling::default() }
 }
 
-fn taken(said: &Said) -> std::result::Result<(), String> {
+/// `path`: what must not stand in the reason.
+fn taken(said: &Said, path: Option<&str>) -> std::result::Result<(), String> {
     if (200..300).contains(&said.status) {
         return Ok(());
     }
-    let text: String = String::from_utf8_lossy(&said.body).chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
+    let whole = String::from_utf8_lossy(&said.body);
+    let whole = path.map_or_else(|| whole.clone().into_owned(), |path| whole.replace(path, "/…"));
+    let text: String = whole.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
     Err(format!("it answered {}{}{text}", said.status, if text.is_empty() { "" } else { ": " }))
 }
 

@@ -157,14 +157,13 @@ impl Tx {
 
     /// Runs of tenants with a limit of starts have begun.
     pub(super) async fn note_starts(&mut self, lanes: &[Lane], begun: &[&Run], now: Timestamp) -> Result<()> {
+        let paced: BTreeSet<Id> = lanes.iter().filter(|lane| lane.bounds.starts < u32::MAX).map(|lane| lane.tenant).collect();
+        if paced.is_empty() {
+            return Ok(());
+        }
         let mut starts: BTreeMap<Id, i64> = BTreeMap::new();
-        let paced = |tenant| lanes.iter().any(|lane| lane.tenant == tenant && lane.bounds.starts < u32::MAX);
-        for run in begun {
-            match starts.get_mut(&run.tenant) {
-                Some(runs) => *runs += 1,
-                None if paced(run.tenant) => drop(starts.insert(run.tenant, 1)),
-                None => {}
-            }
+        for run in begun.iter().filter(|run| paced.contains(&run.tenant)) {
+            *starts.entry(run.tenant).or_default() += 1;
         }
         self.exec_rows(&START, starts.into_iter().map(|(tenant, runs)| args![tenant, now.minute(), runs]).collect()).await?;
         Ok(())

@@ -29,7 +29,8 @@ static PUT: Sql = Sql::new(
      working = excluded.working, cool_until = excluded.cool_until",
 );
 static DUE: Sql = Sql::new(
-    "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 ORDER BY p.next_at LIMIT $2",
+    "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 \
+     ORDER BY CASE WHEN p.failed = 0 THEN 0 ELSE 1 END, p.next_at LIMIT $2",
 );
 static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe WHERE next_at > $1");
 static ONE: Sql = Sql::new(

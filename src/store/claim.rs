@@ -1,6 +1,6 @@
 //! The right of a node to runs: rows move from `ready` to `lease`, with the next attempt number and fence.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use super::sql::{Row, Sql, args};
@@ -75,6 +75,7 @@ impl Tx {
             }
             let begun: Vec<&Run> = taken.runs.iter().map(|claimed| &claimed.run).collect();
             self.note_starts(&lanes, &begun, now).await?;
+            unhold(&want.lanes, &lanes, &mut taken);
             answers.push(taken);
         }
         Ok(answers)
@@ -101,6 +102,25 @@ impl Tx {
     async fn inputs(&mut self, runs: &[Run]) -> Result<HashMap<Id, Option<String>>> {
         let keys: Vec<_> = runs.iter().filter(|run| run.payload).map(|run| args![run.tenant, run.id]).collect();
         self.rows_for(&INPUTS, &keys).await?.iter().map(|row| Ok((row.id("run")?, row.opt_text("input")?))).collect()
+    }
+}
+
+/// A lane that had fewer runs than might begin is empty, not held; and the others of its tenant were cut for starts that were
+/// not used.
+fn unhold(wanted: &[Lane], allowed: &[Lane], taken: &mut Taken) {
+    let mut got: HashMap<Id, u32> = HashMap::new();
+    for claimed in &taken.runs {
+        *got.entry(claimed.run.job).or_default() += 1;
+    }
+    let mut spared = BTreeSet::new();
+    for lane in allowed.iter().filter(|lane| got.get(&lane.job).copied().unwrap_or(0) < lane.runs) {
+        taken.held.remove(&lane.job);
+        spared.insert(lane.tenant);
+    }
+    for lane in wanted.iter().filter(|lane| spared.contains(&lane.tenant)) {
+        if let Some(need @ Need::Starts(_)) = taken.held.get_mut(&lane.job) {
+            *need = Need::Alone(false);
+        }
     }
 }
 

@@ -13,9 +13,11 @@ static DEAD: Sql = Sql::new(
     "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant",
 );
+/// Bounded for each job, by the index on its ends that are no success: nobody's dead hide another's.
 static DEAD_OF: Sql = Sql::new(
-    "SELECT tenant, job, count(*) AS n FROM (SELECT d.tenant, d.job FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
-     (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant, job",
+    "SELECT y.tenant, y.job, y.n FROM (SELECT j.tenant, j.id AS job, (SELECT count(*) FROM (SELECT 1 FROM done d WHERE d.job = j.id \
+     AND d.state = 1 AND d.state <> 0 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 1001) x) AS n \
+     FROM job j) y WHERE y.n > 0",
 );
 static RETRYING: Sql =
     Sql::new("SELECT job, count(*) AS n FROM (SELECT job FROM later WHERE failed > 0 OR lost > 0 LIMIT 10001) x GROUP BY job");
@@ -43,7 +45,7 @@ impl Tx {
         self.rows(&DEAD, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.count("n")?))).collect()
     }
 
-    /// Dead runs that need a person by (tenant, job), over the first [`COUNT_CAP`].
+    /// Dead runs that need a person by (tenant, job), up to 1,001 each.
     pub async fn dead_of_jobs(&mut self) -> Result<Vec<(Id, Id, u64)>> {
         let rows = self.rows(&DEAD_OF, args![]).await?;
         rows.iter().map(|row| Ok((row.id("tenant")?, row.id("job")?, row.count("n")?))).collect()

@@ -59,7 +59,7 @@ static OLD_REVISIONS: Sql = Sql::new(
 );
 static OLD_SAMPLES: Sql = Sql::new(
     "SELECT j.id FROM job j WHERE EXISTS (SELECT 1 FROM backlog_sample s WHERE s.job = j.id AND s.at < $1) \
-     OR EXISTS (SELECT 1 FROM occurrence o WHERE o.job = j.id AND o.due_at < $1)",
+     OR EXISTS (SELECT 1 FROM occurrence o WHERE o.job = j.id AND o.due_at < $1 AND o.result <> 'queued')",
 );
 static OLD_REST: Sql = Sql::new(
     "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
@@ -79,7 +79,7 @@ static CUT_SETTLED: Sql = Sql::new("DELETE FROM settled WHERE (tenant, run) IN (
 static CUT_REVISIONS: Sql = Sql::new("DELETE FROM job_revision WHERE (id) IN (VALUES {1})");
 static CUT_SAMPLES: Sql = Sql::new("DELETE FROM backlog_sample WHERE job = $1 AND at < $2");
 static CUT_WORKERS: Sql = Sql::new("DELETE FROM item_worker WHERE job = $1 AND seen_at < $2");
-static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2");
+static CUT_OCCURRENCES: Sql = Sql::new("DELETE FROM occurrence WHERE job = $1 AND due_at < $2 AND result <> 'queued'");
 static CUT_SESSIONS: Sql = Sql::new("DELETE FROM session WHERE expires_at < $1");
 static CUT_AUDIT: Sql = Sql::new("DELETE FROM audit WHERE id < $1");
 static CUT_HOURS: Sql = Sql::new("DELETE FROM tally_hour WHERE hour < $1");

@@ -64,6 +64,7 @@ static REMOVE_NOTICES: Sql = Sql::new("DELETE FROM notice WHERE job = $1 AND tri
 static UNQUEUE: Sql = Sql::new(
     "UPDATE occurrence SET result = 'skipped', note = 'its trigger was removed' WHERE trigger_id = $1 AND result = 'queued'",
 );
+static CHANGE: Sql = Sql::new("UPDATE trigger SET spec = $1, follows = $2 WHERE id = $3");
 static MOVE: Sql = Sql::new("UPDATE trigger SET position = $1 WHERE id = $2");
 static SCHEDULE: Sql =
     Sql::new("INSERT INTO schedule (trigger_id, tenant, job, enabled, next_due_at) VALUES ($1, $2, $3, 1, $4)");
@@ -103,7 +104,8 @@ impl Tx {
         self.rows(&OF_JOB, args![job]).await?.iter().map(trigger).collect()
     }
 
-    /// Makes these the job's triggers. One that stands already keeps its id and what it knows (next due time, probe).
+    /// Makes these the job's triggers. One that stands already keeps its id and what it knows (next due time, probe); one that
+    /// was changed keeps its id, with its ledger and the notifications that were taken in for it.
     /// `next_due` tells when a schedule is due first.
     pub async fn put_triggers(
         &mut self,
@@ -114,10 +116,21 @@ impl Tx {
         next_due: impl Fn(&TriggerSpec) -> Option<Timestamp>,
     ) -> Result<()> {
         let mut standing = self.triggers_of(job).await?;
-        let mut kept = Vec::new();
+        let mut kept: Vec<(usize, Id, Option<&TriggerSpec>)> = Vec::new();
+        let mut other = Vec::new();
         for (position, spec) in specs.iter().enumerate() {
             match standing.iter().position(|trigger| trigger.spec == *spec) {
-                Some(at) => kept.push((position, standing.swap_remove(at).id, None)),
+                Some(at) => kept.push((position, standing.remove(at).id, None)),
+                None => other.push((position, spec)),
+            }
+        }
+        for (position, spec) in other {
+            match standing.iter().position(|trigger| trigger.spec.kind() == spec.kind()) {
+                Some(at) => {
+                    let id = standing.remove(at).id;
+                    self.change_trigger((tenant, job), id, spec, now, next_due(spec)).await?;
+                    kept.push((position, id, None));
+                }
                 None => kept.push((position, self.new_id(), Some(spec))),
             }
         }
@@ -142,6 +155,30 @@ impl Tx {
                 TriggerSpec::Backlog { .. } => self.put_probe(&Probe::new(id, tenant, job, now)).await?,
                 TriggerSpec::Webhook { .. } | TriggerSpec::After { .. } => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Begins anew what its kind measures or counts; what was noticed for it, and its ledger, stay.
+    async fn change_trigger(
+        &mut self,
+        (tenant, job): (Id, Id),
+        id: Id,
+        spec: &TriggerSpec,
+        now: Timestamp,
+        next_due: Option<Timestamp>,
+    ) -> Result<()> {
+        let follows = spec.after().map(|after| after.job.clone());
+        self.exec(&CHANGE, args![serde_json::to_string(spec)?, follows, id]).await?;
+        match spec {
+            TriggerSpec::Schedule(_) => {
+                for sql in [&REMOVE_SCHEDULE, &UNQUEUE] {
+                    self.exec(sql, args![id]).await?;
+                }
+                self.exec(&SCHEDULE, args![id, tenant, job, next_due]).await?;
+            }
+            TriggerSpec::Backlog { .. } => self.put_probe(&Probe::new(id, tenant, job, now)).await?,
+            TriggerSpec::Webhook { .. } | TriggerSpec::After { .. } => {}
         }
         Ok(())
     }

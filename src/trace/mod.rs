@@ -91,8 +91,10 @@ async fn export(exporter: SpanExporter, mut inbox: mpsc::Receiver<Sent>) {
                 Sent::Flush(done) => flushed.push(done),
             }
         }
-        if !batch.is_empty() {
-            match exporter.export(batch).await {
+        // In parts: a collector takes 4 MiB at once.
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(BATCH));
+            match exporter.export(std::mem::replace(&mut batch, rest)).await {
                 Ok(()) if away.swap(false, Ordering::Relaxed) => tracing::info!("the collector takes traces again"),
                 Err(wrong) if !away.swap(true, Ordering::Relaxed) => {
                     tracing::warn!(error = %wrong, "the collector does not take traces; they are dropped, and this is not told again");

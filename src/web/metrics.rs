@@ -155,7 +155,7 @@ impl Collector for Scrape {
         let exceeded = ("max_attempts_exceeded", "Runs that failed as often as they may", "");
         self.counter(to, exceeded, |job| vec![("", job.exceeded)])?;
         self.counter(to, ("hard_timeouts", "Attempts stopped at a limit of time", ""), |job| vec![("", job.timeouts)])?;
-        self.gauge(to, "dead_letters", "Dead runs that need a person, up to 10000 in all", &self.dead)?;
+        self.gauge(to, "dead_letters", "Dead runs that need a person, up to 1001 of a job", &self.dead)?;
         self.counter(to, ("claims", "Attempts that were claimed", ""), |job| vec![("", job.claims)])?;
         self.gauge(to, "leases", "Runs that run", &self.leases)?;
         self.gauge(to, "lease_age_seconds", "Of the run that has run longest", &self.lease_age)?;

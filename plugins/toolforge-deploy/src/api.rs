@@ -68,7 +68,7 @@ impl Api {
             return Ok(Made::Refused(quote(&answered.beginning(QUOTED), QUOTED)));
         }
         let text = answered.success()?.text(ANSWER)?;
-        made(&parsed(&text)?).ok_or_else(|| {
+        made(&component.name, &parsed(&text)?).ok_or_else(|| {
             Failure::transient(format!("PATCH {}: it does not say what became of the job: {}", self.jobs, quote(&text, QUOTED)))
         })
     }
@@ -80,7 +80,9 @@ impl Api {
         if answered.status == 409 {
             return Ok(false);
         }
-        parsed(&answered.success()?.text(ANSWER)?).map(|answer| made(&answer).is_some() || answer.is_object())
+        let answer = parsed(&answered.success()?.text(ANSWER)?)?;
+        warn_of(&answer);
+        Ok(true)
     }
 
     /// One that is gone already is as good. Without a key: after another creation it is another deletion.
@@ -129,12 +131,16 @@ fn parsed(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|_| Failure::transient(format!("the jobs API answered no JSON: {}", quote(text, QUOTED))))
 }
 
-/// By its messages, and where those say nothing by its flag.
-fn made(answer: &Value) -> Option<Made> {
+fn warn_of(answer: &Value) {
     for warning in lines(answer, "warning").chain(lines(answer, "error")) {
         log::warn!("the jobs API says: {}", quote(warning, QUOTED));
     }
-    for line in lines(answer, "info") {
+}
+
+/// By its messages, and where those say nothing by its flag. A component's `name` may hold any of its words.
+fn made(name: &str, answer: &Value) -> Option<Made> {
+    warn_of(answer);
+    for line in lines(answer, "info").map(|line| line.replace(name, "")) {
         for (words, made) in [("up to date", Made::UpToDate), ("created", Made::Created), ("updated", Made::Updated)] {
             if line.contains(words) {
                 return Some(made);
@@ -175,14 +181,15 @@ mod tests {
 
     #[test]
     fn its_words_are_read() {
-        let says = |line: &str| made(&json!({ "messages": { "info": [line] } }));
+        let says = |line: &str| made("recreated-index", &json!({ "messages": { "info": [line] } }));
         assert_eq!(says("Job redis is already up to date"), Some(Made::UpToDate));
         assert_eq!(says("Job redis created"), Some(Made::Created));
         assert_eq!(says("Job redis updated"), Some(Made::Updated));
+        assert_eq!(says("Job recreated-index updated"), Some(Made::Updated));
         assert_eq!(says("hello"), None);
-        assert_eq!(made(&json!({ "job_changed": true, "messages": {} })), Some(Made::Updated));
-        assert_eq!(made(&json!({ "job_changed": false })), Some(Made::UpToDate));
-        assert_eq!(made(&json!({})), None);
+        assert_eq!(made("a", &json!({ "job_changed": true, "messages": {} })), Some(Made::Updated));
+        assert_eq!(made("a", &json!({ "job_changed": false })), Some(Made::UpToDate));
+        assert_eq!(made("a", &json!({})), None);
     }
 
     #[test]

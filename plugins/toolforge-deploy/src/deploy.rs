@@ -32,11 +32,15 @@ pub fn run(work: &Work) -> Result<Output, Failure> {
     let before = all.saturating_sub(open);
     let ended = Cell::new(before);
     let words: RefCell<BTreeMap<String, u64>> = RefCell::default();
-    items::each(|name, component: Component| {
+    items::each(|name, _: serde_json::Value| {
         progress::report(ended.get(), Some(all), name);
+        // As the configuration has it now: a re-run carries the items of the run before, and what was wrong in them.
+        let Some(component) = config.components.iter().find(|component| component.name == name) else {
+            return Ok("not in the configuration any more".to_owned());
+        };
         let deployed = match component.kind {
-            Kind::OneOff => once::run(&api, work, &component),
-            Kind::Continuous | Kind::Scheduled => make(&api, work, &component, force),
+            Kind::OneOff => once::run(&api, work, component),
+            Kind::Continuous | Kind::Scheduled => make(&api, work, component, force),
         };
         let deployed = deployed.map_err(|failure| failure.context(name));
         if !matches!(&deployed, Err(failure) if failure.class() != Class::Permanent) {

@@ -38,11 +38,22 @@ pub fn run(api: &Api, work: &Work, component: &Component) -> Result<String, Fail
     if let Some(begun) = begun {
         if standing.is_some() {
             api.delete(name)?;
+            gone(api, name)?;
         }
         mark::set(name, &begun)?;
         create(api, component, &begun)?;
     }
     wait(api, name)
+}
+
+/// Waits until the deleted one is gone: it would else be taken for the one to be created, its end for that one's.
+fn gone(api: &Api, name: &str) -> Result<(), Failure> {
+    while api.standing(name)?.is_some() {
+        if !control::sleep(FIRST_LOOK * 4) {
+            return Err(Failure::snooze(5_000, "the one before is deleted but not gone yet"));
+        }
+    }
+    Ok(())
 }
 
 /// Creates it. After a creation that was not answered it is asked whether it was done, before there is a second.
@@ -76,7 +87,18 @@ fn create(api: &Api, component: &Component, mark: &Mark) -> Result<(), Failure> 
 fn wait(api: &Api, name: &str) -> Result<String, Failure> {
     let mut pause = FIRST_LOOK;
     loop {
-        let Some(standing) = api.standing(name)? else {
+        let looked = match api.standing(name) {
+            // A look that fails is no failure of the work, which goes on at Toolforge.
+            Err(failure) if failure.class() == Class::Transient => {
+                log::warn!("looking at it is tried again: {}", failure.message());
+                if !control::sleep(LOOK) {
+                    return Err(stopped(api, name));
+                }
+                continue;
+            }
+            looked => looked?,
+        };
+        let Some(standing) = looked else {
             mark::clear(name)?;
             return Err(Failure::transient("it is gone from Toolforge, and nobody knows how it ended"));
         };

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Command, files, send, tell};
 use crate::cli::show::{harmless, say, say_json};
-use crate::cli::stop::{Done, NO_SERVER, Stop};
+use crate::cli::stop::{Done, Stop, WRONG};
 use crate::cli::{Global, pause};
 use crate::web::api::shape::{Applied, SourceJson};
 
@@ -20,10 +20,14 @@ pub fn run(command: &Command, global: &Global) -> Done {
     loop {
         let came = match files(command) {
             Err(stop) => Some(Err(stop)),
-            Ok(files) => watch.is_due(&files).then(|| send(command, files, global)),
+            Ok(files) if watch.is_due(&files) => {
+                let sent = send(command, files, global);
+                watch.note(sent.as_ref().err());
+                Some(sent)
+            }
+            Ok(_) => None,
         };
         if let Some(came) = came {
-            watch.note(came.as_ref().err());
             match came {
                 Ok(applied) => told(applied, &mut watch, global.json)?,
                 Err(stop) => watch.complain(&stop),
@@ -54,9 +58,10 @@ impl Watch {
         at_rest && (self.applied != now || self.looks >= AGAIN)
     }
 
-    /// What is refused is refused again until it changes; a server that is away may be there at the next look.
+    /// Of files that were sent. What is refused is refused again until it changes; a server that is away, or somebody who was
+    /// there first, may not be at the next look.
     fn note(&mut self, wrong: Option<&Stop>) {
-        if wrong.is_none_or(|stop| stop.code() != NO_SERVER) {
+        if wrong.is_none_or(|stop| stop.code() == WRONG) {
             self.applied.clone_from(&self.seen);
             self.looks = 0;
         }
@@ -96,7 +101,7 @@ fn digest(files: &[SourceJson]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::stop::WRONG;
+    use crate::cli::stop::NO_SERVER;
 
     fn file(text: &str) -> Vec<SourceJson> {
         vec![SourceJson { path: "a.toml".into(), text: text.into() }]

@@ -8,6 +8,9 @@ use crate::domain::probe::{ProbeKind, Source};
 use crate::domain::span::Span;
 use crate::error::Problem;
 
+/// Runs that one measurement may make.
+const MOST_PARALLEL: u32 = 1_000;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BacklogSpec {
@@ -101,6 +104,12 @@ impl BacklogSpec {
         }
         if self.max_parallel == 0 {
             refuse("max_parallel", "0 would let nothing run; write 1 or more".into());
+        }
+        if self.max_parallel > MOST_PARALLEL {
+            refuse(
+                "max_parallel",
+                format!("{} is above {MOST_PARALLEL}, the most at a time; write at most that", self.max_parallel),
+            );
         }
         if max_live > 0 && self.max_parallel > max_live {
             refuse(

@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use windlass::app::Who;
+use windlass::clock::Clock as _;
 use windlass::domain::job::Job;
 use windlass::domain::run::Run;
 
@@ -75,6 +76,28 @@ async fn c14_five_notifications_in_the_window_make_one_run_with_five_payloads() 
     served.world.clock.advance(Duration::from_secs(120));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(runs(&served, &job).await.len(), 1);
+    runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_in_stays_when_its_trigger_is_changed() {
+    let served = Served::new().await;
+    let job = hooked(&served, "notify", json!({"triggers": [{"webhook": {"secret": "hook-key", "debounce": "30s"}}]})).await;
+    assert_eq!(send(&served, "notify", "a", SECRET, b"1").await.0, 202);
+    let changed: windlass::domain::job::JobSpec = serde_json::from_value(
+        json!({"name": "notify", "plugin": "noop", "triggers": [{"webhook": {"secret": "hook-key", "debounce": "5s"}}]}),
+    )
+    .unwrap();
+    let mut tx = served.world.store.begin().await.unwrap();
+    let before = tx.triggers_of(job.id).await.unwrap();
+    tx.put_triggers(job.tenant, job.id, &changed.triggers, served.world.clock.now(), |_| None).await.unwrap();
+    let after = tx.triggers_of(job.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((after[0].id, &after[0].spec), (before[0].id, &changed.triggers[0]));
+    let runner = served.world.start().await;
+    let second = Duration::from_secs(1);
+    let made = served.world.until("the run is made", second, async || runs(&served, &job).await.into_iter().next()).await;
+    assert_eq!(made.1, json!({"payloads": [1]}));
     runner.drain().await;
 }
 

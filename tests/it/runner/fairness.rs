@@ -143,6 +143,23 @@ async fn a_tenant_starts_no_more_in_a_minute_than_it_may() {
     runner.drain().await;
 }
 
+/// The starts of a minute that one job does not use are the other's.
+#[tokio::test]
+async fn starts_that_one_job_has_no_runs_for_are_anothers() {
+    let world = World::new().await;
+    limit(&world, |limits| limits.starts_per_minute = Some(10)).await;
+    let (few, more) = (world.job("few", json!({"max_live": 0})).await, world.job("more", json!({"max_live": 0})).await);
+    many(&world, &few, 1).await;
+    many(&world, &more, 6).await;
+    let runner = start(&world, |_| {}).await;
+    // The clock stands: all in this minute.
+    stays_at(&world, "more", 6).await;
+    assert_eq!(world.guests.attempts("few"), 1);
+    many(&world, &few, 2).await;
+    stays_at(&world, "few", 3).await;
+    runner.drain().await;
+}
+
 #[tokio::test]
 async fn no_more_runs_wait_than_a_tenant_may_have_and_what_is_refused_says_so() {
     let world = World::new().await;
