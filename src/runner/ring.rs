@@ -23,6 +23,7 @@ const PARTS: i128 = 1_000;
 const AGE_MS: i64 = 10_000;
 /// When a run has waited so long for memory, what becomes free is kept for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
 /// So many turns each tenant has at least of the slots that are free at a time.
 const TURNS: u32 = 4;
 
@@ -133,7 +134,8 @@ impl Ring {
 
     /// When the first of the resting tenants may start again.
     pub fn rests_until(&mut self, now: Timestamp) -> Option<Timestamp> {
-        self.resting.retain(|_, until| *until > now);
+        // No rest is longer than a minute: one that is was made before the clock was set back.
+        self.resting.retain(|_, until| *until > now && until.since(now) <= MINUTE);
         self.resting.values().min().copied()
     }
 
@@ -180,7 +182,7 @@ impl Ring {
             let rule = round.rules.entry(job).or_insert_with(|| (round.rule)(tenant, job)).clone();
             let is_kept = self.kept.is_some_and(|(kept, _)| kept == job);
             let kept = self.kept.map_or(0, |(_, memory)| if is_kept { 0 } else { memory });
-            let resting = self.resting.get(&tenant).is_some_and(|until| *until > round.now);
+            let resting = self.resting.get(&tenant).is_some_and(|until| *until > round.now && until.since(round.now) <= MINUTE);
             let load = Load {
                 tenant: self.running_of(Of::Tenant(tenant)),
                 job: self.running_of(Of::Job(job)),

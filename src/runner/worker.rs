@@ -65,7 +65,9 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 worker.look_everywhere().await;
             }
             () = context.clock.sleep(pause) => {
-                if context.clock.now().since(worker.looked_at) >= POLL {
+                let now = context.clock.now();
+                // Also after the clock was set back.
+                if now < worker.looked_at || now.since(worker.looked_at) >= POLL {
                     worker.look_everywhere().await;
                 }
             }

@@ -223,7 +223,8 @@ impl World {
 
     /// Moves the clock in small steps, with time for everybody to act, until it holds.
     pub async fn until<T>(&self, what: &str, step: Duration, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-        for _ in 0..600 {
+        // Half a minute of real time and more: a machine may be busy with other things.
+        for _ in 0..3_000 {
             if let Some(found) = found().await {
                 return found;
             }

@@ -175,7 +175,8 @@ async fn new_schedules_know_when_they_are_due_and_standing_triggers_stay() {
         place.apply(&FILE.replace("every = \"15s\"", "every = \"20s\"").replace("weight = 1 ", "weight = 3 ")).await.unwrap();
     assert_eq!(changed[..2], ["tenant alpha: updated (weight)", "job alpha/drain-jobs: updated (triggers[0].backlog.every)"]);
     let after = place.app.store.read().await.unwrap().triggers_of(job.id).await.unwrap();
-    assert_ne!(after[0].id, before[0].id);
+    assert_eq!(after[0].id, before[0].id, "one that was changed is still the same");
+    assert_ne!(after[0].spec, before[0].spec);
     assert_eq!(after[1], before[1], "the schedule keeps its id and what it knows");
 }
 

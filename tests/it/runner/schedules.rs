@@ -228,7 +228,8 @@ async fn a_clock_that_ran_ahead_makes_nothing_twice_and_silences_nothing() {
     let world = World::new().await;
     let job = world.job("j", json!({"triggers": [{"schedule": "*/5 * * * *"}]})).await;
     let runner = world.start().await;
-    comes_to(&world, job.id, 5 * MINUTE, "ran").await;
+    let first = comes_to(&world, job.id, 5 * MINUTE, "ran").await.2.unwrap();
+    world.ended(first, Duration::ZERO).await;
     // An hour ahead, and back: the times of that hour had their say.
     let hour = 3_600_000;
     world.clock.step(hour);
@@ -241,7 +242,7 @@ async fn a_clock_that_ran_ahead_makes_nothing_twice_and_silences_nothing() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!((world.guests.attempts("j"), next_due(&world).await), (ahead, standing), "nothing twice");
-    // A year ahead, and back: of all those times one had its run, and the others come as they should.
+    // A year ahead, and back: the first hundred of those times stand in the ledger, the others come as they should.
     let year = 365 * 24 * hour;
     world.clock.step(year);
     has_run_after(&world, job.id, Duration::from_secs(86_400)).await;
@@ -252,7 +253,7 @@ async fn a_clock_that_ran_ahead_makes_nothing_twice_and_silences_nothing() {
         })
         .await;
     let before = world.guests.attempts("j");
-    world.until("it goes on", STEP, async || (world.guests.attempts("j") > before).then_some(())).await;
+    world.until("it goes on", MINUTE, async || (world.guests.attempts("j") > before).then_some(())).await;
     runner.drain().await;
 }
 
@@ -261,7 +262,8 @@ async fn a_machine_that_slept_makes_up_for_the_last_time() {
     let world = World::new().await;
     let job = world.job("j", json!({"triggers": [{"schedule": "*/5 * * * *"}]})).await;
     let runner = world.start().await;
-    comes_to(&world, job.id, 5 * MINUTE, "ran").await;
+    let first = comes_to(&world, job.id, 5 * MINUTE, "ran").await.2.unwrap();
+    world.ended(first, Duration::ZERO).await;
     let night = Duration::from_secs(8 * 3_600);
     world.clock.step(i64::try_from(night.as_millis()).unwrap());
     has_run_after(&world, job.id, night).await;

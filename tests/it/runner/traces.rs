@@ -55,7 +55,9 @@ fn hex(bytes: &[u8]) -> String {
 async fn run(endpoint: &str, steps: Vec<Step>) -> (World, Target, Value) {
     let world = World::new().await;
     let target = Target::start(steps).await;
-    let (spec, input) = (allowed(&world, target.address, json!({}), 5).await, Value::Null);
+    let (mut spec, input) = (allowed(&world, target.address, json!({}), 5).await, Value::Null);
+    // Longer than it takes to store the end of an attempt.
+    spec["retry"]["base"] = json!("500ms");
     let plugin = EMBEDDED.iter().find(|plugin| plugin.name == "http-request").unwrap();
     let settings = Settings { otel: Some(Otel { endpoint: endpoint.into() }), ..Settings::default() };
     let id = with_a_real_guest_and(&world, plugin.bytes, spec, input, settings).await;
