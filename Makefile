@@ -40,9 +40,11 @@ test-browser: setup ## the pages in a real Chromium alone
 test-video: setup ## transcoding alone, judged by ffmpeg
 	@tests/run video
 
-bench: build ## measure, write bench/latest.json, print a table
+bench: build ## measure, write bench/latest.json and bench/triggers.json, print tables
 	@$(BINARY) bench --json $$(bench/film $(dir $(BINARY))bench.mp4) >bench/latest.json
 	@bench/table bench/latest.json
+	@$(BINARY) bench triggers --json >bench/triggers.json
+	@bench/table bench/triggers.json
 
 lint: setup ## formatting, clippy, dependencies' licences and sources
 	@tests/run lint

@@ -5,7 +5,7 @@
 //! only door in) → the runner's worker claims it → `plugin` executes it and answers an [`domain::attempt::Outcome`] →
 //! [`domain::retry::decide`] says what becomes of it → `store` records it, if the lease still stands → `web` shows it.
 //!
-//! Modules in layer order, lowest first; a module uses only those above it in this list (a test keeps it so):
+//! Modules in groups, the lowest layer first; CONTRIBUTING.md draws who may name whom, and a test keeps it so:
 
 pub mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! `windlass bench`: what the README promises in numbers, measured on this machine. Prints JSON; asserts nothing.
+//! `windlass bench`: what is promised in numbers, measured on this machine. Prints JSON; asserts nothing.
 
 mod fairness;
 mod film;
@@ -23,7 +23,7 @@ struct Measure {
     name: &'static str,
     value: f64,
     unit: &'static str,
-    /// As in the README's table of numbers.
+    /// What it should be; empty where there is no promise.
     target: &'static str,
 }
 

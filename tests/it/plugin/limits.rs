@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::json;
+use windlass::cli::serve::Server;
+use windlass::config::Settings;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::grant::{Ceiling, Grant};
 use windlass::domain::limits::{Limits, LimitsSpec};
@@ -12,7 +14,7 @@ use windlass::domain::span::Size;
 use windlass::plugin::Executor;
 use windlass::plugin::journal::Level;
 
-use super::{attack, attack_with, data, house, modules, work};
+use super::{attack, attack_with, data, guests, house, modules, work};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -44,6 +46,36 @@ async fn busy_guests_do_not_keep_others_from_their_end() {
     for run in busy {
         assert!(matches!(run.await.unwrap(), Outcome::TimedOut { .. }));
     }
+}
+
+/// Guests have threads of their own: pages and the API are answered while all of those spin.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_answered_while_sixteen_guests_spin() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        data_dir: dir.path().join("data"),
+        listen: ([127, 0, 0, 1], 0).into(),
+        binary: crate::BINARY.into(),
+        ..Settings::default()
+    };
+    let server = Server::start(settings).await.unwrap();
+    let hostile = server.app.catalog.add(guests::hostile().to_vec()).await.unwrap().digest;
+    let spinning: Vec<_> = (0..16)
+        .map(|_| {
+            let mut work = work(&hostile, &json!({ "attack": "loop" }));
+            work.time_limit = Duration::from_secs(60);
+            tokio::spawn(server.app.executor.execute(work))
+        })
+        .collect();
+    for path in ["/healthz", "/login", "/api/openapi.json"] {
+        let url = format!("{}{path}", server.url());
+        let status = tokio::task::spawn_blocking(move || ureq::get(&url).call().unwrap().status().as_u16()).await.unwrap();
+        assert_eq!(status, 200, "{path}");
+    }
+    assert!(spinning.iter().all(|guest| !guest.is_finished()));
+    // Who does not wait for a guest any more stops it.
+    spinning.iter().for_each(tokio::task::JoinHandle::abort);
+    server.stop().await;
 }
 
 #[tokio::test]
