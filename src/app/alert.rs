@@ -69,7 +69,7 @@ impl App {
         let (of, now) = (scope(&mut tx, tenant, who).await?, self.now());
         let mut alerts = tx.open_alerts().await?;
         alerts.reverse();
-        alerts.extend(tx.closed_alerts(now.minus(AGO), ENDED).await?);
+        alerts.extend(tx.closed_alerts(now.minus(AGO), of, ENDED).await?);
         alerts.retain(|alert| of.is_none_or(|of| of == alert.subject.tenant));
         let (silences, names) = (tx.silences(now).await?, Names::read(&mut tx).await?);
         let shown = |alert: Alert| {

@@ -107,13 +107,20 @@ impl Plan {
         // One by one: those to come are not asked for, which for many a line is work.
         let next = std::iter::successors(schedule.after(due.due_at), |at| schedule.after(*at));
         instants.extend(next.take_while(|at| *at <= now).take(CATCH_UP));
-        // After a long downtime: those in the middle are not listed, the last one is.
+        // After a long downtime: those in the middle are not listed, which the one before them says; the last one is.
+        let listed = instants.len();
         instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
+        let cut = instants.get(listed).is_some_and(|last| schedule.after(instants[listed - 1]).is_some_and(|at| at < *last));
         self.advanced.push((due.trigger.id, schedule.after(now)));
         let first_taken = first_taken(spec, &instants, now);
         for (n, at) in instants.iter().enumerate() {
             match not_run(&known, spec, *at, n < first_taken, now) {
-                Some((result, note)) => self.occurrences.push(occurrence(&due.trigger, *at, result, Some(note))),
+                Some((result, mut note)) => {
+                    if cut && n + 1 == listed {
+                        note.push_str("; so were those between this one and the next, which are too many to list");
+                    }
+                    self.occurrences.push(occurrence(&due.trigger, *at, result, Some(note)));
+                }
                 None => self.take(&known, &due.trigger, spec, *at, now),
             }
         }

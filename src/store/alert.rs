@@ -39,7 +39,8 @@ static OPEN: Sql = Sql::new(
     "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at IS NULL ORDER BY id LIMIT 10000",
 );
 static CLOSED: Sql = Sql::new(
-    "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at >= $1 ORDER BY closed_at DESC LIMIT $2",
+    "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at >= $1 \
+     AND ($2 = 0 OR tenant = $2) ORDER BY closed_at DESC LIMIT $3",
 );
 static ONE: Sql = Sql::new("SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE id = $1");
 static RAISE: Sql = Sql::new(
@@ -85,9 +86,9 @@ impl Tx {
         self.rows(&OPEN, args![]).await?.iter().map(alert).collect()
     }
 
-    /// Those that ended since then, the last first.
-    pub async fn closed_alerts(&mut self, since: Timestamp, limit: u32) -> Result<Vec<Alert>> {
-        self.rows(&CLOSED, args![since, limit]).await?.iter().map(alert).collect()
+    /// Those that ended since then, the last first; of one tenant, or of all.
+    pub async fn closed_alerts(&mut self, since: Timestamp, of: Option<Id>, limit: u32) -> Result<Vec<Alert>> {
+        self.rows(&CLOSED, args![since, of.unwrap_or(Id(0)), limit]).await?.iter().map(alert).collect()
     }
 
     pub async fn alert(&mut self, id: Id) -> Result<Option<Alert>> {

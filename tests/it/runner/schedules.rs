@@ -257,6 +257,24 @@ async fn a_clock_that_ran_ahead_makes_nothing_twice_and_silences_nothing() {
     runner.drain().await;
 }
 
+/// More than a hundred times passed: the hundredth says that there were more, and the last has its run.
+#[tokio::test]
+async fn t14_times_that_are_too_many_to_list_are_told_of() {
+    let world = World::new().await;
+    let job = world.job("j", json!({"triggers": [{"schedule": "* * * * *"}]})).await;
+    let runner = world.start().await;
+    let first = comes_to(&world, job.id, MINUTE, "ran").await.2.unwrap();
+    world.ended(first, Duration::ZERO).await;
+    let night = Duration::from_secs(8 * 3_600);
+    world.clock.step(i64::try_from(night.as_millis()).unwrap());
+    has_run_after(&world, job.id, night).await;
+    let lines = world.store.read().await.unwrap().occurrences_of(job.id, 1_000).await.unwrap();
+    let told = lines.iter().filter(|line| line.3.as_deref().is_some_and(|note| note.contains("too many to list"))).count();
+    let missed = lines.iter().filter(|line| line.1 == "missed").count();
+    assert!(told == 1 && (100..=102).contains(&missed), "{told} {missed}");
+    runner.drain().await;
+}
+
 #[tokio::test]
 async fn a_machine_that_slept_makes_up_for_the_last_time() {
     let world = World::new().await;
