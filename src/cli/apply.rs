@@ -128,5 +128,8 @@ mod tests {
         gather(dir.path(), &mut files).unwrap();
         assert_eq!(files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["a.toml", "b.toml"]);
         assert!(gather(&dir.path().join("none.toml"), &mut files).is_err());
+        // A link that leads nowhere is a file that is missing, not one file less.
+        std::os::unix::fs::symlink(dir.path().join("gone"), dir.path().join("c.toml")).unwrap();
+        assert!(gather(dir.path(), &mut files).is_err());
     }
 }

@@ -273,6 +273,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_answer_in_time_neither_opens_a_target_for_others_nor_closes_its_circuit() {
+        let (targets, clock) = targets(Limits::default());
+        let (target, beta, late) = (origin("http://dark.test"), Arc::from("beta"), || Seen::Late("no answer".into()));
+        for _ in 0..3 {
+            fails(&targets, &acme(), &target, Seen::Unreachable("no route".into())).await.unwrap();
+        }
+        clock.advance(Duration::from_secs(30));
+        fails(&targets, &acme(), &target, late()).await.unwrap();
+        assert!(fails(&targets, &beta, &target, Seen::Well).await.is_err(), "it is as dead as before");
+        let slow = origin("http://slow.test");
+        for _ in 0..3 {
+            fails(&targets, &acme(), &slow, late()).await.unwrap();
+        }
+        assert!(fails(&targets, &acme(), &slow, Seen::Well).await.is_err());
+        assert!(fails(&targets, &beta, &slow, Seen::Well).await.is_ok(), "only acme found it slow");
+    }
+
+    #[tokio::test]
     async fn a_success_between_them_makes_failures_harmless() {
         let (targets, _) = targets(Limits::default());
         let target = origin("http://a.test");

@@ -127,7 +127,6 @@ async fn ask(egress: &Egress, asker: &Asker<'_>, away: &Away, address: SocketAdd
     }
 }
 
-/// The beginning of what a target said, in one line.
 /// What a target says, without the secret, nor what follows its first blank ("Bearer …"), and no more than a person reads.
 fn without(why: &str, secret: Option<&str>) -> String {
     let secret = secret.map(str::trim).unwrap_or_default();
@@ -139,7 +138,21 @@ fn without(why: &str, secret: Option<&str>) -> String {
     if why.chars().count() > SHOWN { why.chars().take(SHOWN).chain(['…']).collect() } else { why }
 }
 
+/// The beginning of what a target said, in one line.
 fn quoted(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_neither_the_secret_nor_more_than_a_person_reads() {
+        let told = without("401: invalid token tok-1 of Bearer tok-1", Some("Bearer tok-1"));
+        assert_eq!(told, "401: invalid token (secret) of (secret)");
+        assert_eq!(without("as it is", None), "as it is");
+        assert_eq!(without(&"x".repeat(10_000), Some("")).chars().count(), SHOWN + 1);
+    }
 }

@@ -201,3 +201,16 @@ fn expanded(url: &str, to: &To<'_>) -> std::result::Result<Uri, String> {
 fn unset(name: &str, owner: &str) -> String {
     format!("the secret {name:?} is not set: windlass secret set {owner}/{name}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_repeats_what_it_was_asked_for_does_not_show_the_secret_in_it() {
+        let body = Bytes::from_static(b"Cannot POST /services/T0/hush");
+        let said = Said { status: 404, headers: hyper::HeaderMap::default(), body };
+        assert_eq!(taken(&said, Some("/services/T0/hush")).unwrap_err(), "it answered 404: Cannot POST /…");
+        assert!(taken(&Said { status: 204, ..said }, None).is_ok());
+    }
+}

@@ -101,7 +101,7 @@ fn digest(files: &[SourceJson]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::stop::NO_SERVER;
+    use crate::cli::stop::{BAD, NO_SERVER};
 
     fn file(text: &str) -> Vec<SourceJson> {
         vec![SourceJson { path: "a.toml".into(), text: text.into() }]
@@ -134,6 +134,8 @@ mod tests {
             assert!(watch.is_due(&file("a")));
             watch.note(Some(&Stop::new(NO_SERVER, "no server")));
         }
+        assert!(watch.is_due(&file("a")));
+        watch.note(Some(&Stop::new(BAD, "somebody was there first")));
         assert!(watch.is_due(&file("a")));
         watch.note(Some(&Stop::new(WRONG, "a.toml:1: wrong")));
         assert!(!watch.is_due(&file("a")));

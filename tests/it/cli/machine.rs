@@ -212,7 +212,10 @@ fn the_key_of_many_nodes_is_replaced_when_each_of_them_has_the_new_one() {
     one.terminate();
     one = node("one", &both);
     let (code, why) = rotate(&both);
-    assert!(code == 2 && why.contains("the new key does not stand first on node") && why.contains("nothing has changed"), "{why}");
+    assert!(
+        code == 2 && why.contains("the new key does not stand first on node") && why.contains("nothing has changed"),
+        "{why}"
+    );
     opens(&two, b"hunter2");
     two.terminate();
     two = node("two", &both);
