@@ -69,7 +69,7 @@ fn w5_one_drain_per_wiki_whatever_triggers_it() {
     let merged_by_schedule = (1..=3).any(|round| {
         let category = format!("Round-{round}");
         until_before_the_minute(Duration::from_secs(3));
-        wikis.iter().for_each(|wiki| wiki.seed(&category));
+        wikis.iter().for_each(|wiki| wiki.seed_beside_drains(&category));
         let merged = start_until_drained(&scene, &wikis);
         assert!(merged.iter().all(|merged| *merged > 0), "runs asked for by hand were merged: {merged:?}");
         println!("W5: round {round}: {merged:?} runs asked for by hand were merged with one that was there");
