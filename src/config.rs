@@ -50,6 +50,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where people reach the dashboard, when that is not `listen`: scheme, host and port, without a slash at the end.
     pub public_url: Option<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Option<Vec<IpNet>>,
     /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
     pub roles: Roles,
@@ -129,6 +132,7 @@ impl Default for Settings {
             data_dir: "windlass-data".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
             public_url: None,
+            trusted_proxies: None,
             database_url: "sqlite:windlass.db".into(),
             roles: Roles::default(),
             worker: Worker::default(),

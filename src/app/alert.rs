@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{App, Who};
+use super::{App, Who, ends_in_time};
 use crate::clock::Timestamp;
 use crate::config::AlertRule;
 use crate::domain::alert::{Alert, AlertKind, Silence, Subject};
@@ -97,12 +97,10 @@ impl App {
     /// Nobody is told of it until then; it is still shown.
     ///
     /// # Errors
-    /// `Invalid` for a time that has passed, or a job without its tenant; `NotFound`, `Forbidden`.
+    /// `Invalid` for a time that has passed or is more than a year away, or a job without its tenant; `NotFound`, `Forbidden`.
     pub async fn silence(&self, which: &Which, until: Timestamp, who: &Who) -> Result<()> {
         let now = self.now();
-        if until <= now {
-            return Err(Error::invalid("until", format!("{} has passed; write a time to come", until.rfc3339())));
-        }
+        ends_in_time(until, now)?;
         let mut tx = self.store.begin().await?;
         let (tenant, job) = ids(&mut tx, which, who, "silencing alerts").await?;
         tx.put_silence(&Silence { tenant, job, kind: which.kind, until, by: who.name.clone(), made_at: now }).await?;

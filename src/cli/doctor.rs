@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::local;
-use super::serve::runtime;
+use super::serve::{LOCK, lock, runtime};
 use super::show::{say, say_json};
 use super::stop::Done;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -116,6 +116,10 @@ async fn database(settings: &Settings) -> (Result<String>, Option<Timestamp>) {
 
 fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<String> {
     let Some(found) = found else {
+        let folder = file.parent().filter(|folder| folder.join(LOCK).exists());
+        if let Some(Err(taken)) = folder.map(lock) {
+            return Err(Error::Unavailable(format!("{} is gone: restore a backup; {taken}", file.display())));
+        }
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
     };
     let found = found?;
@@ -127,7 +131,7 @@ fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<Str
         String::new()
     };
     Ok(format!(
-        "{} is sound: schema {}{upgrade}, {}, {} of it not yet merged (WAL)",
+        "{} is sound: schema {}{upgrade}, {}, and {} in the write-ahead log",
         file.display(),
         found.schema,
         crate::span::Size(found.bytes),

@@ -214,6 +214,9 @@ impl JobSpec {
         if !super::plugin::is_name(&self.name) {
             refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
         }
+        if !super::plugin::is_name(&self.class) {
+            refuse("class", format!("{:?} is no name of a class; write a-z, 0-9 and -, beginning with a letter", self.class));
+        }
         for (n, trigger) in self.triggers.iter().enumerate() {
             if let Some(same) = self.triggers[..n].iter().position(|other| other == trigger) {
                 refuse(&format!("triggers[{n}]"), format!("is the same as triggers[{same}]; one of them is enough"));

@@ -271,6 +271,9 @@ pub(super) fn failed(text: &str, wrong: sqlx::Error) -> Error {
         sqlx::Error::Database(inner) if inner.is_unique_violation() => {
             Error::Conflict(format!("it is there already ({})", inner.message()))
         }
+        _ if is_full(&wrong) => {
+            Error::Unavailable(format!("the database has no room left ({wrong}): free some in the data folder"))
+        }
         _ if is_away(&wrong) => Error::Unavailable(format!("the database is away ({wrong}); try again")),
         _ => Error::Internal(anyhow::Error::new(wrong).context(format!("statement: {head}…"))),
     }
@@ -287,6 +290,13 @@ pub(super) fn is_away(wrong: &sqlx::Error) -> bool {
             .is_some_and(|pg| ["08", "25P03", "53", "57P", "55P03"].iter().any(|class| pg.code().starts_with(class))),
         _ => false,
     }
+}
+
+/// Whether SQLite could not write for want of room (13), or the disk refused (10 and its kinds). PostgreSQL's are away.
+fn is_full(wrong: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(inner) = wrong else { return false };
+    inner.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
+        && inner.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 10 | 13))
 }
 
 /// How many rows a statement must have touched.

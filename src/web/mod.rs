@@ -113,8 +113,9 @@ async fn healthy(State(web): State<Web>) -> Result<&'static str> {
     if hanging.is_empty() { Ok("ok\n") } else { Err(Error::Unavailable(hanging.join("; "))) }
 }
 
-/// Whether the database answers.
+/// Whether the database answers, and what is written is kept.
 async fn ready(State(web): State<Web>) -> Result<&'static str> {
+    web.app.store.stands()?;
     web.app.is_first_start().await?;
     Ok("ready\n")
 }

@@ -249,6 +249,24 @@ async fn buttons_do_what_they_say_and_the_next_page_says_so() {
     assert!(browser.page(location(&cancelled)).await.contains("pill stopping"));
 }
 
+/// The numbers are those of the buttons, and the largest cause is there however many tenants have smaller ones.
+#[tokio::test]
+async fn failures_of_many_tenants_are_counted_whole_and_the_largest_stand_first() {
+    let world = World::new(clock()).await;
+    for n in 0..110 {
+        world.dies(&format!("small-{n}"), 1).await;
+    }
+    world.dies("zz-last", 9).await;
+    let browser = Browser::of(&world).await;
+    let page = browser.page("/failures").await;
+    assert!(page.contains("<b class=\"red\">122</b> dead runs") && page.contains("Re-run all 122…"), "{page}");
+    assert!(page.contains("the largest <b>100</b> causes") && page.contains("Causes of fewer runs are not listed"), "{page}");
+    let (largest, next) = (page.find("zz-last / drain-jobs").unwrap(), page.find("epsilon / drain-jobs").unwrap());
+    assert!(largest < next && next < page.find("small-").filter(|at| *at > largest).unwrap(), "{page}");
+    let one = browser.page("/failures?tenant=zz-last").await;
+    assert!(one.contains("<b class=\"red\">9</b> dead runs") && one.contains("Dead <b class=\"red\">9</b>"), "{one}");
+}
+
 #[tokio::test]
 async fn dead_runs_are_previewed_then_dealt_with_by_an_operation() {
     let world = World::new(clock()).await;

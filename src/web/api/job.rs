@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::shape::{EffectiveJson, JobJson, List, NewRunJson, NoticedJson, PauseJson, PluginOfJob, TriggerOfJob};
+use super::shape::{EffectiveJson, JobJson, List, NewRunJson, Nothing, NoticedJson, PauseJson, PluginOfJob, TriggerOfJob};
 use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
@@ -175,6 +175,7 @@ pub async fn resume(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.resume(&tenant, &job, &who).await?;

@@ -268,7 +268,14 @@ async fn a_waiting_run_is_cancelled_and_a_paused_job_says_so() {
     assert_eq!(paused["next_due_at"], "2026-11-23T02:30:00.000Z");
     let address = format!("tenants/alpha/runs/{run}");
     assert_eq!(served.get(&address).await.body["why"], "the job is paused by test");
-    assert_eq!(served.post("tenants/alpha/jobs/drain/resume", &json!({})).await.body["paused_at"], Value::Null);
+    let resume = "tenants/alpha/jobs/drain/resume";
+    assert_eq!(served.post(resume, &json!({ "at": 1 })).await.status, 422, "unknown keys are refused");
+    assert_eq!(served.post(resume, &json!({})).await.body["paused_at"], Value::Null);
+    for (until, says) in [("x", "is no time; write it as in"), ("9999-12-31T23:59:59Z", "a year is the longest")] {
+        let told = served.post("tenants/alpha/jobs/drain/pause", &json!({ "until": until })).await;
+        assert!(told.status == 422 && told.body["errors"][0]["message"].as_str().unwrap().contains(says), "{}", told.body);
+        assert_eq!(told.body["errors"][0]["field"], "until");
+    }
     let told = served.post(&format!("{address}/cancel"), &json!({})).await;
     assert_eq!((told.status, &told.body["state"]), (200, &json!("cancelled")));
     assert_eq!(served.post(&format!("{address}/cancel"), &json!({})).await.status, 409);

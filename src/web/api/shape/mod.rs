@@ -135,6 +135,11 @@ pub struct VersionJson {
     pub failed: u64,
 }
 
+/// A body without keys.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
 /// How long a job is to rest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
