@@ -53,7 +53,7 @@ pub fn trigger_lines(sources: &Sources<'_>) -> Vec<PolicyLine> {
         let tree = serde_json::to_value(trigger).unwrap_or_default();
         for (key, value) in flat(&format!("triggers[{n}]"), &tree) {
             // A schedule without a zone is kept with its tenant's.
-            let from = match sources.from(&[key.as_str()], true) {
+            let from = match sources.job_or_default(&[key.as_str()], true) {
                 DEFAULT if key.ends_with("].zone") => TENANT,
                 from => from,
             };
@@ -72,7 +72,7 @@ pub fn ceiling_lines(sources: &Sources<'_>) -> Vec<PolicyLine> {
     // A file without a ceiling leaves what an earlier one wrote.
     all.map(|(key, value)| {
         let own = !usual.contains(&(key.clone(), value.clone()));
-        let from = if own || sources.from_tenant(&key, own) == TENANT { TENANT } else { DEFAULT };
+        let from = if own || sources.tenant_or_default(&key, own) == TENANT { TENANT } else { DEFAULT };
         line(key, text(&value), from)
     })
     .collect()
@@ -93,12 +93,12 @@ fn text(value: &Value) -> String {
 
 impl Sources<'_> {
     /// Whether the job writes one of these keys; `differs`: from the default.
-    fn from(&self, keys: &[&str], differs: bool) -> &'static str {
+    fn job_or_default(&self, keys: &[&str], differs: bool) -> &'static str {
         let own = self.said.get(&self.job).map_or(differs, |said| keys.iter().any(|key| said.contains(*key)));
         if own { JOB } else { DEFAULT }
     }
 
-    fn from_tenant(&self, key: &str, differs: bool) -> &'static str {
+    fn tenant_or_default(&self, key: &str, differs: bool) -> &'static str {
         let own = self.said.get(&OWN).map_or(differs, |said| said.contains(key));
         if own { TENANT } else { DEFAULT }
     }
@@ -106,7 +106,7 @@ impl Sources<'_> {
     fn of_runs(&self, plain: &JobSpec) -> Vec<PolicyLine> {
         let spec = self.spec;
         let optional = |what, key: &str, span: Option<Span>| {
-            line(what, span.map_or("none".into(), |span| words(span.0)), self.from(&[key], span.is_some()))
+            line(what, span.map_or("none".into(), |span| words(span.0)), self.job_or_default(&[key], span.is_some()))
         };
         let at_once = match spec.max_live {
             0 => "no limit".to_owned(),
@@ -119,18 +119,18 @@ impl Sources<'_> {
             SuccessDue::Within(span) => format!("every {}", words(span.0)),
         };
         vec![
-            line("At once", at_once, self.from(&["max_live"], spec.max_live != plain.max_live)),
-            line("Running", at_a_time(spec.running), self.from(&["running"], spec.running.is_some())),
-            line("Time limit", limit, self.from(&["time_limit"], spec.time_limit != plain.time_limit)),
-            line("Grace", words(spec.grace().0), self.from(&["grace"], spec.grace.is_some())),
+            line("At once", at_once, self.job_or_default(&["max_live"], spec.max_live != plain.max_live)),
+            line("Running", at_a_time(spec.running), self.job_or_default(&["running"], spec.running.is_some())),
+            line("Time limit", limit, self.job_or_default(&["time_limit"], spec.time_limit != plain.time_limit)),
+            line("Grace", words(spec.grace().0), self.job_or_default(&["grace"], spec.grace.is_some())),
             optional("In all", "total_limit", spec.total_limit),
             optional("Start within", "start_deadline", spec.start_deadline),
             optional("Stall limit", "stall_limit", spec.stall_limit),
             optional("Run again after a success", "rerun_after", spec.rerun_after),
-            line("Success due", due, self.from(&["success_due"], spec.success_due != SuccessDue::Auto)),
-            line("Recorded", recorded(spec.record), self.from(&["record"], spec.record != plain.record)),
-            line("Class", spec.class.clone(), self.from(&["class"], spec.class != plain.class)),
-            line("Priority", spec.priority.to_string(), self.from(&["priority"], spec.priority != plain.priority)),
+            line("Success due", due, self.job_or_default(&["success_due"], spec.success_due != SuccessDue::Auto)),
+            line("Recorded", recorded(spec.record), self.job_or_default(&["record"], spec.record != plain.record)),
+            line("Class", spec.class.clone(), self.job_or_default(&["class"], spec.class != plain.class)),
+            line("Priority", spec.priority.to_string(), self.job_or_default(&["priority"], spec.priority != plain.priority)),
         ]
     }
 
@@ -138,14 +138,14 @@ impl Sources<'_> {
     fn of_class(&self) -> Vec<PolicyLine> {
         let class = self.settings.classes.get(&self.spec.class);
         let (running, priority) = class.map_or((None, 0), |class| (class.running, class.priority));
-        let from = |key: &str| self.from_server(&format!("classes.{}.{key}", self.spec.class), class.is_some());
+        let from = |key: &str| self.server_or_default(&format!("classes.{}.{key}", self.spec.class), class.is_some());
         vec![
             line("Running of its class", at_a_time(running), from("running")),
             line("Priority of its class", priority.to_string(), from("priority")),
         ]
     }
 
-    fn from_server(&self, key: &str, differs: bool) -> &'static str {
+    fn server_or_default(&self, key: &str, differs: bool) -> &'static str {
         let written = self.settings.origins.of(key) != Origin::Default;
         if written || differs && self.settings.origins == Origins::default() { SERVER } else { DEFAULT }
     }
@@ -159,9 +159,13 @@ impl Sources<'_> {
         let backoff = format!("{} to {}, times {}", words(retry.base.0), words(retry.cap.0), retry.factor);
         let own = (retry.base, retry.cap, retry.factor) != (plain.base, plain.cap, plain.factor);
         vec![
-            line("Attempts", retry.attempts.to_string(), self.from(&["retry.attempts"], retry.attempts != plain.attempts)),
-            line("Backoff", backoff, self.from(&["retry.base", "retry.cap", "retry.factor"], own)),
-            line("Jitter", jitter, self.from(&["retry.jitter"], retry.jitter != plain.jitter)),
+            line(
+                "Attempts",
+                retry.attempts.to_string(),
+                self.job_or_default(&["retry.attempts"], retry.attempts != plain.attempts),
+            ),
+            line("Backoff", backoff, self.job_or_default(&["retry.base", "retry.cap", "retry.factor"], own)),
+            line("Jitter", jitter, self.job_or_default(&["retry.jitter"], retry.jitter != plain.jitter)),
         ]
     }
 
@@ -183,9 +187,9 @@ impl Sources<'_> {
         let dead = format!("more than {} of its pieces failed", percent(items.threshold()));
         let workers = ["items.outside", "items.parallel", "items.chunk", "items.max_deliver"];
         vec![
-            line("Dead when", dead, self.from(&["items.failure_threshold", "items.order"], threshold)),
-            line("Order of items", order, self.from(&["items.order"], items.order != plain.order)),
-            line("Items worked on by", by, self.from(&workers, own)),
+            line("Dead when", dead, self.job_or_default(&["items.failure_threshold", "items.order"], threshold)),
+            line("Order of items", order, self.job_or_default(&["items.order"], items.order != plain.order)),
+            line("Items worked on by", by, self.job_or_default(&workers, own)),
         ]
     }
 
@@ -194,10 +198,10 @@ impl Sources<'_> {
         let (tenant, usual) = (self.tenant, TenantLimits::default());
         let (limits, kept, over) = (&tenant.limits, &tenant.retention, tenant.retention.over(&self.settings.retention));
         let upto = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |n| n.to_string());
-        let from = |key, differs| self.from_tenant(key, differs);
+        let from = |key, differs| self.tenant_or_default(key, differs);
         let kept_by = |key: &str, own: Option<Span>, node: Span, usual: Span| match own {
             Some(_) => TENANT,
-            None => self.from_server(&format!("retention.{key}"), node != usual),
+            None => self.server_or_default(&format!("retention.{key}"), node != usual),
         };
         let (node, plain) = (&self.settings.retention, Retention::default());
         vec![
