@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -62,6 +62,8 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What time it is, and waiting for a time.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+    /// Since some moment of this process, by a clock that nobody sets: for how long something has taken, whatever time it is.
+    fn uptime(&self) -> Duration;
     fn sleep(&self, span: Duration) -> Sleep;
 }
 
@@ -76,6 +78,11 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    fn uptime(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
+    }
+
     fn sleep(&self, span: Duration) -> Sleep {
         Box::pin(tokio::time::sleep(span))
     }
@@ -88,18 +95,20 @@ pub struct ManualClock(Arc<Mutex<Manual>>);
 #[derive(Debug, Default)]
 struct Manual {
     now: Timestamp,
+    uptime: Duration,
     sleepers: Vec<(Timestamp, tokio::sync::oneshot::Sender<()>)>,
 }
 
 impl ManualClock {
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(Manual { now, sleepers: Vec::new() })))
+        Self(Arc::new(Mutex::new(Manual { now, ..Manual::default() })))
     }
 
     pub fn advance(&self, span: Duration) {
         let mut inner = self.lock();
         let now = inner.now.plus(span);
         inner.now = now;
+        inner.uptime += span;
         let (due, rest) = std::mem::take(&mut inner.sleepers).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
         inner.sleepers = rest;
         drop(inner);
@@ -124,6 +133,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         self.lock().now
+    }
+
+    fn uptime(&self) -> Duration {
+        self.lock().uptime
     }
 
     fn sleep(&self, span: Duration) -> Sleep {

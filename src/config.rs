@@ -17,6 +17,7 @@ mod artifacts;
 mod class;
 pub mod document;
 mod environment;
+mod origin;
 mod otel;
 mod plugins;
 mod probes;
@@ -30,6 +31,7 @@ pub use artifacts::Artifacts;
 pub use class::{Class, PRIORITIES};
 use document::Document;
 use environment::{named, overlay};
+pub use origin::{Origin, Origins, Setting, flat, plain, shown};
 pub use otel::Otel;
 pub use plugins::Plugins;
 pub use probes::Probes;
@@ -75,6 +77,9 @@ pub struct Settings {
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
+    /// Who says what.
+    #[serde(skip)]
+    pub origins: Origins,
 }
 
 /// A binary that was replaced meanwhile is still there under this name, as it was started.
@@ -149,6 +154,7 @@ impl Default for Settings {
             heartbeat: None,
             otel: None,
             binary: own_binary(),
+            origins: Origins::default(),
         }
     }
 }
@@ -183,6 +189,7 @@ impl Settings {
         let read = document.read::<Self>();
         let mut problems: Vec<Problem> = read.problems.into_iter().map(|problem| named(problem, &variables)).collect();
         let Some(mut settings) = read.value else { return Err(Error::Invalid(problems)) };
+        settings.origins = Origins::read(&document, &variables);
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         if !variables.contains_key("data_dir") && document.value.get("data_dir").is_some() {
             settings.data_dir = folder.join(&settings.data_dir);

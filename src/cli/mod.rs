@@ -1,4 +1,4 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `import`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `config`, `cron`, `import`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
 //! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
@@ -22,6 +22,7 @@ pub mod bench;
 mod build_plugin;
 mod client;
 mod compile;
+mod config;
 mod cron;
 mod dead;
 pub mod demo;
@@ -133,6 +134,9 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup in the database's place, where no server runs
     Restore(backup::Restore),
+    /// What this node is told, and by what
+    #[command(subcommand)]
+    Config(config::Command),
     /// Times of schedules
     #[command(subcommand)]
     Cron(cron::Command),
@@ -209,6 +213,7 @@ impl Cli {
                 let mut settings = global.settings(&listen)?;
                 if let Some(url) = database_url {
                     settings.database_url = url;
+                    settings.origins.flag("database_url", "--database-url");
                     settings.check()?;
                 }
                 Ok(serve::run(settings)?)
@@ -229,6 +234,7 @@ impl Cli {
             Command::Plugin(command) => plugin::run(command, &global),
             Command::Backup(command) => backup::backup(&command, &global),
             Command::Restore(command) => backup::restore(&command, &global),
+            Command::Config(command) => config::run(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
@@ -253,9 +259,11 @@ impl Global {
         let mut settings = Settings::load(file.as_deref(), std::env::vars())?;
         if let Some(data_dir) = &self.data_dir {
             settings.data_dir.clone_from(data_dir);
+            settings.origins.flag("data_dir", "--data-dir");
         }
         if let Some(listen) = listen.listen {
             settings.listen = listen;
+            settings.origins.flag("listen", "--listen");
         }
         Ok(settings)
     }

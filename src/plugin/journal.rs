@@ -7,7 +7,7 @@ use crate::domain::attempt::Used;
 use crate::domain::limits::Limits;
 pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
-use crate::domain::trace::Place;
+use crate::domain::trace::{Asks, Place};
 
 /// Bytes of one line; the rest of it is cut.
 pub const LINE_LIMIT: usize = 16 * 1024;
@@ -37,6 +37,7 @@ struct Kept {
     secrets: BTreeSet<String>,
     peak_memory: u64,
     fuel: Option<u64>,
+    asks: Asks,
     /// Set where there is a collector of traces.
     place: Option<Place>,
 }
@@ -110,6 +111,16 @@ impl Journal {
     /// For the header of the so manyth request; `None` where nobody gathers traces.
     pub fn traceparent(&self, call: u64) -> Option<String> {
         self.lock().place.map(|place| place.traceparent(call))
+    }
+
+    /// The guest asked for something beside HTTP.
+    pub fn asked(&self, count: impl FnOnce(&mut Asks)) {
+        count(&mut self.lock().asks);
+    }
+
+    /// What it has asked for so far.
+    pub fn asks(&self) -> Asks {
+        self.lock().asks
     }
 
     /// A secret was used.

@@ -294,7 +294,7 @@ async fn finish(
     recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
     trace::called(context, run, finished.log.as_ref());
-    finished.used = live.journal.used();
+    (finished.used, finished.asks) = (live.journal.used(), live.journal.asks());
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),
@@ -335,11 +335,11 @@ pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
                 return;
             }
             Ok(_) => {
-                trace::ended(context, &finished);
                 if finished.decision == Decision::Outside {
                     context.items.note_outside(true);
                 }
                 prober::run_ended(context, &run, counts, died).await;
+                trace::ended(context, &finished).await;
                 return;
             }
             Err(wrong) if context.store.is_closed() => {

@@ -93,7 +93,7 @@ impl Context {
         let items = items::Desk::open(store.clone(), clock.clone());
         let memory = Memory::new(settings.worker.memory_budget);
         let traces = Traces::of(settings.otel.as_ref(), store.node());
-        Arc::new(Self {
+        let context = Arc::new(Self {
             store,
             executor,
             egress,
@@ -109,7 +109,9 @@ impl Context {
             shelf: recorder::Shelf::default(),
             duties: Duties::default(),
             traces,
-        })
+        });
+        trace::hear_of_cancelled(&context);
+        context
     }
 }
 
@@ -239,12 +241,12 @@ async fn every(
     tick: Tick,
 ) {
     // From now on it is missed, also when its first round hangs.
-    context.duties.came_round(name, context.clock.now(), Duration::ZERO);
+    context.duties.came_round(name, context.clock.uptime(), Duration::ZERO);
     loop {
         wake.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let rest = match tick(context.clone()).await {
             Ok(rest) => {
-                context.duties.came_round(name, context.clock.now(), rest);
+                context.duties.came_round(name, context.clock.uptime(), rest);
                 rest
             }
             Err(wrong) => {

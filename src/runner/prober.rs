@@ -38,11 +38,11 @@ type Found = std::result::Result<Measurement, String>;
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();
     let busy: Arc<Mutex<HashSet<Id>>> = Arc::default();
-    context.duties.came_round("prober", context.clock.now(), Duration::ZERO);
+    context.duties.came_round("prober", context.clock.uptime(), Duration::ZERO);
     loop {
         let rest = match start_due(&context, &busy).await {
             Ok(rest) => {
-                context.duties.came_round("prober", context.clock.now(), rest);
+                context.duties.came_round("prober", context.clock.uptime(), rest);
                 rest
             }
             Err(wrong) => {

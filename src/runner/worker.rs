@@ -40,12 +40,12 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut worker =
         Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, looked_at: context.clock.now(), ended, ends };
     let mut definitions = context.store.signals().definitions();
-    context.duties.came_round("worker", context.clock.now(), Duration::ZERO);
+    context.duties.came_round("worker", context.clock.uptime(), Duration::ZERO);
     worker.look_everywhere().await;
     loop {
         let pause = match worker.claim().await {
             Ok(pause) => {
-                context.duties.came_round("worker", context.clock.now(), pause);
+                context.duties.came_round("worker", context.clock.uptime(), pause);
                 pause
             }
             Err(wrong) => {

@@ -49,6 +49,7 @@ pub mod record;
 pub mod recording;
 pub mod rollout;
 pub mod run;
+pub mod said;
 pub mod schedule;
 pub mod secret;
 mod signals;

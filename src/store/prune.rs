@@ -66,7 +66,9 @@ static OLD_REST: Sql = Sql::new(
     "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
      OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
      OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) \
-     OR EXISTS (SELECT 1 FROM push WHERE id < $5) OR EXISTS (SELECT 1 FROM alert WHERE closed_at < $6) THEN 1 ELSE 0 END AS BIGINT) AS n",
+     OR EXISTS (SELECT 1 FROM push WHERE id < $5) OR EXISTS (SELECT 1 FROM alert WHERE closed_at < $6) \
+     OR EXISTS (SELECT 1 FROM silence WHERE until < $1) OR EXISTS (SELECT 1 FROM delivery d WHERE d.id < $7 AND d.ended_at IS NOT NULL AND EXISTS \
+     (SELECT 1 FROM delivery n WHERE n.alert = d.alert AND n.owner = d.owner AND n.sink = d.sink AND n.id > d.id)) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -158,7 +160,8 @@ impl Tx {
             Id::first_at(expiry.operations),
             expiry.minute,
             Id::first_at(now.minus(PUSHED)),
-            now.minus(super::alert::KEPT)
+            now.minus(super::alert::KEPT),
+            Id::first_at(now.minus(super::alert::KEPT))
         ];
         Ok(self.row(&OLD_REST, args).await?.map_or(Ok(0), |row| row.int("n"))? != 0)
     }

@@ -11,6 +11,7 @@ use crate::domain::attempt::{Counts, Used};
 use crate::domain::item::{Closing, ItemState};
 use crate::domain::retry::{Budget, Decision};
 use crate::domain::run::{Final, Progress, Reason, Run, State};
+use crate::domain::trace::Asks;
 use crate::error::Result;
 use crate::id::Id;
 
@@ -36,6 +37,8 @@ pub struct Finished {
     pub progress: Option<Progress>,
     pub items: OpenItems,
     pub used: Option<Used>,
+    /// For its trace; not stored.
+    pub asks: Asks,
 }
 
 /// What becomes of items that are open when an attempt ends.
@@ -76,6 +79,7 @@ impl Finished {
             progress: None,
             items: OpenItems::None,
             used: None,
+            asks: Asks::default(),
         }
     }
 }
@@ -233,7 +237,11 @@ impl Tx {
         let end =
             |run| Finished { items: items.clone(), ..Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message) };
         let ended: Vec<Finished> = runs.into_iter().map(end).collect();
-        self.settle(&ended.iter().collect::<Vec<_>>(), now).await
+        self.settle(&ended.iter().collect::<Vec<_>>(), now).await?;
+        if self.signals.tells_of_cancelled() {
+            self.news.cancelled.extend(ended);
+        }
+        Ok(())
     }
 }
 

@@ -99,6 +99,11 @@ static LIVE_OF: Sql = Sql::new("SELECT run FROM live WHERE job = $1 ORDER BY run
 static OCCURRENCES: Sql =
     Sql::new("SELECT due_at, result, run, note FROM occurrence WHERE job = $1 ORDER BY due_at DESC LIMIT $2");
 
+static INSTANT: Sql = Sql::new(
+    "SELECT o.due_at, t.spec FROM occurrence o JOIN trigger t ON t.id = o.trigger_id WHERE o.job = $1 AND o.run = $2 AND o.due_at <= $3 \
+     ORDER BY o.due_at DESC LIMIT 1",
+);
+
 impl Tx {
     pub async fn triggers_of(&mut self, job: Id) -> Result<Vec<Trigger>> {
         self.rows(&OF_JOB, args![job]).await?.iter().map(trigger).collect()
@@ -257,6 +262,12 @@ impl Tx {
             .collect();
         self.exec_rows(&OCCURRED, rows).await?;
         Ok(())
+    }
+
+    /// The time that a run of the job is for, and its trigger: the last before the run was made, or one of few before that.
+    pub async fn instant_of(&mut self, job: Id, run: Id, made_at: Timestamp) -> Result<Option<(Timestamp, TriggerSpec)>> {
+        let row = self.row(&INSTANT, args![job, run, made_at]).await?;
+        row.map(|row| Ok((row.time("due_at")?, row.json("spec")?))).transpose()
     }
 
     /// The last occurrences of a job, newest first: (due at, result, run, note).

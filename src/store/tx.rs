@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::known::Known;
 use super::meter::Counted;
+use super::record::Finished;
 use super::sql::{Arg, CHUNKS, Dialect, Row, Sql, chunks, postgres_arguments, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
@@ -91,6 +92,8 @@ pub(super) struct News {
     pub later: Option<Timestamp>,
     /// For `/metrics`.
     pub counted: Counted,
+    /// Runs that ended while they waited, where somebody wants to know.
+    pub cancelled: Vec<Finished>,
 }
 
 impl News {

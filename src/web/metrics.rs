@@ -1,6 +1,6 @@
 //! `/metrics`: what this process has counted, and what the database holds now, as OpenMetrics text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use axum::Router;
@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::api::Caller;
-use crate::app::App;
+use crate::app::{App, Who};
 use crate::clock::Timestamp;
 use crate::domain::alert::Alert;
 use crate::domain::health::lag;
@@ -81,6 +81,10 @@ impl Scrape {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
     async fn read(app: &App) -> Result<Self> {
         let (counted, now) = (app.store.signals().meters().counted(), app.now());
+        // Those that are named still: nobody mends one that is not.
+        let sinks = app.sinks(None, &Who::server()).await?;
+        let failing: BTreeSet<_> =
+            sinks.iter().filter(|sink| sink.fails()).map(|sink| (sink.tenant.as_deref(), sink.sink.as_str())).collect();
         let mut tx = app.store.read().await?;
         let names = tx.job_names().await?.into_iter().map(|(id, tenant, job)| (id, (tenant, job))).collect();
         let dead = tx.dead_of_jobs().await?.into_iter().map(|(tenant, job, n)| ((tenant, job), n as f64)).collect();
@@ -92,7 +96,6 @@ impl Scrape {
         let oldest = tx.oldest_leases().await?;
         let lease_age = oldest.into_iter().map(|(tenant, job, at)| ((tenant, job), now.since(at).as_secs_f64())).collect();
         let probes = tx.probes().await?;
-        let last = tx.last_deliveries(now).await?;
         let (compiles, took) = app.catalog.compiled();
         let of = |value: &dyn Fn(&crate::domain::backlog::Probe) -> Option<f64>| -> Gauge {
             probes.iter().filter_map(|probe| Some(((probe.tenant, probe.job), value(probe)?))).collect()
@@ -106,7 +109,7 @@ impl Scrape {
             lease_age: bounded(lease_age, f64::max),
             granted: bounded(granted, |a, b| a + b),
             alerts: alerts(&tx.open_alerts().await?),
-            failing_sinks: last.iter().filter(|last| last.error.is_some()).count() as f64,
+            failing_sinks: failing.len() as f64,
             heartbeats: heartbeats(&tx.nodes().await?, now),
             compiled: (compiles, took.as_secs_f64()),
             counted,

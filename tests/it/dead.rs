@@ -281,6 +281,29 @@ async fn w13_what_is_added_is_polled_within_an_interval_and_what_is_removed_no_m
 }
 
 #[tokio::test]
+async fn v11_what_ended_well_is_not_run_again_within_an_hour() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let job = world.job("transcode", json!({ "rerun_after": "3600s", "max_live": 0 })).await;
+    let runner = world.start().await;
+    let run = world.enqueue(&job).await;
+    assert_eq!(world.ended(run, SECOND).await.state.word(), "succeeded");
+    let again = format!("tenants/alpha/runs/{run}/rerun");
+    world.clock.advance(3500 * SECOND);
+    let refused = served.post(&again, &json!({})).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.body["detail"].as_str().unwrap().contains("(rerun_after): from 2026-11-22T11:0"), "{}", refused.body);
+    world.clock.advance(100 * SECOND);
+    assert_eq!(served.post(&again, &json!({})).await.status, 201);
+    // What failed may be tried again at once.
+    world.guests.script("transcode", |_| std::future::ready(Outcome::failed(Class::Permanent, "no")));
+    let failed = world.enqueue(&job).await;
+    assert_eq!(world.ended(failed, SECOND).await.state.word(), "dead");
+    assert_eq!(served.post(&format!("tenants/alpha/runs/{failed}/rerun"), &json!({})).await.status, 201);
+    runner.drain().await;
+}
+
+#[tokio::test]
 async fn w13_a_removed_jobs_dead_runs_can_be_read_and_are_left_by_a_rerun() {
     let served = Served::new().await;
     let (job, ids, runner) = dead(&served, "j", 2).await;

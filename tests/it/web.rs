@@ -108,6 +108,7 @@ async fn every_page_shows_and_no_page_takes_words_for_markup() {
         "/alerts".into(),
         "/alerts?tenant=epsilon".into(),
         "/nodes".into(),
+        "/nodes/settings".into(),
     ];
     for path in pages {
         let html = browser.page(&path).await;

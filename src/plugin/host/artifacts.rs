@@ -18,6 +18,7 @@ pub struct Open {
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_artifacts(&self, ask: ArtifactAsk) -> impl Future<Output = Result<u64, Refusal>> + Send + use<> {
+        self.context.journal.asked(|asks| asks.artifacts += 1);
         let tape = self.context.tape.clone();
         let (what, with) = noted(&ask);
         let live = port::of_the_runner(self.context.artifacts.clone(), ask);

@@ -141,7 +141,10 @@ fn dead_runs(api: &mut Routes) {
 
 fn alerts(api: &mut Routes) {
     let of = [("tenant", Type::String)];
-    api.get("alerts", "what needs a person, the newest first, then what did in the last week").asks(&of).list::<AlertJson>();
+    api.get("alerts", "what needs a person, the newest first, then what did in the last week")
+        .asks(&of)
+        .paged()
+        .list::<AlertJson>();
     api.get("silences", "of what nobody is told now").asks(&of).list::<SilenceJson>();
     api.post("silences", "nobody is told until then; without `until` 204: told again")
         .takes::<NewSilenceJson>()

@@ -24,6 +24,7 @@ pub mod overview;
 pub mod plugin;
 pub mod run;
 pub mod schedule;
+pub mod settings;
 pub mod shell;
 pub mod tenant;
 
@@ -61,6 +62,7 @@ pub fn routes() -> Router<Web> {
         .route("/alerts/silence", post(alert::silence))
         .route("/alerts/speak", post(alert::speak))
         .route("/nodes", get(node::index))
+        .route("/nodes/settings", get(settings::index))
         .route("/plugins", get(plugin::index))
         .route("/plugins/{name}", get(plugin::show::show))
         .route("/find", get(find::find))

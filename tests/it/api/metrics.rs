@@ -13,7 +13,7 @@ use super::world::Served;
 use crate::world::transient;
 
 /// Status and text, as the holder of the token.
-async fn scrape(url: String, token: Option<String>) -> (u16, String) {
+pub async fn scrape(url: String, token: Option<String>) -> (u16, String) {
     let read = move || {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let mut request = agent.get(format!("{url}/metrics"));

@@ -13,7 +13,7 @@ mod artifacts;
 mod backfill;
 mod hooks;
 mod items;
-mod metrics;
+pub mod metrics;
 mod openapi;
 mod pushes;
 mod versions;

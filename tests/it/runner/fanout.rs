@@ -116,6 +116,7 @@ fn handed_out(run: Run) -> Finished {
         progress: None,
         items: OpenItems::Wait,
         used: None,
+        asks: windlass::domain::trace::Asks::default(),
     }
 }
 

@@ -104,10 +104,10 @@ pub struct JobJson {
 /// A value that holds for a job.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EffectiveJson {
-    /// In words, as on its page.
+    /// In words, as on its page; of triggers and the ceiling the key.
     pub what: String,
     pub value: String,
-    /// job, tenant, server default
+    /// job, tenant, server, server default
     pub from: String,
 }
 

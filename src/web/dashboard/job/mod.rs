@@ -28,7 +28,7 @@ use crate::web::show::words;
 
 pub mod backfill;
 mod policy;
-pub use policy::{grant as grant_lines, lines as policy_lines};
+pub use policy::{Sources, ceiling_lines, grant as grant_lines, lines as policy_lines, trigger_lines};
 pub mod rollout;
 mod state;
 mod view;
@@ -63,6 +63,8 @@ pub async fn show(
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
     let state = StatePart::read(&mut tx, job.id, of_state.key.as_deref(), &path).await?;
+    let said = tx.said_of_job(owner.id, job.id).await?;
+    let sources = Sources { spec: &job.spec, tenant: &owner, settings: &web.app.settings, said, job: job.id };
     let page = JobPage {
         here: path.clone(),
         path,
@@ -85,7 +87,9 @@ pub async fn show(
         patterns: tx.item_patterns(owner.id, job.id).await?,
         rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
         state,
-        policy: policy::lines(&job.spec, &owner, &web.app.settings.retention),
+        policy: policy_lines(&sources),
+        trigger_lines: trigger_lines(&sources),
+        ceiling_lines: ceiling_lines(&sources),
         grant: policy::grant(&tx.grant_of(job.id).await?),
         shell,
         tenant,
