@@ -1,6 +1,9 @@
 //! The page of schedules, and the question before a backfill.
 
 use axum::http::StatusCode;
+use windlass::domain::job::Job;
+use windlass::id::Id;
+use windlass::store::ledger::Query;
 use windlass::store::schedule::Occurrence;
 
 use super::world::World;
@@ -48,6 +51,49 @@ async fn the_schedule_shows_what_fires_and_what_came_of_what_was_due() {
     assert!(page.contains("Windlass was not there") && !page.contains("waited for run x"), "{page}");
     let part = browser.fragment("/schedule?window=past", "timeline").await;
     assert!(part.starts_with("<div id=\"timeline\"") && part.contains("Windlass was not there"), "{part}");
+}
+
+/// A search, and a filter, see the whole day: not the lines of the first page alone.
+#[tokio::test]
+async fn what_has_passed_is_found_behind_any_number_of_other_lines() {
+    let world = World::new(clock()).await;
+    let browser = Browser::of(&world).await;
+    let mut tx = world.app.store.begin().await.unwrap();
+    let epsilon = tx.tenants().await.unwrap().into_iter().find(|tenant| tenant.name == "epsilon").unwrap();
+    let rare = tx.need_job(epsilon.id, "drain-jobs").await.unwrap();
+    let line = |job: &Job, minutes: u64, result, note: &str| Occurrence {
+        trigger: Id(7_000_000 + job.id.0 % 1_000),
+        due_at: NOW.minus(std::time::Duration::from_secs(minutes * 60)),
+        tenant: job.tenant,
+        job: job.id,
+        result,
+        run: None,
+        note: Some(note.to_owned()),
+    };
+    let mut lines: Vec<_> = (0..200).map(|n| line(&world.alpha, n, "ran", &format!("often {n}"))).collect();
+    lines.extend((0..50).map(|n| line(&rare, 300 + n, if n == 49 { "missed" } else { "ran" }, &format!("seldom {n}"))));
+    tx.put_occurrences(&lines, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    let page = browser.page("/schedule?window=past&q=Epsilon").await;
+    assert!(page.contains("seldom 0<") && page.contains("seldom 39<") && !page.contains("often"), "{page}");
+    let next = page.split("href=\"").find(|href| href.contains("after=")).unwrap().split('"').next().unwrap();
+    assert!(next.contains("q=Epsilon"), "{next}");
+    let page = browser.page(&next.replace("&#38;", "&")).await;
+    assert!(page.contains("seldom 40<") && page.contains("seldom 49<") && !page.contains("seldom 39<"), "{page}");
+    let page = browser.page("/schedule?window=past&q=epsilon&result=missed").await;
+    assert!(page.contains("seldom 49<") && !page.contains("seldom 48<"), "{page}");
+    let page = browser.page("/schedule?window=past&result=missed").await;
+    assert!(page.contains("seldom 49<") && !page.contains("often"), "{page}");
+    assert!(!browser.page("/schedule?window=past&q=nobody").await.contains("often"));
+    // As for more jobs than are sought one by one.
+    let mut tx = world.app.store.read().await.unwrap();
+    for (tenant, result, found) in
+        [(None, None, 50), (Some(epsilon.id), None, 50), (None, Some("missed"), 1), (Some(world.alpha.tenant), None, 0)]
+    {
+        let result = result.map(str::to_owned);
+        let query = Query { tenant, words: "epsilon / ".into(), result, limit: 100, ..Query::default() };
+        assert_eq!(tx.ledger(&query).await.unwrap().len(), found, "{query:?}");
+    }
 }
 
 #[tokio::test]
