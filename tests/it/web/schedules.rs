@@ -130,3 +130,27 @@ async fn a_backfill_is_asked_for_shown_confirmed_and_followed() {
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn a_backfill_says_what_it_waits_for_and_what_the_ledger_does_not_know() {
+    let world = World::new(clock()).await;
+    let browser = Browser::of(&world).await;
+    let path = "/t/alpha/jobs/drain-jobs/backfill";
+    let forgotten = format!("{path}?from=2026-10-10T00:00&to=2026-10-12T00:00");
+    let page = browser.page(&forgotten).await;
+    assert!(page.contains("is not known any more") && !page.contains("name=\"total\""), "{page}");
+    let page = browser.page(&format!("{forgotten}&again=yes")).await;
+    assert!(page.contains("Not known") && page.contains("name=\"total\" value=\"2\""), "{page}");
+
+    let mut tx = world.app.store.begin().await.unwrap();
+    let mut alpha = tx.tenants().await.unwrap().into_iter().find(|tenant| tenant.name == "alpha").unwrap();
+    alpha.limits.waiting = Some(2);
+    tx.put_tenant(&alpha, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    let fields = "from=2026-10-20T00:00&to=2026-10-24T00:00&rate=10&total=4";
+    let begun = browser.send_form(path, fields).await;
+    let operation = location(&begun).to_owned();
+    world.work().await;
+    let page = browser.page(&operation).await;
+    assert!(page.contains("waits for limits.waiting of alpha (2 of 2)") && page.contains("<b>0</b> left as they were"), "{page}");
+}
