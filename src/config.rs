@@ -17,6 +17,7 @@ mod artifacts;
 mod class;
 pub mod document;
 mod environment;
+mod machine;
 mod origin;
 mod otel;
 mod plugins;

@@ -10,7 +10,7 @@ use crate::domain::job::Job;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::store::notice::Noticed;
+use crate::store::notice::{NewNotice, Noticed};
 
 impl App {
     /// Takes a notification for a job in.
@@ -48,18 +48,13 @@ impl App {
         if payload.len() > BODY_LIMIT {
             return Err(Error::invalid("body", format!("{} bytes; at most {BODY_LIMIT}", payload.len())));
         }
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let triggers = tx.triggers_of(job.id).await?;
-        let hook = triggers.iter().find_map(|trigger| Some((trigger.id, trigger.spec.webhook()?.debounce)));
-        let (trigger, debounce) = hook.ok_or_else(|| {
+        let debounce = job.spec.triggers.iter().find_map(|trigger| Some(trigger.webhook()?.debounce)).ok_or_else(|| {
             let advice = "write triggers = [{ webhook = { debounce = \"30s\" } }] in its file, or start a run";
             Error::Conflict(format!("the job {} has no webhook; {advice}", job.spec.name))
         })?;
         let key = key.map(|key| format!("webhook:{key}"));
-        let noticed = tx.notice((job.tenant, job.id, trigger), key.as_deref(), payload, now.plus(debounce.0), now).await?;
-        tx.commit().await?;
-        Ok(noticed)
+        let due_at = self.now().plus(debounce.0);
+        self.store.notice(NewNotice { tenant: job.tenant, job: job.id, key, payload, due_at }).await
     }
 
     /// The job, if the secret of its webhook has signed this.

@@ -41,6 +41,7 @@ pub fn run(settings: &Settings, sinks: Result<String>, json: bool) -> Done<bool>
         checks.push(check("database", database));
         checks.push(check("clock", clock(newest)));
         checks.push(check("roles", Ok(settings.roles.to_string())));
+        checks.push(check("memory", Ok(settings.worker.budget_words())));
         checks.push(check("engine", engine(settings).await));
         checks.push(check("alerts", sinks));
         checks

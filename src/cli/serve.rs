@@ -135,7 +135,7 @@ impl Server {
         if let Some(listener) = metrics {
             tokio::spawn(web::serve(listener, web::metrics::open(app.clone()), stop.clone()));
         }
-        tracing::info!(listen = %address, roles = %settings.roles, "windlass is up");
+        tracing::info!(listen = %address, roles = %settings.roles, memory.budget = %settings.worker.budget(), "windlass is up");
         Ok(Self { app, address, metrics: metrics_address, setup_code, runner, stop, pages, _lock: lock })
     }
 

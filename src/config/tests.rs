@@ -1,4 +1,5 @@
 use super::*;
+use crate::span::Size;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings> {
     let dir = tempfile::tempdir().unwrap();
@@ -142,4 +143,16 @@ fn c15_contradictions_of_the_node_name_both_settings() {
     assert!(wrong.starts_with("windlass.toml:2: lease.heartbeat"), "{wrong}");
     let wrong = refused("", &[("WINDLASS_LEASE__LEASE", "1s")]);
     assert!(wrong.contains("lease.heartbeat = 2s is not below half of lease.lease = 1s"), "{wrong}");
+}
+
+#[test]
+fn the_memory_of_guests_is_what_is_written_or_three_quarters_of_what_there_is() {
+    let worker = Worker { memory_budget: Some(Size::mib(100)), ..Worker::default() };
+    assert_eq!(worker.budget(), Size::mib(100));
+    assert!(worker.budget_words().starts_with("guests may be granted 100.0 MiB at a time, as worker.memory_budget says"));
+    let has = super::machine::has().expect("Linux says what it has").memory.0;
+    let own = Worker::default().budget().0;
+    assert!(own <= has / 4 * 3 && own + (1 << 20) > has / 4 * 3, "{own} of {has}");
+    let all = Worker { memory_budget: Some(Size(has * 2)), ..Worker::default() };
+    assert!(all.budget_words().contains("which is less"), "{}", all.budget_words());
 }

@@ -78,6 +78,10 @@ async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
                 continue;
             }
             let Some(known) = context.definitions.job(run.job) else { continue };
+            // Not here, ever; a larger node has room for it.
+            if known.memory().in_mib() > context.memory.budget() {
+                continue;
+            }
             let Ok(made) = version::chosen(context, Some(&known), &run, true, made).await else { continue };
             while chunks.len() < CHUNKS {
                 let worker = chunk_worker(context.store.node(), context.store.new_id());

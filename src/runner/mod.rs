@@ -91,7 +91,7 @@ impl Context {
         objects: Objects,
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
-        let memory = Memory::new(settings.worker.memory_budget);
+        let memory = Memory::new(settings.worker.budget());
         let traces = Traces::of(settings.otel.as_ref(), store.node());
         let context = Arc::new(Self {
             store,

@@ -183,7 +183,7 @@ impl Tx {
                         rows.closing.push((
                             f.run.tenant,
                             f.run.id,
-                            Closing { state: ItemState::Skipped, message, skip_after: None },
+                            Closing { state: ItemState::Skipped, message, in_order: false },
                         ));
                     }
                 }
@@ -233,7 +233,7 @@ impl Tx {
 
     /// Ends runs that no node has: cancelled while they waited.
     pub(super) async fn end_waiting(&mut self, runs: Vec<Run>, message: &str, now: Timestamp) -> Result<()> {
-        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned(), skip_after: None });
+        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned(), in_order: false });
         let end =
             |run| Finished { items: items.clone(), ..Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message) };
         let ended: Vec<Finished> = runs.into_iter().map(end).collect();

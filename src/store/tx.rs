@@ -215,6 +215,15 @@ impl Tx {
         Ok(found)
     }
 
+    /// The same for a statement that asks for more behind the keys, which are no more than one chunk holds.
+    pub(super) async fn rows_for_and(&mut self, sql: &'static Sql, keys: &[Vec<Arg>], rest: &[Arg]) -> Result<Vec<Row>> {
+        let (mut found, dialect) = (Vec::new(), self.dialect());
+        for (size, args) in padded(keys).take(1) {
+            found = self.rows_text(sql.for_rows(size, dialect), [&args[..], rest].concat()).await?;
+        }
+        Ok(found)
+    }
+
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT: not worth preparing.
     pub(super) async fn control(&mut self, word: &'static str) -> Result<()> {
         match self.wire()? {

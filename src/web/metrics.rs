@@ -68,6 +68,8 @@ struct Scrape {
     lease_age: Gauge,
     /// Memory that is granted to what runs.
     granted: Gauge,
+    /// Bytes that this node's guests may be granted.
+    budget: u64,
     /// Open alerts, how many of a job and kind.
     alerts: BTreeMap<((Id, Id), &'static str), f64>,
     /// Sinks that did not take their last message.
@@ -108,6 +110,7 @@ impl Scrape {
             leases: bounded(leases, |a, b| a + b),
             lease_age: bounded(lease_age, f64::max),
             granted: bounded(granted, |a, b| a + b),
+            budget: app.settings.worker.budget().0,
             alerts: alerts(&tx.open_alerts().await?),
             failing_sinks: failing.len() as f64,
             heartbeats: heartbeats(&tx.nodes().await?, now),
@@ -184,6 +187,9 @@ impl Scrape {
             let [tenant, job] = if *key == SERVER { none } else { self.labels(*key) };
             metric.encode_family(&[tenant, job, ("kind", (*kind).to_owned())])?.encode_gauge(n)?;
         }
+        let about = "Memory that guests of this node may be granted at a time";
+        let budget = i64::try_from(self.budget).unwrap_or(i64::MAX);
+        to.encode_descriptor("guest_memory_budget_bytes", about, None, MetricType::Gauge)?.encode_gauge(&budget)?;
         let about = "Sinks of alerts that did not take their last message";
         to.encode_descriptor("failing_sinks", about, None, MetricType::Gauge)?.encode_gauge(&self.failing_sinks)?;
         let about = "Since the heartbeat of a node that is there was noted; on SQLite there is none";

@@ -17,6 +17,7 @@ use windlass::id::Id;
 use windlass::runner::Runner;
 
 use crate::api::world::Served;
+use crate::runner::fairness;
 use crate::world::{new_run, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +53,35 @@ async fn dead(served: &Served, job: &str, n: u64) -> (Job, Vec<Id>, Runner) {
 async fn over(served: &Served, operation: Id) -> Operation {
     let found = async || Some(served.app.operation(operation, &Who::server()).await.unwrap()).filter(|o| o.ended_at.is_some());
     served.world.until("the operation is over", SECOND, found).await
+}
+
+/// Runs that find no place among those that wait are not ticked off.
+#[tokio::test]
+async fn a_rerun_of_many_waits_for_room_among_the_tenants_waiting_runs() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let (job, _, runner) = dead(&served, "j", 5).await;
+    fairness::limit(world, |limits| limits.waiting = Some(2)).await;
+    let pause = async |paused: bool| {
+        let mut tx = world.store.begin().await.unwrap();
+        let now = world.clock.now();
+        if paused {
+            tx.pause_job(job.tenant, job.id, "ann", None, now).await.unwrap();
+        } else {
+            tx.resume_job(job.tenant, job.id, now).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+    pause(true).await;
+    let begun = served.app.operate(Action::Rerun, order(all(), 10), Some(5), &Who::server()).await.unwrap();
+    let look = async || served.app.operation(begun.id, &Who::server()).await.unwrap();
+    let waits = world.until("it waits", SECOND, async || Some(look().await).filter(|o| o.waits.is_some())).await;
+    assert_eq!((waits.done, waits.left, waits.ended_at), (2, 0, None));
+    assert_eq!(waits.waits.as_deref(), Some("limits.waiting of alpha (2 of 2)"));
+    pause(false).await;
+    let done = over(&served, begun.id).await;
+    assert_eq!((done.done, done.left, done.state), (5, 0, OperationState::Done));
+    runner.drain().await;
 }
 
 #[tokio::test]

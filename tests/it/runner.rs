@@ -6,6 +6,7 @@ mod ends;
 pub mod fairness;
 mod fanout;
 pub mod items;
+mod notices;
 mod outside;
 mod recording;
 mod request;

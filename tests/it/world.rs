@@ -22,7 +22,7 @@ use windlass::id::Id;
 use windlass::objects::Objects;
 use windlass::plugin::{Answer, Executor, Work};
 use windlass::runner::{Context, Runner};
-use windlass::span::Span;
+use windlass::span::{Size, Span};
 use windlass::store::Store;
 use windlass::store::claim::{Claimed, Lane, Want};
 use windlass::vault::Vault;
@@ -190,6 +190,8 @@ impl World {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut settings = Settings::default();
+        // What waits, and for what, does not hang on the machine that tests.
+        settings.worker.memory_budget = Some(Size::mib(64 * 1024));
         change(&mut settings);
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());

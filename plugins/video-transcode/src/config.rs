@@ -11,6 +11,8 @@ const USUAL: usize = 7;
 const KEYS: [&str; 5] = ["source", "target", "artifacts", "presets", "max_bytes"];
 /// Bytes of a derivative, unless it is said: what one request may carry, unless its limit is raised.
 const BYTES: u64 = 15 * 1024 * 1024;
+/// Bytes of an artifact's name, as the host has it.
+const NAME: usize = 200;
 /// The whole of it lies in the guest's memory, twice at its end.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
@@ -63,10 +65,31 @@ impl Wanted {
         as_json.as_object_mut().into_iter().zip(&wanted.target).for_each(|(all, target)| {
             all.insert("target".into(), target.as_str().into());
         });
-        match check(&as_json).first() {
-            Some(problem) => Err(Failure::permanent(format!("{}: {}", problem.field, problem.message))),
-            None => Ok(wanted),
+        if let Some(problem) = check(&as_json).first() {
+            return Err(Failure::permanent(format!("{}: {}", problem.field, problem.message)));
         }
+        wanted.wrong_artifact().map_or(Ok(wanted), |wrong| Err(Failure::permanent(format!("source: {wrong}"))))
+    }
+
+    /// Why what is left behind could not be called so: better known before the work than behind it.
+    fn wrong_artifact(&self) -> Option<String> {
+        let name = self.presets.iter().filter_map(|preset| self.artifact(preset)).max_by_key(String::len)?;
+        // They turn the direction of text.
+        let is_hidden =
+            |mark| matches!(mark, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let wrong = if name.len() > NAME {
+            return Some(format!(
+                "its artifacts would have names of up to {} bytes; at most {NAME} are right: give the film a shorter name",
+                name.len()
+            ));
+        } else if name.starts_with('.') {
+            "begin with a dot"
+        } else if name.contains(|mark: char| mark == '\\' || mark.is_control() || is_hidden(mark)) {
+            "have marks that cannot stand in a file's name"
+        } else {
+            return None;
+        };
+        Some(format!("its artifacts would be called as {name:?}, and {wrong}: give the film another name"))
     }
 
     /// Where a derivative is put, if it is.
@@ -178,6 +201,22 @@ mod tests {
         let left = Wanted { target: None, artifacts: true, ..wanted.clone() };
         assert_eq!((left.address("240p.mp4"), left.artifact("240p.mp4").as_deref()), (None, Some("My.film.240p.mp4")));
         assert_eq!((wanted.presets.len(), wanted.presets.last().map(String::as_str)), (7, Some("1080p.mp4")));
+    }
+
+    #[test]
+    fn a_name_that_no_artifact_may_have_is_refused_before_the_work() {
+        let of = |source: &str, artifacts| {
+            let wanted = Wanted { source: source.into(), target: None, artifacts, presets: usual(), max_bytes: 1 };
+            wanted.wrong_artifact()
+        };
+        let named = |bytes: usize| format!("https://h/{}.mp4", "x".repeat(bytes));
+        assert_eq!(of(&named(190), true), None, "with .1080p.mp4 it is 200");
+        assert!(of(&named(191), true).unwrap().contains("up to 201 bytes"));
+        assert_eq!(of(&named(191), false), None, "nothing is left behind");
+        for dotted in ["https://h/.film.mp4", "https://h/a/.mp4", "https://h/films/"] {
+            assert!(of(dotted, true).unwrap().contains("begin with a dot"), "{dotted}");
+        }
+        assert!(of("https://h/a\\b.mp4", true).unwrap().contains("cannot stand"));
     }
 
     #[test]

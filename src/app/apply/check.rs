@@ -92,11 +92,16 @@ impl App {
 
     /// Memory that this node could never give one of its guests; on many, another may.
     fn beyond_budget(&self, job: &JobSpec, field: &str) -> Option<Problem> {
-        let (asked, budget) = (job.grant.memory, self.settings.worker.memory_budget?);
+        let (asked, worker) = (job.grant.memory, &self.settings.worker);
+        let budget = worker.budget();
         (asked > budget && !self.store.is_shared()).then(|| {
-            let message = format!(
-                "{asked} is above worker.memory_budget of windlass.toml, {budget}, and no run could ever start; write less, or raise it there"
-            );
+            let of = match worker.memory_budget {
+                Some(_) => format!("worker.memory_budget of windlass.toml, {budget}"),
+                None => format!(
+                    "{budget}, three quarters of this machine's memory (worker.memory_budget of windlass.toml may say more)"
+                ),
+            };
+            let message = format!("{asked} is above {of}, and no run could ever start; write less, or raise it there");
             Problem::new(format!("{field}.grant.memory"), message)
         })
     }

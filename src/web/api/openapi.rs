@@ -67,6 +67,7 @@ fn tenants_and_jobs(api: &mut Routes) {
         .takes::<serde_json::Value>()
         .one::<NoticedJson>(202);
     api.get("tenants/{tenant}/jobs/{job}/occurrences", "what came of its schedules' times, newest first")
+        .asks(&[("result", Type::String)])
         .paged()
         .list::<OccurrenceJson>();
     api.post("tenants/{tenant}/jobs/{job}/backfill", "runs for times that have passed; with `dry_run` 200 and what it would do")

@@ -214,6 +214,9 @@ fn another_key_seals_the_same_secrets_and_a_crash_at_any_point_leaves_them_open(
         "{why}"
     );
     let fourth = windlass::vault::new_key();
+    // The new one stands second: nothing is sealed with it, and nobody is told to take the old one out.
+    let (code, why) = outside(&format!("{third} {fourth}"));
+    assert!(code == 2 && why.contains("nothing has changed") && why.contains("put the new one before it"), "{why}");
     assert_eq!(outside(&format!("{fourth} {third}")).0, 0);
     std::fs::write(&file, &fourth).unwrap();
     server.restart();
@@ -252,6 +255,11 @@ fn the_key_of_many_nodes_is_replaced_when_each_of_them_has_the_new_one() {
         "{why}"
     );
     opens(&two, b"hunter2");
+    two.terminate();
+    // Both are there, in the wrong order: the node would go on sealing with the old one.
+    two = node("two", &format!("{old} {new}"));
+    let (code, why) = rotate(&both);
+    assert!(code == 2 && why.contains("the new key does not stand first on node"), "{why}");
     two.terminate();
     two = node("two", &both);
     let (code, why) = rotate(&both);

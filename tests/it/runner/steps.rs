@@ -62,6 +62,28 @@ async fn t5_a_step_whose_attempts_are_spent_is_the_one_that_failed() {
     assert_eq!(counts(&world, run.id).await, ItemCounts { done: 1, failed: 1, skipped: 2, ..ItemCounts::default() });
 }
 
+/// A guest may tell of a later step first: what it died of is still the first that is open.
+#[tokio::test]
+async fn t5_steps_that_ended_out_of_turn_do_not_change_which_one_failed() {
+    let world = World::new().await;
+    world.guests.script("deploy", |work| {
+        let items = Items::of(work);
+        async move {
+            items.declare(&named(5)).await;
+            items.done("item-02").await;
+            items.next(1).await;
+            transient("no answer in time")
+        }
+    });
+    let run = ended(&world, "deploy", json!({"items": {"order": "strict"}, "retry": {"attempts": 1}})).await;
+    let items = items_of(&world, run.id).await;
+    let words: Vec<_> = items.iter().map(|item| (item.state.word(), item.message.as_deref().unwrap_or_default())).collect();
+    let skipped = ("skipped", "previous failure (step 1)");
+    assert_eq!(words, [("failed", "no answer in time"), skipped, ("done", ""), skipped, skipped]);
+    assert_eq!(run.message.as_deref(), Some("1 of 5 items failed: item-00"));
+    assert_eq!(counts(&world, run.id).await, ItemCounts { done: 1, failed: 1, skipped: 3, ..ItemCounts::default() });
+}
+
 #[tokio::test]
 async fn t8_a_step_that_was_done_but_not_told_has_one_effect() {
     let world = World::new().await;
