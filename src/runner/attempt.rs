@@ -324,8 +324,7 @@ fn pairs(details: &[(String, String)]) -> String {
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
 pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
-    let (run, counts) = (finished.run.clone(), finished.counts);
-    let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
+    let (run, counts, decision) = (finished.run.clone(), finished.counts, finished.decision.clone());
     tell(context, &finished);
     let (mut pause, mut refused) = (Duration::from_millis(200), 0);
     loop {
@@ -338,7 +337,7 @@ pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
                 if finished.decision == Decision::Outside {
                     context.items.note_outside(true);
                 }
-                prober::run_ended(context, &run, counts, died).await;
+                prober::run_ended(context, &run, counts, &decision).await;
                 trace::ended(context, &finished).await;
                 return;
             }

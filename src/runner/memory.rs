@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::span::Size;
@@ -12,16 +12,21 @@ use crate::span::Size;
 pub struct Memory {
     budget: u32,
     free: Arc<Semaphore>,
+    given_back: Arc<Notify>,
 }
 
 /// Promised to a guest until it is dropped.
 #[derive(Debug)]
-pub struct Promised(Option<OwnedSemaphorePermit>);
+pub struct Promised {
+    permit: Option<OwnedSemaphorePermit>,
+    /// Told when it is dropped.
+    tells: Option<Arc<Notify>>,
+}
 
 impl Memory {
     pub fn new(budget: Size) -> Self {
         let budget = u32::try_from(budget.0 >> 20).unwrap_or(u32::MAX - 1);
-        Self { budget, free: Arc::new(Semaphore::new(budget as usize)) }
+        Self { budget, free: Arc::new(Semaphore::new(budget as usize)), given_back: Arc::default() }
     }
 
     /// MiB in all.
@@ -36,7 +41,30 @@ impl Memory {
 
     /// `None` when so much is not free.
     pub fn try_take(&self, mib: u32) -> Option<Promised> {
-        self.free.clone().try_acquire_many_owned(mib).ok().map(|permit| Promised(Some(permit)))
+        let permit = self.free.clone().try_acquire_many_owned(mib).ok();
+        permit.map(|permit| Promised { permit: Some(permit), tells: None })
+    }
+
+    /// The same beside the runs, for what the worker does not see end: it is told. `None` also when less than `left` would be.
+    pub fn try_aside(&self, mib: u32, left: u32) -> Option<Promised> {
+        let mut promised = (self.free() >= mib.saturating_add(left)).then(|| self.try_take(mib)).flatten()?;
+        promised.tells = Some(self.given_back.clone());
+        Some(promised)
+    }
+
+    /// Waits until something is given back that was taken aside.
+    pub async fn given_back(&self) {
+        self.given_back.notified().await;
+    }
+
+    /// # Errors
+    /// `Invalid` when so much can never be free.
+    pub fn holds(&self, mib: u32) -> Result<()> {
+        let budget = self.budget;
+        if mib <= budget {
+            return Ok(());
+        }
+        Err(Error::invalid("memory", format!("it may take {mib} MiB, and this node gives all guests {budget} MiB")))
     }
 
     /// Waits until it is free.
@@ -44,19 +72,23 @@ impl Memory {
     /// # Errors
     /// `Invalid` when it never can be.
     pub async fn take(&self, mib: u32) -> Result<Promised> {
-        if mib > self.budget {
-            let budget = self.budget;
-            return Err(Error::invalid("memory", format!("it may take {mib} MiB, and this node gives all guests {budget} MiB")));
-        }
-        let permit = self.free.clone().acquire_many_owned(mib).await;
-        permit.map(|permit| Promised(Some(permit))).map_err(|closed| Error::Internal(closed.into()))
+        self.holds(mib)?;
+        let permit = self.free.clone().acquire_many_owned(mib).await.map_err(|closed| Error::Internal(closed.into()))?;
+        Ok(Promised { permit: Some(permit), tells: None })
     }
 }
 
 impl Promised {
     /// So much of it, for one guest.
     pub fn split(&mut self, mib: u32) -> Self {
-        Self(self.0.as_mut().and_then(|permit| permit.split(mib as usize)))
+        Self { permit: self.permit.as_mut().and_then(|permit| permit.split(mib as usize)), tells: self.tells.clone() }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.tells.iter().for_each(|tells| tells.notify_one());
     }
 }
 
@@ -80,6 +112,11 @@ mod tests {
         drop(one);
         assert!(waiting.await.unwrap());
         assert_eq!(memory.free(), 300);
+        let aside = memory.try_aside(100, 100).unwrap();
+        assert!(memory.try_aside(101, 100).is_none(), "so much is to be left");
+        drop((memory.try_take(200).unwrap(), aside));
+        memory.given_back().await;
+        assert!((memory.free(), memory.holds(301).is_err(), memory.holds(300).is_ok()) == (300, true, true));
         assert_eq!((Size(0).in_mib(), Size(1).in_mib(), Size::mib(64).in_mib()), (0, 1, 64));
     }
 }

@@ -60,6 +60,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => break,
             () = context.store.signals().work() => {}
             Some(ended) = worker.ended.recv() => worker.end(&ended),
+            () = context.memory.given_back() => {}
             Ok(()) = definitions.changed() => {
                 context.definitions.read(&context).await;
                 worker.look_everywhere().await;

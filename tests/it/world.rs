@@ -151,11 +151,16 @@ impl World {
 
     /// A job of tenant alpha; `spec` is merged over name and plugin.
     pub async fn job(&self, name: &str, spec: serde_json::Value) -> Job {
+        self.job_of(self.tenant.id, name, spec).await
+    }
+
+    /// The same of another tenant.
+    pub async fn job_of(&self, tenant: Id, name: &str, spec: serde_json::Value) -> Job {
         let mut whole = json!({"name": name, "plugin": "noop"});
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let spec: JobSpec = serde_json::from_value(whole).unwrap();
         let mut tx = self.store.begin().await.unwrap();
-        let job = tx.put_job(self.tenant.id, &spec, "sha256:none", "test", self.clock.now()).await.unwrap();
+        let job = tx.put_job(tenant, &spec, "sha256:none", "test", self.clock.now()).await.unwrap();
         let now = self.clock.now();
         let seed = job.id;
         let next = |trigger: &windlass::domain::trigger::TriggerSpec| match trigger {
@@ -166,7 +171,7 @@ impl World {
             }
             _ => None,
         };
-        tx.put_triggers(self.tenant.id, job.id, &job.spec.triggers, now, next).await.unwrap();
+        tx.put_triggers(tenant, job.id, &job.spec.triggers, now, next).await.unwrap();
         tx.commit().await.unwrap();
         job
     }

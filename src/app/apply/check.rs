@@ -225,6 +225,11 @@ fn beyond_probes(job: &JobSpec, jobs: &[JobSpec], ceiling: &Ceiling, files: &[Pa
                 let near = did_you_mean(&other, jobs.iter().map(|job| job.name.as_str()));
                 refuse("job", format!("there is no job {other:?} in this file{near}"));
             }
+            Ok(Source::Sqlite { file, .. }) => {
+                if let Some(why) = ceiling.bars_file(&file) {
+                    refuse("url", why);
+                }
+            }
             // What is wrong by itself was told when the file was read.
             Ok(_) | Err(_) => {}
         }

@@ -1,7 +1,7 @@
 //! Stand-ins for secrets: the guest gets a random text, the host puts the value in its place on the way out.
 
-use super::http::scrub::SHORTEST;
 use crate::domain::grant::SecretUse;
+use crate::egress::scrub::SHORTEST;
 use crate::plugin::bindings::windlass::plugin::secrets::{Host, Refusal};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::journal::{Level, Line};

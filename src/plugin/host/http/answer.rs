@@ -16,8 +16,8 @@ use wasmtime_wasi_http::Error;
 
 use super::calls::Entry;
 use super::pool::{Connection, Driver, Pool};
-use super::scrub::{Scrubber, Stream};
 use crate::egress::Pass;
+use crate::egress::scrub::{Scrubber, Stream};
 
 /// What an answer holds until its last byte has come: its place at the target, and the connection, which another may use then.
 pub struct Held {

@@ -6,9 +6,7 @@ pub mod calls;
 mod drain;
 mod error;
 mod gate;
-mod pattern;
 mod pool;
-pub mod scrub;
 mod secret;
 
 use std::net::SocketAddr;
@@ -35,6 +33,7 @@ use self::gate::Refused;
 use self::pool::{Connection, Driver, Key};
 use self::secret::Secrets;
 use crate::domain::grant::Origin;
+use crate::egress::scrub::Scrubber;
 use crate::egress::{self, PATIENCE, Pass, Seen, chain, words};
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
@@ -121,7 +120,7 @@ struct Answered {
     response: Response<hyper::body::Incoming>,
     between: Duration,
     held: Held,
-    scrubber: Arc<scrub::Scrubber>,
+    scrubber: Arc<Scrubber>,
 }
 
 impl Answered {
