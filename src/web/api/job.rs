@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::health::JobHealth;
 use crate::store::notice::Noticed;
-use crate::web::dashboard::job::policy_lines;
+use crate::web::dashboard::job::{limit_lines, policy_lines};
 
 const KEY_LIMIT: usize = 255;
 
@@ -55,7 +55,8 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     let health = tx.healths().await?.remove(&job.id);
     let mut json = shape(&mut tx, &tenant, &job, health.as_ref(), 5, app.now()).await?;
     json.spec = Some(serde_json::to_value(&job.spec)?);
-    let lines = policy_lines(&job.spec, &tenant, &app.settings.retention).into_iter();
+    let limits = limit_lines(&tx.grant_of(job.id).await?, &tenant.ceiling);
+    let lines = policy_lines(&job.spec, &tenant, &app.settings.retention).into_iter().chain(limits);
     json.effective =
         lines.map(|line| EffectiveJson { what: line.what.into(), value: line.value, from: line.from.into() }).collect();
     if let Some(found) = tx.rollout(job.id).await? {

@@ -28,7 +28,7 @@ use crate::web::show::words;
 
 pub mod backfill;
 mod policy;
-pub use policy::{grant as grant_lines, lines as policy_lines};
+pub use policy::{grant as grant_lines, limits as limit_lines, lines as policy_lines};
 pub mod rollout;
 mod state;
 mod view;
@@ -62,6 +62,7 @@ pub async fn show(
     let plugin = tx.plugin_by_digest(job.tenant, &job.digest).await?;
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
+    let grant = tx.grant_of(job.id).await?;
     let state = StatePart::read(&mut tx, job.id, of_state.key.as_deref(), &path).await?;
     let page = JobPage {
         here: path.clone(),
@@ -86,7 +87,8 @@ pub async fn show(
         rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
         state,
         policy: policy::lines(&job.spec, &owner, &web.app.settings.retention),
-        grant: policy::grant(&tx.grant_of(job.id).await?),
+        limits: policy::limits(&grant, &owner.ceiling),
+        grant: policy::grant(&grant),
         shell,
         tenant,
         job: name,

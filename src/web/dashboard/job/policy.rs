@@ -4,12 +4,13 @@ use chrono_tz::Tz;
 
 use super::view::PolicyLine;
 use crate::config::Retention;
-use crate::domain::grant::{Grant, SecretUse};
+use crate::domain::grant::{Ceiling, Grant, SecretUse};
 use crate::domain::health::words;
 use crate::domain::job::{ItemsSpec, JobSpec, Order, Record, SuccessDue};
+use crate::domain::limits::{Amount, Limits};
 use crate::domain::plugin::PluginRef;
 use crate::domain::retry::{Jitter, RetrySpec};
-use crate::domain::span::Span;
+use crate::domain::span::{Size, Span};
 use crate::domain::tenant::{Tenant, TenantLimits};
 
 const JOB: &str = "job";
@@ -109,6 +110,27 @@ fn of_tenant(tenant: &Tenant, node: &Retention) -> Vec<PolicyLine> {
     ]
 }
 
+/// What an attempt may take. The tenant says where its ceiling is below what the job asks for.
+pub fn limits(grant: &Grant, ceiling: &Ceiling) -> Vec<PolicyLine> {
+    let usual = Grant::default();
+    let source = |lowered: bool, own: bool| if lowered { TENANT } else { from(own) };
+    let size = |what, asked: Size, most: Size, usual: Size| {
+        line(what, asked.min(most).to_string(), source(most < asked, asked != usual))
+    };
+    let written = grant.limits.written();
+    let asked = Limits::of(&grant.limits, &grant.limits).amounts();
+    let holds = Limits::of(&grant.limits, &ceiling.limits).amounts();
+    let one = |((what, asked), (_, holds)): ((&'static str, Amount), (&'static str, Amount))| {
+        line(what, holds.to_string(), source(holds < asked, written.iter().any(|(key, _)| *key == what)))
+    };
+    let mut lines = vec![
+        size("memory", grant.memory, ceiling.memory, usual.memory),
+        size("scratch", grant.scratch, ceiling.scratch, usual.scratch),
+    ];
+    lines.extend(asked.into_iter().zip(holds).map(one));
+    lines
+}
+
 /// "16 runs, 60 starts a minute, 1000 waiting"
 fn shared(limits: &TenantLimits) -> String {
     let starts = limits.starts_per_minute.map(|n| format!(", {n} starts a minute"));
@@ -175,6 +197,7 @@ pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
     }
     lines.push(("Memory", grant.memory.to_string()));
     lines.push(("Scratch space", grant.scratch.to_string()));
+    lines.extend(grant.limits.written());
     lines
 }
 
@@ -190,6 +213,26 @@ mod tests {
         assert!(told.iter().chain(&of_items(&said.items)).all(|line| line.from == DEFAULT), "{told:?}");
         let last = [line("Backoff", "1 s to 5 min, times 2", DEFAULT), line("Jitter", "± 20 %", DEFAULT)];
         assert!(told.ends_with(&last), "{told:?}");
+    }
+
+    #[test]
+    fn each_limit_of_an_attempt_says_who_set_it() {
+        let grant: Grant =
+            serde_json::from_value(serde_json::json!({ "memory": "32 MiB", "limits": { "items": 9, "requests": 700 } })).unwrap();
+        let ceiling: Ceiling =
+            serde_json::from_value(serde_json::json!({ "limits": { "requests": 500, "log_lines": 10 } })).unwrap();
+        let told = limits(&grant, &ceiling);
+        assert_eq!(told.len(), 2 + Limits::known().len());
+        for said in [
+            line("memory", "32 MiB", JOB),
+            line("scratch", "0 B", DEFAULT),
+            line("items", "9", JOB),
+            line("requests", "500", TENANT),
+            line("log_lines", "10", TENANT),
+            line("output_bytes", "1 MiB", DEFAULT),
+        ] {
+            assert!(told.contains(&said), "{said:?} is not in {told:?}");
+        }
     }
 
     #[test]

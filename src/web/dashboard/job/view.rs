@@ -47,6 +47,8 @@ pub struct JobPage {
     /// What its plugin keeps between runs.
     pub state: StatePart,
     pub policy: Vec<PolicyLine>,
+    /// Of an attempt, by key.
+    pub limits: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }
 
