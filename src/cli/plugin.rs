@@ -172,7 +172,12 @@ fn show(plugin: &PluginShownJson, json: bool) -> Done {
     let now = now();
     say(format_args!("{}   {}", plugin.name, plugin.summary))?;
     if let Some(newest) = plugin.versions.first() {
-        let all = |names: &[String]| names.iter().map(|name| interface(name)).collect::<Vec<_>>().join(" ");
+        // Of the contract by its short name, of WASI by the whole.
+        let name = |export: &str| {
+            let name = export.split('@').next().unwrap_or(export);
+            name.strip_prefix("windlass:plugin/").unwrap_or(name).to_owned()
+        };
+        let all = |names: &[String]| names.iter().map(|export| name(export)).collect::<Vec<_>>().join(" ");
         say(format_args!("offers    {}", all(&newest.exports)))?;
         say(format_args!("asks for  {}", all(&newest.imports)))?;
     }

@@ -224,12 +224,12 @@ mod tests {
         let told = limits(&grant, &ceiling);
         assert_eq!(told.len(), 2 + Limits::known().len());
         for said in [
-            line("memory", "32 MiB", JOB),
-            line("scratch", "0 B", DEFAULT),
+            line("memory", "32.0 MiB", JOB),
+            line("scratch", "0", DEFAULT),
             line("items", "9", JOB),
             line("requests", "500", TENANT),
             line("log_lines", "10", TENANT),
-            line("output_bytes", "1 MiB", DEFAULT),
+            line("output_bytes", "1.0 MiB", DEFAULT),
         ] {
             assert!(told.contains(&said), "{said:?} is not in {told:?}");
         }
