@@ -10,13 +10,14 @@ use crate::domain::limits::Limits;
 use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::objects::Writer;
-use crate::plugin::{ArtifactAsk, ArtifactsCall, Refusal};
+use crate::plugin::{ArtifactAsk, ArtifactsCall, Journal, Refusal};
 
 /// What one guest is writing.
 pub(super) struct Uploads<'a> {
     context: &'a Context,
     tenant: &'a str,
     run: &'a Run,
+    journal: &'a Journal,
     limits: Limits,
     open: HashMap<u64, Upload>,
     handles: u64,
@@ -35,8 +36,8 @@ struct Upload {
 type Told = Result<u64, Refusal>;
 
 impl<'a> Uploads<'a> {
-    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run, limits: Limits) -> Self {
-        Self { context, tenant, run, limits, open: HashMap::new(), handles: 0, standing: 0 }
+    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run, journal: &'a Journal, limits: Limits) -> Self {
+        Self { context, tenant, run, journal, limits, open: HashMap::new(), handles: 0, standing: 0 }
     }
 
     /// Answers a guest's calls of `artifacts`, until the guest has ended.
@@ -87,9 +88,11 @@ impl<'a> Uploads<'a> {
         let mut tx = self.context.store.begin().await?;
         let standing = tx.artifacts_of(self.run.tenant, self.run.id).await?;
         let others = || standing.iter().filter(|artifact| artifact.name != name);
-        if others().count() as u64 + self.open.len() as u64 >= self.limits.artifacts {
+        let with_this = others().count() as u64 + self.open.len() as u64 + 1;
+        if with_this > self.limits.artifacts {
             return Ok(Err(refusal("limit", too_many(self.limits.artifacts))));
         }
+        self.journal.took("artifacts", with_this);
         self.standing = others().map(|artifact| artifact.bytes).sum();
         tx.object_begins(self.run, place, self.context.clock.now()).await?;
         tx.commit().await?;
@@ -108,6 +111,7 @@ impl<'a> Uploads<'a> {
         }
         match writer.write(bytes).await {
             Ok(()) => {
+                self.journal.took("artifact_bytes", all);
                 upload.writer = Some(writer);
                 Ok(0)
             }

@@ -187,7 +187,7 @@ impl Guest<'_> {
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
-        let mut uploads = Uploads::new(context, &known.job.tenant_name, run, known.limits());
+        let mut uploads = Uploads::new(context, &known.job.tenant_name, run, &live.journal, known.limits());
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
@@ -196,7 +196,7 @@ impl Guest<'_> {
         let work = Work { tape: tape.clone(), ..self.work(time_limit, state, items, artifacts) };
         let outcome = tokio::select! {
             outcome = call(work) => outcome,
-            never = guest::serve_state(context, known, state_calls) => match never {},
+            never = guest::serve_state(context, known, &live.journal, state_calls) => match never {},
             never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
             never = uploads.serve(artifact_calls) => match never {},
         };
@@ -288,6 +288,7 @@ async fn finish(
     };
     let message = message_of(&outcome, live, now);
     let ended = |items| Ended { run, outcome: &outcome, message: message.clone(), decision: decision.clone(), items };
+    live.journal.took("items", items.map_or(0, |counts| counts.total()));
     let items = items.and_then(|counts| Some((counts, &made?.spec.items)));
     let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
     lines.into_iter().for_each(|line| live.journal.log(line));

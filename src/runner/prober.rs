@@ -285,7 +285,7 @@ async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger, fai
     let found = context.executor.measure(work);
     let found = tokio::select! {
         found = found => found,
-        never = guest::serve_state(context, known, calls) => match never {},
+        never = guest::serve_state(context, known, &journal, calls) => match never {},
     };
     // A probe has no page of its own: what it complains of goes to the server's log.
     for line in journal.take().lines.into_iter().filter(|line| line.level >= Level::Warn) {

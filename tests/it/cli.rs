@@ -18,6 +18,7 @@ mod alert;
 mod apply;
 mod machine;
 mod plugin;
+mod plugin_show;
 mod plugin_test;
 mod replay;
 mod schedule;

@@ -6,6 +6,7 @@ mod ends;
 pub mod fairness;
 mod fanout;
 pub mod items;
+mod limits;
 mod notices;
 mod outside;
 mod recording;
@@ -13,7 +14,7 @@ mod request;
 mod rollouts;
 mod schedules;
 mod steps;
-mod traces;
+pub mod traces;
 mod wiki;
 
 use std::sync::Arc;

@@ -42,6 +42,7 @@ fn checked<T>(
         );
         return Err(refusal("limit", &why));
     }
+    context.journal.took("item_bytes", used);
     Ok(list)
 }
 

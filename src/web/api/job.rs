@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::health::JobHealth;
 use crate::store::notice::Noticed;
-use crate::web::dashboard::job::{Sources, ceiling_lines, policy_lines, trigger_lines};
+use crate::web::dashboard::job::{Sources, ceiling_lines, limit_lines, policy_lines, trigger_lines};
 
 const KEY_LIMIT: usize = 255;
 
@@ -57,7 +57,8 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     json.spec = Some(serde_json::to_value(&job.spec)?);
     let said = tx.said_of_job(tenant.id, job.id).await?;
     let sources = Sources { spec: &job.spec, tenant: &tenant, settings: &app.settings, said, job: job.id };
-    let lines = [policy_lines(&sources), trigger_lines(&sources), ceiling_lines(&sources)].into_iter().flatten();
+    let limits = limit_lines(&tx.grant_of(job.id).await?, &tenant.ceiling);
+    let lines = [policy_lines(&sources), trigger_lines(&sources), ceiling_lines(&sources), limits].into_iter().flatten();
     json.effective =
         lines.map(|line| EffectiveJson { what: line.what.into(), value: line.value, from: line.from.into() }).collect();
     if let Some(found) = tx.rollout(job.id).await? {

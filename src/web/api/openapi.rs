@@ -17,9 +17,9 @@ use utoipa::{PartialSchema, ToSchema};
 use super::shape::{
     AlertJson, Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson,
     List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson,
-    NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson, StateValueJson,
-    TakenJson, TenantJson, TokenJson, ToldJson,
+    NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PluginShownJson, PreviewJson, ProblemJson, PushJson,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson,
+    StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -168,6 +168,7 @@ fn server(api: &mut Routes) {
         .head("X-Windlass-Signature")
         .takes_bytes()
         .one::<PushJson>(202);
+    api.get("plugins/{name}", "its versions, newest first, and the jobs that use them").one::<PluginShownJson>(200);
     api.get("pushes", "modules on their way to plugins, newest first, of the last day").list::<PushJson>();
     api.get("pushes/{push}", "how far one is").one::<PushJson>(200);
     api.post("apply", "tenants and jobs as files say, all or none").takes::<ApplyJson>().one::<Applied>(200);

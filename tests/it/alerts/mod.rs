@@ -2,7 +2,7 @@
 
 mod life;
 mod sinks;
-mod world;
+pub mod world;
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ mod hooks;
 mod items;
 pub mod metrics;
 mod openapi;
-mod pushes;
+pub mod pushes;
 mod versions;
 mod waits;
 pub mod world;

@@ -53,6 +53,7 @@ async fn a_dry_run_shows_each_value_as_it_was_and_as_it_would_be() {
     assert_eq!(line("Time limit"), "Time limit 1 min 30 s an attempt job");
     assert_eq!(line("Attempts"), "Attempts 5 server default");
     assert_eq!(line("ceiling.memory"), "ceiling.memory 64 MiB server default");
+    assert_eq!(line("open_requests"), "open_requests 16 server default");
     let shown = as_holder(&served, &served.admin, &["job", "show", "gamma/haul", "--effective", "--json"], "").await;
     let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
     assert!(shown.as_array().unwrap().contains(&json!({ "what": "Weight", "value": "1", "from": "server default" })), "{shown}");

@@ -12,6 +12,7 @@ use windlass::domain::item::{Ask, ItemCounts, ItemState};
 use windlass::domain::job::Job;
 use windlass::domain::run::{NewRun, Reason, State};
 use windlass::id::Id;
+use windlass::plugin::Sandbox;
 use windlass::runner::{Context, Runner};
 use windlass::vault::Vault;
 
@@ -167,11 +168,16 @@ async fn real_runner_with(world: &World, component: &[u8], spec: serde_json::Val
     let spec = serde_json::from_value(whole).unwrap();
     let job = tx.put_job(world.tenant.id, &spec, &digest, "test", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
+    (started(world, sandbox, settings).await, job)
+}
+
+/// A runner with this sandbox and the real time.
+pub async fn started(world: &World, sandbox: Sandbox, settings: Settings) -> Runner {
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
     let (store, egress, clock) = (world.store.clone(), world.egress(), Arc::new(SystemClock));
     let settings = Arc::new(settings);
     let context = Context::new(store, Arc::new(sandbox), egress, clock, settings, Arc::new(vault), world.objects());
-    (Runner::start(context).await.unwrap(), job)
+    Runner::start(context).await.unwrap()
 }
 
 /// The same with a real guest, which takes its steps from the SDK.

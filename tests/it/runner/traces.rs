@@ -24,7 +24,7 @@ use crate::world::{World, new_run};
 
 /// Keeps what it gets.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+pub struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -36,7 +36,7 @@ impl TraceService for Collector {
 
 impl Collector {
     /// Answers where it listens.
-    async fn open(&self) -> String {
+    pub async fn open(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let service = TraceServiceServer::new(self.clone());
@@ -45,7 +45,7 @@ impl Collector {
         endpoint
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let all = self.0.lock().unwrap();
         let scopes = all.iter().flat_map(|request| &request.resource_spans).flat_map(|resource| &resource.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()

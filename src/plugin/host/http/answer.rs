@@ -172,7 +172,8 @@ impl Body for Answer {
             self.entry.received(bytes);
             if self.received > self.limits.size {
                 let most = self.limits.size;
-                self.entry.failed(format!("the answer is larger than {most} bytes"));
+                let why = format!("the answer is larger than {most} bytes; to raise it: grant.limits = {{ response_bytes = … }}");
+                self.entry.failed(why);
                 self.reader = None;
                 return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(most)))));
             }

@@ -18,11 +18,11 @@ use crate::domain::tenant::{Tenant, TenantLimits};
 use crate::id::Id;
 use crate::store::said::{OWN, Said};
 
-const JOB: &str = "job";
-const TENANT: &str = "tenant";
+pub(super) const JOB: &str = "job";
+pub(super) const TENANT: &str = "tenant";
 /// windlass.toml, its environment or its command line.
 const SERVER: &str = "server";
-const DEFAULT: &str = "server default";
+pub(super) const DEFAULT: &str = "server default";
 
 /// What it takes to say what holds for a job, and who says so.
 pub struct Sources<'a> {
@@ -78,7 +78,7 @@ pub fn ceiling_lines(sources: &Sources<'_>) -> Vec<PolicyLine> {
     .collect()
 }
 
-fn line(what: impl Into<Cow<'static, str>>, value: impl Into<String>, from: &'static str) -> PolicyLine {
+pub(super) fn line(what: impl Into<Cow<'static, str>>, value: impl Into<String>, from: &'static str) -> PolicyLine {
     PolicyLine { what: what.into(), value: value.into(), from }
 }
 
@@ -293,6 +293,7 @@ pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
     }
     lines.push(("Memory", grant.memory.to_string()));
     lines.push(("Scratch space", grant.scratch.to_string()));
+    lines.extend(grant.limits.written());
     lines
 }
 

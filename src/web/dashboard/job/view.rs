@@ -51,6 +51,8 @@ pub struct JobPage {
     pub policy: Vec<PolicyLine>,
     pub trigger_lines: Vec<PolicyLine>,
     pub ceiling_lines: Vec<PolicyLine>,
+    /// Of an attempt, by key.
+    pub limits: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }
 

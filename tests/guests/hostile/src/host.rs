@@ -28,8 +28,11 @@ pub fn sign(input: &Input) -> Output {
 }
 
 pub fn http(input: &Input) -> Result<Output, Failure> {
-    let mut request =
-        http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
+    let body = match input.bytes {
+        Some(bytes) => "x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        None => input.body.clone().unwrap_or_default(),
+    };
+    let mut request = http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(body);
     if let Some(header) = &input.header {
         request = request.header(header, input.text.clone().unwrap_or_default());
     }
