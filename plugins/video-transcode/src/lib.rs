@@ -27,16 +27,3 @@ fn describe() -> Value {
         "wants": ["control", "items", "log", "progress"],
     })
 }
-
-/// Makes one derivative of a film without a host, and answers how many frames it has and how many bytes came of them: what the
-/// sandbox costs is measured against this.
-pub fn natively(film: Vec<u8>, preset: &str) -> Result<(usize, u64), windlass_plugin::Failure> {
-    let mut source = source::Source::whole(film);
-    let movie = mp4::read::Movie::open(&mut source)?;
-    let format = nal::Format::parse(&movie.video.entry)?;
-    let fitting = preset::fitting(&[preset.to_owned()], (format.width, format.height), false, u32::MAX);
-    let (_, derivative) = fitting.first().ok_or_else(|| windlass_plugin::Failure::permanent("the film does not fill it"))?;
-    let into = (usize::MAX, mp4::spool::Spool::in_memory());
-    let made = transcode::transcode(&mut source, &movie, derivative, into, &mut |_| Ok(()))?;
-    Ok((movie.video.samples.len(), made.length()))
-}

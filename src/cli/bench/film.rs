@@ -1,5 +1,5 @@
 //! How fast a film is transcoded in the sandbox, all of it: read over HTTP, decoded, scaled, encoded, left behind; and by the same
-//! code without one, a program of its own (plugins/video-transcode/examples), for its crates are no dependencies of the host.
+//! code without one, a program of its own (plugins/video-transcode/src/native.rs), for its crates are no dependencies of the host.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
