@@ -172,6 +172,9 @@ enum Command {
         /// An H.264 MP4 of 240 lines or more, up to 15 MiB: transcoded in the sandbox
         #[arg(long, value_name = "FILE")]
         film: Option<PathBuf>,
+        /// The same transcoder without a sandbox, `PROGRAM FILM PRESET`: the same film by it, and the share that the sandbox has of its speed
+        #[arg(long, value_name = "PROGRAM", requires = "film")]
+        native: Option<PathBuf>,
     },
 }
 
@@ -239,8 +242,9 @@ impl Cli {
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, alert::judged(&global), global.json)?),
-            Command::Bench { part, runs, many, seed, database_url, plugins, film } => {
-                Ok(bench::run(&bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
+            Command::Bench { part, runs, many, seed, database_url, plugins, film, native } => {
+                let plan = bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film, native };
+                Ok(bench::run(&plan, global.json)?)
             }
         }
     }

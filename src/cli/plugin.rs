@@ -34,7 +34,7 @@ pub enum Command {
     /// The contract between Windlass and its plugins, as WIT
     Wit,
     /// One attempt on this machine, without a server; prints what it came to
-    Run(try_plugin::Run),
+    Run(Box<try_plugin::Run>),
     /// What stands against a component, and what it will ask for: one line each, without a server
     Check(plugin_check::Check),
     /// Run a component against written cases, without a server
@@ -65,7 +65,7 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::New(asked) => new_plugin::run(&asked, global),
         Command::Build(asked) => build_plugin::run(&asked, global),
         Command::Wit => say_raw(new_plugin::contract().trim_end()),
-        Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Run(asked) => try_plugin::run(*asked, global),
         Command::Check(asked) => plugin_check::run(&asked, global),
         Command::Test(asked) => plugin_test::run(&asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),

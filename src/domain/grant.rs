@@ -104,11 +104,34 @@ pub struct Grant {
     #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
     pub limits: LimitsSpec,
     pub secrets: Vec<SecretGrant>,
+    #[serde(skip_serializing_if = "ArtifactGrant::is_none")]
+    pub artifacts: ArtifactGrant,
+}
+
+/// Which files that other runs left behind it may read; its own run's need no grant to be written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactGrant {
+    /// Jobs of the same tenant, by name; the job itself only when it is named.
+    pub read: Vec<String>,
+}
+
+impl ArtifactGrant {
+    pub fn is_none(&self) -> bool {
+        self.read.is_empty()
+    }
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), limits: LimitsSpec::default(), secrets: Vec::new() }
+        Self {
+            http: Vec::new(),
+            memory: Size::mib(64),
+            scratch: Size(0),
+            limits: LimitsSpec::default(),
+            secrets: Vec::new(),
+            artifacts: ArtifactGrant::default(),
+        }
     }
 }
 

@@ -1,22 +1,24 @@
-//! Files that running guests leave behind: into the object store piece by piece, into the database when they are whole.
+//! Files that running guests leave behind: into the object store piece by piece, into the database when they are whole. What
+//! other runs have left is read in [`super::sources`].
 
 use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 
-use super::Context;
+use super::definitions::Known;
+use super::{Context, sources};
 use crate::domain::artifact::{Artifact, OPEN, check_media_type, check_name, place, too_large, too_many, too_many_open};
 use crate::domain::limits::Limits;
 use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::objects::Writer;
-use crate::plugin::{ArtifactAsk, ArtifactsCall, Journal, Refusal};
+use crate::plugin::{ArtifactAnswer, ArtifactAsk, ArtifactsCall, Journal, Refusal};
 
 /// What one guest is writing.
 pub(super) struct Uploads<'a> {
     context: &'a Context,
-    tenant: &'a str,
     run: &'a Run,
+    known: &'a Known,
     journal: &'a Journal,
     limits: Limits,
     open: HashMap<u64, Upload>,
@@ -36,21 +38,25 @@ struct Upload {
 type Told = Result<u64, Refusal>;
 
 impl<'a> Uploads<'a> {
-    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run, journal: &'a Journal, limits: Limits) -> Self {
-        Self { context, tenant, run, journal, limits, open: HashMap::new(), handles: 0, standing: 0 }
+    pub fn new(context: &'a Context, run: &'a Run, known: &'a Known, journal: &'a Journal) -> Self {
+        let limits = known.limits();
+        Self { context, run, known, journal, limits, open: HashMap::new(), handles: 0, standing: 0 }
     }
 
-    /// Answers a guest's calls of `artifacts`, until the guest has ended.
+    /// Answers a guest's calls of `artifacts` and `artifact-source`, until the guest has ended.
     pub async fn serve(&mut self, mut calls: mpsc::Receiver<ArtifactsCall>) -> std::convert::Infallible {
         while let Some(ArtifactsCall { ask, answer }) = calls.recv().await {
+            let number = |told: Told| told.map(ArtifactAnswer::Number);
             let told = match ask {
-                ArtifactAsk::Create { name, media_type } => self.create(name, media_type).await,
-                ArtifactAsk::Write { handle, bytes } => self.write(handle, bytes).await,
-                ArtifactAsk::Finish { handle } => self.finish(handle).await,
+                ArtifactAsk::Create { name, media_type } => number(self.create(name, media_type).await),
+                ArtifactAsk::Write { handle, bytes } => number(self.write(handle, bytes).await),
+                ArtifactAsk::Finish { handle } => number(self.finish(handle).await),
                 ArtifactAsk::Discard { handle } => {
                     self.discard(handle).await;
-                    Ok(0)
+                    Ok(ArtifactAnswer::Number(0))
                 }
+                ArtifactAsk::Open { run, name } => sources::open(self.context, self.known, &run, &name).await,
+                ArtifactAsk::Read { place, name, bytes } => sources::read(self.context, &place, &name, bytes).await,
             };
             if let Err(refusal) = &told {
                 tracing::warn!(run.id = %self.run.id, code = refusal.code, "an artifact was refused: {}", refusal.message);
@@ -72,7 +78,7 @@ impl<'a> Uploads<'a> {
         if self.open.len() >= OPEN {
             return Err(refusal("limit", too_many_open()));
         }
-        let place = place(self.tenant, self.run.id, self.context.store.new_id(), &name);
+        let place = place(&self.known.job.tenant_name, self.run.id, self.context.store.new_id(), &name);
         let writer = match self.begin(&name, &place).await {
             Ok(begun) => begun?,
             Err(wrong) => return Err(self.away(&wrong)),
@@ -167,7 +173,7 @@ impl<'a> Uploads<'a> {
     }
 }
 
-fn refusal(code: &'static str, message: String) -> Refusal {
+pub(super) fn refusal(code: &'static str, message: String) -> Refusal {
     Refusal { code, message }
 }
 

@@ -187,7 +187,7 @@ impl Guest<'_> {
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
-        let mut uploads = Uploads::new(context, &known.job.tenant_name, run, &live.journal, known.limits());
+        let mut uploads = Uploads::new(context, run, known, &live.journal);
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };

@@ -143,7 +143,7 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
     let input = context.store.read().await?.payload(run.tenant, run.id).await?.input;
     let ((state, state_calls), (port, calls)) = (mpsc::channel(16), mpsc::channel(16));
     let (artifacts, artifact_calls) = mpsc::channel(1);
-    let mut uploads = Uploads::new(context, &known.job.tenant_name, run, journal, known.limits());
+    let mut uploads = Uploads::new(context, run, known, journal);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
         job: known.job.spec.name.clone(),

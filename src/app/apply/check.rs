@@ -60,6 +60,7 @@ impl App {
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
             found.extend(beyond_probes(job, &parsed.file.jobs, &ceiling, &self.settings.probes.sqlite, &field));
             found.extend(beyond_time(job, &ceiling, &field));
+            found.extend(beyond_jobs(job, &parsed.file.jobs, &field));
             found.extend(self.beyond_budget(job, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
@@ -173,6 +174,17 @@ fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem>
         );
         Problem::new(format!("{field}.time_limit"), message)
     })
+}
+
+/// Artifacts of jobs that are not there. `jobs`: all of the file.
+fn beyond_jobs(job: &JobSpec, jobs: &[JobSpec], field: &str) -> Vec<Problem> {
+    let read = job.grant.artifacts.read.iter().enumerate();
+    let unknown = read.filter(|(_, name)| !jobs.iter().any(|job| job.name == **name));
+    let problem = |(n, name): (usize, &String)| {
+        let near = did_you_mean(name, jobs.iter().map(|job| job.name.as_str()));
+        Problem::new(format!("{field}.grant.artifacts.read[{n}]"), format!("there is no job {name:?} in this file{near}"))
+    };
+    unknown.map(problem).collect()
 }
 
 /// A sink is reached as a guest's target is: only within the ceiling.

@@ -131,6 +131,16 @@ fn items_scratch_space_and_files_are_there_when_they_are_given() {
     let there: Vec<_> = std::fs::read_dir(&out).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(there, ["0-März.csv"], "what was not finished is not there");
     assert_eq!(std::fs::read(told["file"].as_str().unwrap()).unwrap(), vec![b'a'; 70_000]);
+    // What a run left is what another reads, under the run's id.
+    let read = json!({ "attack": "read_artifact", "text": "RUN1", "name": "0-März.csv", "bytes": 40_000 });
+    std::fs::create_dir(files.path("left")).unwrap();
+    std::fs::rename(&out, files.path("left/RUN1")).unwrap();
+    let (code, ran) = files.run("hostile.wasm", &read, &["--artifact-source", &files.path("left")]);
+    let says = "70000 bytes in 2 pieces, sum 6790000, application/octet-stream";
+    assert_eq!((code, &ran["message"]), (0, &json!(says)), "{ran}");
+    let (code, ran) = files.run("hostile.wasm", &read, &[]);
+    assert!(code == 1 && ran["message"].as_str().unwrap().contains("--artifact-source DIR"), "{ran}");
+    std::fs::rename(files.path("left/RUN1"), &out).unwrap();
     let again = windlass(&["plugin", "run", &files.path("hostile.wasm"), "--artifacts", &out], None, "");
     assert!(again.code == 2 && again.err.contains("has something in it"), "{}", again.err);
 }

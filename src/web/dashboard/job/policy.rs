@@ -291,6 +291,9 @@ pub fn grant(grant: &Grant) -> Vec<(&'static str, String)> {
         };
         lines.push(("Secret", format!("{}: {how}; the plugin never sees it", secret.name)));
     }
+    if !grant.artifacts.is_none() {
+        lines.push(("Artifacts", format!("reads those of {}", grant.artifacts.read.join(", "))));
+    }
     lines.push(("Memory", grant.memory.to_string()));
     lines.push(("Scratch space", grant.scratch.to_string()));
     lines.extend(grant.limits.written());

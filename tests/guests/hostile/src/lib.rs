@@ -66,6 +66,7 @@ fn run(work: &Work) -> Result<Output, Failure> {
         "steal" => thief::steal(&input),
         "state_count" => host::state_count(),
         "artifact" => host::artifact(&input),
+        "read_artifact" => host::read_artifact(&input),
         "scratch" => Ok(scratch::fill(&input)),
         "listings" => Ok(scratch::listings()),
         "items" => host::items(&input),
