@@ -15,7 +15,7 @@ pub struct Memory {
 }
 
 /// Promised to a guest until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Promised(Option<OwnedSemaphorePermit>);
 
 impl Memory {
