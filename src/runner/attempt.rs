@@ -10,6 +10,7 @@ use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
+use super::worker::Slot;
 use super::{Context, guest, items, prober, random, recorder, trace, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
@@ -30,18 +31,17 @@ const MESSAGE: usize = 4_096;
 /// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
 /// keeps the run ours, and nobody else has it.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
-
 /// So often the database refuses an end before it is recorded without the guest's words.
 const REFUSED: u32 = 5;
-
 /// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
 /// `secret set` are two commands, and the first poll comes between them.
 const SETTING_UP: Duration = Duration::from_secs(600);
 /// How soon it looks again.
 const SET_YET: Duration = Duration::from_secs(5);
 
-/// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
-pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
+/// Executes the run and records what it came to; the slot is free again in between, so that guests do not wait for the database to
+/// take ends. Never fails: what goes wrong is an outcome.
+pub(super) async fn make(context: &Arc<Context>, claimed: Claimed, slot: Slot) {
     let Claimed { run, input } = claimed;
     let live = Arc::new(Live::new(run, context.pulse.right.clone()));
     context.live.add(live.clone());
@@ -62,6 +62,7 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
         Err(Error::Unavailable(_)) => (Outcome::Drained, None),
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
+    drop(slot);
     let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
     let outcome = settle(outcome, live.why(), live.stop.was_cut());
     let failed = version::failed(&outcome);

@@ -16,7 +16,7 @@ pub struct Memory {
 }
 
 /// Promised to a guest until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Promised {
     permit: Option<OwnedSemaphorePermit>,
     /// Told when it is dropped.

@@ -52,7 +52,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
         .acquire_timeout(Duration::from_secs(5))
         // A file does not hang up: a ping would cost as much as the statement.
         .test_before_acquire(false)
-        .connect_with(options(path).read_only(true))
+        // The system keeps the file's pages too: what each reader keeps beside that is memory four times.
+        .connect_with(options(path).read_only(true).pragma("cache_size", "-16384"))
         .await
         .map_err(|wrong| cannot_open(path, &wrong))
 }
@@ -106,7 +107,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
-        .statement_cache_capacity(400)
+        .statement_cache_capacity(1_000)
         .pragma("wal_autocheckpoint", "16000")
         .pragma("cache_size", "-65536")
         .pragma("temp_store", "memory")
