@@ -76,7 +76,7 @@ fn everything_wrong_is_named_with_line_key_and_what_is_right() {
     let lines: Vec<&str> = wrong.lines().collect();
     assert_eq!(
         lines[0],
-        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, database_url, roles, worker, classes, lease, network, retention, metrics, artifacts, plugins, probes, alert, mail, heartbeat, otel"
+        "windlass.toml:1: listn: there is no such key (did you mean \"listen\"?); keys here: data_dir, listen, public_url, trusted_proxies, database_url, roles, worker, classes, lease, network, retention, metrics, artifacts, plugins, probes, alert, mail, heartbeat, otel"
     );
     assert_eq!(lines[1], "windlass.toml:3: worker.guest_threads: is the string \"many\"; write a whole number, 0 or more");
     assert_eq!(
