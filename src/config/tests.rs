@@ -143,3 +143,14 @@ fn c15_contradictions_of_the_node_name_both_settings() {
     let wrong = refused("", &[("WINDLASS_LEASE__LEASE", "1s")]);
     assert!(wrong.contains("lease.heartbeat = 2s is not below half of lease.lease = 1s"), "{wrong}");
 }
+
+#[test]
+fn what_was_refused_is_not_called_missing_or_empty_as_well() {
+    assert_eq!(
+        refused("roles = [\"wed\"]", &[]),
+        "windlass.toml:1: roles[0]: \"wed\" is not possible (did you mean \"web\"?); write \"web\" or \"scheduler\" or \"worker\""
+    );
+    // The other key of a section is judged still, by what stands there.
+    let wrong = refused("[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n", &[]);
+    assert!(wrong.lines().count() == 2 && wrong.contains("worker.runs_in_flight: 0 is not possible"), "{wrong}");
+}
