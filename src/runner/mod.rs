@@ -49,6 +49,7 @@ mod resumer;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
+mod tell;
 mod trace;
 mod version;
 pub mod watchdog;
