@@ -92,9 +92,6 @@ impl App {
         }
         if !dry_run && changes.iter().any(|change| change.result != Outcome::UpToDate) {
             tx.commit().await?;
-            for change in changes.iter().filter(|change| change.result != Outcome::UpToDate) {
-                tracing::info!(object = change.object, who = who.name, "configuration applied: {change}");
-            }
         }
         Ok(changes)
     }

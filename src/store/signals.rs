@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::audit::Entry;
 use super::meter::Meters;
 use super::tx::News;
 use crate::clock::Timestamp;
@@ -49,7 +50,8 @@ impl Signals {
     }
 
     /// This node committed.
-    pub(super) fn publish(&self, news: News) {
+    pub(super) fn publish(&self, mut news: News) {
+        std::mem::take(&mut news.audited).iter().for_each(Entry::log);
         self.meters.add(&news.counted);
         if let Some(herald) = &self.herald {
             // The store is closing when nobody listens any more.
@@ -60,8 +62,8 @@ impl Signals {
 
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
-        // What was counted was counted where it was committed.
-        let News { woken, redefined, operated, noticed, later, counted: _ } = news;
+        // What was counted was counted where it was committed, and logged there.
+        let News { woken, redefined, operated, noticed, later, counted: _, audited: _ } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }

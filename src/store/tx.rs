@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnec
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::audit::Entry;
 use super::known::Known;
 use super::meter::Counted;
 use super::sql::{Arg, CHUNKS, Dialect, Row, Sql, chunks, postgres_arguments, sqlite_arguments};
@@ -91,6 +92,8 @@ pub(super) struct News {
     pub later: Option<Timestamp>,
     /// For `/metrics`.
     pub counted: Counted,
+    /// For the log.
+    pub audited: Vec<Entry>,
 }
 
 impl News {

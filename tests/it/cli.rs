@@ -16,10 +16,13 @@ use crate::world::{transient, well};
 
 mod alert;
 mod apply;
+mod audit;
+mod dead;
 mod machine;
 mod plugin;
 mod plugin_test;
 mod replay;
+mod rollout;
 mod schedule;
 mod secret;
 

@@ -11,6 +11,7 @@ use windlass::id::Id;
 
 mod alerts;
 mod artifacts;
+mod audit;
 mod items;
 mod limits;
 mod schedules;
@@ -108,6 +109,8 @@ async fn every_page_shows_and_no_page_takes_words_for_markup() {
         "/alerts".into(),
         "/alerts?tenant=epsilon".into(),
         "/nodes".into(),
+        "/audit".into(),
+        "/audit?tenant=alpha&what=job&before=01KASV7Q2M4T9".into(),
     ];
     for path in pages {
         let html = browser.page(&path).await;
