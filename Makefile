@@ -41,7 +41,7 @@ test-video: setup ## transcoding alone, judged by ffmpeg
 	@tests/run video
 
 bench: build ## measure, write bench/latest.json and bench/triggers.json, print tables
-	@$(BINARY) bench --json $$(bench/film $(dir $(BINARY))bench.mp4) >bench/latest.json
+	@$(BINARY) bench --json $$(bench/film $(dir $(BINARY))bench.mp4) $$(bench/languages $(BINARY) $(dir $(BINARY))bench-plugins) >bench/latest.json
 	@bench/table bench/latest.json
 	@$(BINARY) bench triggers --json >bench/triggers.json
 	@bench/table bench/triggers.json

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// An instant: Unix milliseconds, UTC. In JSON RFC 3339 with milliseconds and `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
+
+/// The end of the year 9999, the last that RFC 3339 can say.
+const LAST: i64 = 253_402_300_799_999;
 
 impl Timestamp {
     pub fn plus(self, span: Duration) -> Self {
@@ -27,7 +30,7 @@ impl Timestamp {
     }
 
     pub fn utc(self) -> DateTime<Utc> {
-        Utc.timestamp_millis_opt(self.0).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
+        Utc.timestamp_millis_opt(self.0.min(LAST)).single().unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
     pub fn rfc3339(self) -> String {
@@ -49,7 +52,8 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        DateTime::parse_from_rfc3339(&text).map(|t| Self(t.timestamp_millis())).map_err(serde::de::Error::custom)
+        let wrong = |_| serde::de::Error::custom(format!("{text:?} is no time; write it as in \"2026-11-22T10:00:00Z\""));
+        DateTime::parse_from_rfc3339(&text).map(|t| Self(t.timestamp_millis())).map_err(wrong)
     }
 }
 
@@ -58,6 +62,8 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What time it is, and waiting for a time.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
+    /// Since some moment of this process, by a clock that nobody sets: for how long something has taken, whatever time it is.
+    fn uptime(&self) -> Duration;
     fn sleep(&self, span: Duration) -> Sleep;
 }
 
@@ -72,6 +78,11 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    fn uptime(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
+    }
+
     fn sleep(&self, span: Duration) -> Sleep {
         Box::pin(tokio::time::sleep(span))
     }
@@ -84,18 +95,20 @@ pub struct ManualClock(Arc<Mutex<Manual>>);
 #[derive(Debug, Default)]
 struct Manual {
     now: Timestamp,
+    uptime: Duration,
     sleepers: Vec<(Timestamp, tokio::sync::oneshot::Sender<()>)>,
 }
 
 impl ManualClock {
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(Manual { now, sleepers: Vec::new() })))
+        Self(Arc::new(Mutex::new(Manual { now, ..Manual::default() })))
     }
 
     pub fn advance(&self, span: Duration) {
         let mut inner = self.lock();
         let now = inner.now.plus(span);
         inner.now = now;
+        inner.uptime += span;
         let (due, rest) = std::mem::take(&mut inner.sleepers).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
         inner.sleepers = rest;
         drop(inner);
@@ -120,6 +133,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         self.lock().now
+    }
+
+    fn uptime(&self) -> Duration {
+        self.lock().uptime
     }
 
     fn sleep(&self, span: Duration) -> Sleep {

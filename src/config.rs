@@ -17,6 +17,8 @@ mod artifacts;
 mod class;
 pub mod document;
 mod environment;
+mod machine;
+mod origin;
 mod otel;
 mod plugins;
 mod probes;
@@ -30,6 +32,7 @@ pub use artifacts::Artifacts;
 pub use class::{Class, PRIORITIES};
 use document::Document;
 use environment::{named, overlay};
+pub use origin::{Origin, Origins, Setting, flat, plain, shown};
 pub use otel::Otel;
 pub use plugins::Plugins;
 pub use probes::Probes;
@@ -50,6 +53,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where people reach the dashboard, when that is not `listen`: scheme, host and port, without a slash at the end.
     pub public_url: Option<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Option<Vec<IpNet>>,
     /// `sqlite:` and a file, relative to `data_dir`; or `postgres://user@host/database`, which many nodes may share.
     pub database_url: String,
     pub roles: Roles,
@@ -72,6 +78,9 @@ pub struct Settings {
     /// Windlass itself, which compiles plugins in processes of their own. No key: it is the binary that runs, in tests another.
     #[serde(skip, default = "own_binary")]
     pub binary: PathBuf,
+    /// Who says what.
+    #[serde(skip)]
+    pub origins: Origins,
 }
 
 /// A binary that was replaced meanwhile is still there under this name, as it was started.
@@ -129,6 +138,7 @@ impl Default for Settings {
             data_dir: "windlass-data".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7171)),
             public_url: None,
+            trusted_proxies: None,
             database_url: "sqlite:windlass.db".into(),
             roles: Roles::default(),
             worker: Worker::default(),
@@ -145,6 +155,7 @@ impl Default for Settings {
             heartbeat: None,
             otel: None,
             binary: own_binary(),
+            origins: Origins::default(),
         }
     }
 }
@@ -180,6 +191,7 @@ impl Settings {
         let mut problems: Vec<Problem> =
             std::mem::take(&mut read.problems).into_iter().map(|problem| named(problem, &variables)).collect();
         let Some(mut settings) = read.value.take() else { return Err(Error::Invalid(problems)) };
+        settings.origins = Origins::read(&document, &variables);
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         if !variables.contains_key("data_dir") && document.value.get("data_dir").is_some() {
             settings.data_dir = folder.join(&settings.data_dir);

@@ -16,8 +16,12 @@ fn main() -> ExitCode {
         eprintln!("{filter:?} is no filter of a log: error, warn, info, debug, or parts such as windlass::runner=debug");
         return ExitCode::from(2);
     };
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // A log that cannot be written would be told of on stderr, by a macro that panics when that is what is gone.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

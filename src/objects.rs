@@ -91,11 +91,17 @@ impl Objects {
     /// `NotFound`; `Unavailable`.
     pub async fn read(&self, place: &str) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
         let kept = self.kept()?;
-        let found = kept.store.get(&kept.key(place)).await.map_err(|wrong| match wrong {
-            object_store::Error::NotFound { .. } => Error::not_found("the bytes of this artifact"),
-            wrong => away(wrong),
-        })?;
+        let found = kept.store.get(&kept.key(place)).await.map_err(lost_or_away)?;
         Ok(found.into_stream().map(|piece| piece.map_err(away)))
+    }
+
+    /// A part of an object.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    pub async fn read_part(&self, place: &str, bytes: std::ops::Range<u64>) -> Result<Bytes> {
+        let kept = self.kept()?;
+        kept.store.get_range(&kept.key(place), bytes).await.map_err(lost_or_away)
     }
 
     /// Removes an object, and what a write that was broken off left of it. One that is not there is removed.
@@ -219,6 +225,13 @@ impl Writer {
         if let Err(wrong) = self.out.abort().await {
             tracing::debug!(error = %wrong, "a write was given up, and the store did not hear of it");
         }
+    }
+}
+
+fn lost_or_away(wrong: object_store::Error) -> Error {
+    match wrong {
+        object_store::Error::NotFound { .. } => Error::not_found("the bytes of this artifact"),
+        wrong => away(wrong),
     }
 }
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What is longer is a slip of the pen; added to any time of today it would leave what RFC 3339 can say.
+const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+
 /// A duration, written `250ms`, `15s`, `2h 30m`, `7d`; milliseconds inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub Duration);
@@ -37,6 +40,9 @@ impl<'de> Deserialize<'de> for Span {
         deserializer.deserialize_str(Written(DURATION, |text| {
             let span = humantime::parse_duration(text)
                 .map_err(|wrong| format!("{text:?} is no duration ({wrong}); write {DURATION}"))?;
+            if span > LONGEST {
+                return Err(format!("{text:?} is too long; ten years (\"3650d\") is the longest"));
+            }
             // Milliseconds are what is stored; a finer span would not come back as it went.
             Ok(Self(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))))
         }))
@@ -127,5 +133,7 @@ mod tests {
             assert_eq!(span.ms(), ms);
             assert_eq!(serde_json::from_value::<Span>(serde_json::to_value(span).unwrap()).unwrap(), span);
         }
+        let long = serde_json::from_value::<Span>("9999999999d".into()).unwrap_err().to_string();
+        assert_eq!(long, "\"9999999999d\" is too long; ten years (\"3650d\") is the longest");
     }
 }

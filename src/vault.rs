@@ -43,8 +43,10 @@ impl Vault {
             }
         };
         let keys = text.split_whitespace().map(Key::parse).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty());
-        keys.map(Self)
-            .ok_or_else(|| Error::Unavailable(format!("the secret key ({}) is not 32 bytes in base 64", file.display())))
+        keys.map(Self).ok_or_else(|| {
+            let from = if key_text.is_some() { "WINDLASS_SECRET_KEY".to_owned() } else { file.display().to_string() };
+            Error::Unavailable(format!("the secret key ({from}) is not 32 bytes in base 64"))
+        })
     }
 
     /// Answers nonce and sealed value. Tenant and name are bound to it: a row moved elsewhere does not open.

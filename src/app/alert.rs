@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{App, Who};
+use super::{App, Who, ends_in_time};
 use crate::clock::Timestamp;
 use crate::config::AlertRule;
 use crate::domain::alert::{Alert, AlertKind, Silence, Subject};
@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::Tx;
 use crate::store::alert::Delivery;
+use crate::store::node::MOST as MOST_NODES;
 
-/// Ended alerts that are listed, and of how long ago.
-const ENDED: u32 = 100;
+/// Of how long ago ended alerts are listed.
 const AGO: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
 /// What is to be silent: all of it, where nothing is named.
@@ -21,7 +21,15 @@ const AGO: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 pub struct Which {
     pub tenant: Option<String>,
     pub job: Option<String>,
+    pub node: Option<i64>,
     pub kind: Option<AlertKind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Open,
+    /// In the last week.
+    Ended,
 }
 
 /// An alert with its names.
@@ -60,17 +68,24 @@ impl SinkState {
 }
 
 impl App {
-    /// Open ones, the newest first, then those that ended in the last week; of one tenant, or of all that may be seen.
+    /// Open or ended ones, the newest first; of one tenant, or of all that may be seen. `before` is the last of the page before.
     ///
     /// # Errors
     /// `NotFound` for another's tenant.
-    pub async fn alerts(&self, tenant: Option<&str>, who: &Who) -> Result<Vec<Shown>> {
+    pub async fn alerts(
+        &self,
+        tenant: Option<&str>,
+        standing: Standing,
+        before: Option<Id>,
+        limit: u32,
+        who: &Who,
+    ) -> Result<Vec<Shown>> {
         let mut tx = self.store.read().await?;
         let (of, now) = (scope(&mut tx, tenant, who).await?, self.now());
-        let mut alerts = tx.open_alerts().await?;
-        alerts.reverse();
-        alerts.extend(tx.closed_alerts(now.minus(AGO), of, ENDED).await?);
-        alerts.retain(|alert| of.is_none_or(|of| of == alert.subject.tenant));
+        let alerts = match standing {
+            Standing::Open => tx.open_alerts_page(of, before, limit).await?,
+            Standing::Ended => tx.ended_alerts_page(now.minus(AGO), of, before, limit).await?,
+        };
         let (silences, names) = (tx.silences(now).await?, Names::read(&mut tx).await?);
         let shown = |alert: Alert| {
             let quiet = silences.iter().filter(|silence| alert.closed_at.is_none() && silence.covers(&alert.subject, now));
@@ -79,6 +94,16 @@ impl App {
             Shown { tenant: names.tenant(tenant), job: names.job(job), silenced, alert }
         };
         Ok(alerts.into_iter().map(shown).collect())
+    }
+
+    /// Open ones and those that ended in the last week, 10,001 at most.
+    ///
+    /// # Errors
+    /// `NotFound` for another's tenant.
+    pub async fn count_alerts(&self, tenant: Option<&str>, who: &Who) -> Result<u64> {
+        let mut tx = self.store.read().await?;
+        let of = scope(&mut tx, tenant, who).await?;
+        tx.count_alerts(self.now().minus(AGO), of).await
     }
 
     /// What is silent now.
@@ -90,22 +115,26 @@ impl App {
         let of = scope(&mut tx, tenant, who).await?;
         let (silences, names) = (tx.silences(self.now()).await?, Names::read(&mut tx).await?);
         let seen = silences.into_iter().filter(|silence| of.is_none_or(|of| of == silence.tenant || silence.tenant == Id(0)));
-        let which = |s: &Silence| Which { tenant: names.tenant(s.tenant), job: names.job(s.job), kind: s.kind };
+        let which = |s: &Silence| Which {
+            tenant: names.tenant(s.tenant),
+            job: names.job(s.job),
+            node: Some(s.node).filter(|node| *node != 0),
+            kind: s.kind,
+        };
         Ok(seen.map(|silence| Hushed { which: which(&silence), silence }).collect())
     }
 
     /// Nobody is told of it until then; it is still shown.
     ///
     /// # Errors
-    /// `Invalid` for a time that has passed, or a job without its tenant; `NotFound`, `Forbidden`.
+    /// `Invalid` for a time that has passed or is more than a year away, or a job without its tenant; `NotFound`, `Forbidden`.
     pub async fn silence(&self, which: &Which, until: Timestamp, who: &Who) -> Result<()> {
         let now = self.now();
-        if until <= now {
-            return Err(Error::invalid("until", format!("{} has passed; write a time to come", until.rfc3339())));
-        }
+        ends_in_time(until, now)?;
         let mut tx = self.store.begin().await?;
         let (tenant, job) = ids(&mut tx, which, who, "silencing alerts").await?;
-        tx.put_silence(&Silence { tenant, job, kind: which.kind, until, by: who.name.clone(), made_at: now }).await?;
+        let (node, kind) = (which.node.unwrap_or(0), which.kind);
+        tx.put_silence(&Silence { tenant, job, node, kind, until, by: who.name.clone(), made_at: now }).await?;
         let detail = format!("until {}", until.rfc3339());
         tx.audit(tenant, &who.name, "alert.silence", &which.to_string(), Some(&detail), now).await?;
         tx.commit().await
@@ -119,7 +148,7 @@ impl App {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         let (tenant, job) = ids(&mut tx, which, who, "ending a silence").await?;
-        if !tx.end_silence(tenant, job, which.kind).await? {
+        if !tx.end_silence(tenant, job, which.node.unwrap_or(0), which.kind).await? {
             return Err(Error::not_found(format!("a silence of {which}")));
         }
         tx.audit(tenant, &who.name, "alert.speak", &which.to_string(), None, now).await?;
@@ -163,6 +192,9 @@ async fn scope(tx: &mut Tx, tenant: Option<&str>, who: &Who) -> Result<Option<Id
 }
 
 async fn ids(tx: &mut Tx, which: &Which, who: &Who, doing: &str) -> Result<(Id, Id)> {
+    if let Some(node) = which.node.filter(|node| !(1..=MOST_NODES).contains(node)) {
+        return Err(Error::invalid("node", format!("{node} is no node; they have numbers from 1 to {MOST_NODES}")));
+    }
     let Some(tenant) = &which.tenant else {
         if which.job.is_some() {
             return Err(Error::invalid("tenant", "a job is silent with its tenant; name both"));
@@ -206,9 +238,10 @@ impl std::fmt::Display for Which {
             (Some(tenant), None) => tenant.clone(),
             (None, _) => "all tenants".into(),
         };
-        match self.kind {
-            Some(kind) => write!(f, "{of}, {}", kind.word()),
-            None => f.write_str(&of),
+        f.write_str(&of)?;
+        if let Some(node) = self.node {
+            write!(f, ", node {node}")?;
         }
+        self.kind.map_or(Ok(()), |kind| write!(f, ", {}", kind.word()))
     }
 }

@@ -21,6 +21,7 @@ use crate::store::Tx;
 mod check;
 mod prune;
 mod rollout;
+mod said;
 
 /// A job with more unfinished runs is not removed by a file: cancelling them would keep everybody else waiting.
 const REMOVE_LIMIT: u32 = 1_000;
@@ -83,14 +84,14 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let mut changes = Vec::new();
+        let (mut changes, mut said) = (Vec::new(), false);
         for file in &checked {
-            write_file(&mut tx, file, who, now, &mut changes).await?;
+            said |= write_file(&mut tx, file, who, now, &mut changes).await?;
         }
         if !prune.is_empty() {
             prune::prune(&mut tx, &checked, prune, who, now, &mut changes).await?;
         }
-        if !dry_run && changes.iter().any(|change| change.result != Outcome::UpToDate) {
+        if !dry_run && (said || changes.iter().any(|change| change.result != Outcome::UpToDate)) {
             tx.commit().await?;
         }
         Ok(changes)
@@ -116,7 +117,8 @@ fn read_all(sources: &[Source]) -> (Vec<Parsed>, Vec<Problem>) {
     (files, problems)
 }
 
-async fn write_file(tx: &mut Tx, checked: &Checked, who: &Who, now: Timestamp, changes: &mut Vec<Change>) -> Result<()> {
+/// Answers whether the file says otherwise than before, maybe the same, which keys have their defaults.
+async fn write_file(tx: &mut Tx, checked: &Checked, who: &Who, now: Timestamp, changes: &mut Vec<Change>) -> Result<bool> {
     let file = &checked.parsed.file;
     let standing = tx.tenant(&file.tenant).await?;
     // What was checked must be what is changed: between the two, somebody may have taken a right away.
@@ -136,7 +138,7 @@ async fn write_file(tx: &mut Tx, checked: &Checked, who: &Who, now: Timestamp, c
             return Err(Error::Invalid(vec![checked.parsed.placed(Problem::new("job", why))]));
         }
     }
-    Ok(())
+    said::write(tx, &checked.parsed, tenant.id).await
 }
 
 async fn write_tenant(

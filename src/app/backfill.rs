@@ -36,6 +36,8 @@ pub struct Preview {
     pub total: u64,
     /// Instants in the window that had a run already.
     pub had: u64,
+    /// What came of earlier times of the window is not known any more.
+    pub known_since: Option<Timestamp>,
     /// The first and the last of those that would have a run.
     pub first: Vec<Timestamp>,
     pub last: Vec<Timestamp>,
@@ -111,6 +113,7 @@ impl App {
             return Err(Error::invalid("to", message));
         }
         let position = position(&job, asked.schedule)?;
+        let known_since = self.known_since(asked)?;
         let triggers = tx.triggers_of(job.id).await?;
         let trigger = triggers.into_iter().find(|trigger| trigger.position as usize == position);
         let trigger = trigger.ok_or_else(|| Error::Conflict("the job was changed at this moment; try again".into()))?;
@@ -132,11 +135,36 @@ impl App {
             zone,
             total: instants.len() as u64,
             had,
+            known_since,
             first: instants.iter().take(SAMPLE).copied().collect(),
             last: instants.iter().skip(SAMPLE).rev().take(SAMPLE).rev().copied().collect(),
         };
         let Asked { from, to, again, .. } = *asked;
         Ok((job, Window { trigger: trigger.id, from, to, again }, preview, instants))
+    }
+}
+
+impl App {
+    /// Since when the ledger is known, where the window begins before it.
+    ///
+    /// # Errors
+    /// `Invalid` when times that had their run would have another unasked.
+    fn known_since(&self, asked: &Asked) -> Result<Option<Timestamp>> {
+        let kept = self.settings.retention.succeeded;
+        let since = self.now().minus(kept.0);
+        if asked.from >= since {
+            return Ok(None);
+        }
+        if asked.again {
+            return Ok(Some(since));
+        }
+        let message = format!(
+            "{} is before {}, and what came of earlier times is not known any more (retention.succeeded = {kept}): some may have had their \
+             run; write a later one, or ask for those that had a run too (again)",
+            asked.from.rfc3339(),
+            since.rfc3339()
+        );
+        Err(Error::invalid("from", message))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Why a waiting run waits: what the worker asks before it claims, asked for whoever looks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::App;
+use crate::config::Role;
 use crate::domain::admission::{Bounds, Load, Need, Shut, needs};
 use crate::domain::job::Job;
 use crate::domain::tenant::Tenant;
@@ -16,7 +18,7 @@ pub struct Scene<'a> {
     tenant: &'a Tenant,
     running: Vec<Running>,
     starts: u32,
-    /// MiB of the budget that are free; `u32::MAX` without one.
+    /// MiB of the budget that are free; `u32::MAX` where it is not known.
     memory: u32,
     slots: u32,
 }
@@ -39,20 +41,21 @@ impl App {
             Some(_) => tx.started_within_minute(tenant.id, self.now()).await?,
             None => 0,
         };
-        let here = || running.iter().filter(|running| running.node == self.store.node());
-        let budget = self.settings.worker.memory_budget.map(|budget| budget.in_mib());
-        let (slots, memory) = match budget {
+        let worker = &self.settings.worker;
+        let (slots, memory) = if self.store.is_shared() {
             // Another node may have room, and an equal one no more than its budget.
-            _ if self.store.is_shared() => (u32::MAX, budget.unwrap_or(u32::MAX)),
-            None => (self.settings.worker.runs_in_flight, u32::MAX),
-            Some(budget) => {
-                let granted: HashMap<Id, u32> =
-                    tx.known_jobs().await?.iter().map(|job| (job.id, job.spec.grant.memory.in_mib())).collect();
-                let of = |running: &Running| granted.get(&running.job).map_or(0, |memory| memory.saturating_mul(running.runs));
-                (self.settings.worker.runs_in_flight, budget.saturating_sub(here().map(of).fold(0, u32::saturating_add)))
+            let is_worker = self.settings.roles.has(Role::Worker) || worker.memory_budget.is_some();
+            (u32::MAX, if is_worker { worker.budget().in_mib() } else { u32::MAX })
+        } else {
+            let mut here: HashMap<Id, u32> = HashMap::new();
+            for one in running.iter().filter(|running| running.node == self.store.node()) {
+                *here.entry(one.job).or_default() += one.runs;
             }
+            let granted = |job: &Arc<Job>| Some(job.spec.grant.memory.in_mib().saturating_mul(*here.get(&job.id)?));
+            let taken = tx.known_jobs().await?.iter().filter_map(granted).fold(0, u32::saturating_add);
+            let free = worker.budget().in_mib().saturating_sub(taken);
+            (worker.runs_in_flight.saturating_sub(here.values().sum()), free)
         };
-        let slots = if slots == u32::MAX { slots } else { slots.saturating_sub(here().map(|running| running.runs).sum()) };
         Ok(Scene { tenant, running, starts, memory, slots })
     }
 

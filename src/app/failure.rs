@@ -2,9 +2,10 @@
 
 use super::{App, Who};
 use crate::clock::Timestamp;
+use crate::domain::health::words;
 use crate::domain::item::Items;
 use crate::domain::member::Role;
-use crate::domain::run::Enqueued;
+use crate::domain::run::{Enqueued, State};
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -17,9 +18,13 @@ impl App {
     /// is not done, and all when everything is.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it is not over, was run again before, or is discarded.
+    /// `NotFound`; `Conflict` when it is not over, was run again before, is discarded, or ended well and within the job's
+    /// `rerun_after`.
     pub async fn rerun(&self, tenant: &str, run: Id, items: Option<Items>, who: &Who) -> Result<Enqueued> {
         let (mut tx, tenant, over, now) = self.take_over(tenant, run, "re-running", who).await?;
+        if !over.dead {
+            not_too_soon(&mut tx, tenant.id, &over, now).await?;
+        }
         let mut answers = tx.rerun(std::slice::from_ref(&over), items, &who.name, now).await?;
         let nothing = || Err(Error::Internal(anyhow::anyhow!("a rerun gave no answer")));
         let answer = answers.pop().unwrap_or_else(nothing)?;
@@ -91,5 +96,21 @@ impl App {
         tx.commit().await?;
         self.store.signals().wake();
         Ok(answer)
+    }
+}
+
+/// What ended well is done: the job says for how long nobody does it again by mistake.
+async fn not_too_soon(tx: &mut Tx, tenant: Id, over: &Over, now: Timestamp) -> Result<()> {
+    let State::Succeeded { ended_at, .. } = tx.need_run(tenant, over.id).await?.state else { return Ok(()) };
+    let Some(revision) = over.revision else { return Ok(()) };
+    let after = tx.revision(revision).await?.and_then(|revision| revision.spec.rerun_after);
+    match after.map(|after| (after, ended_at.plus(after.0))) {
+        Some((after, until)) if now < until => Err(Error::Conflict(format!(
+            "run {} ended well {} ago, and its job lets it be run again {after} after that (rerun_after): from {} on",
+            over.id,
+            words(now.since(ended_at)),
+            until.rfc3339()
+        ))),
+        _ => Ok(()),
     }
 }

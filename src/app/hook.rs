@@ -10,7 +10,7 @@ use crate::domain::job::Job;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::store::notice::Noticed;
+use crate::store::notice::{NewNotice, Noticed};
 
 impl App {
     /// Takes a notification for a job in.
@@ -29,7 +29,7 @@ impl App {
                 return Err(Error::Unauthorized(refused.into()));
             }
         };
-        self.take_in(&job, Some(delivery.id), &delivery.payload()).await
+        self.take_in(&job, Some(delivery.id), &delivery.payload(), delivery.body.len()).await
     }
 
     /// The same from who has a token.
@@ -40,26 +40,22 @@ impl App {
     pub async fn notify_as(&self, tenant: &str, job: &str, key: Option<&str>, payload: &Value, who: &Who) -> Result<Noticed> {
         let (tenant, job) = self.find_job(tenant, job).await?;
         who.may(Role::Operator, tenant, "starting a run")?;
-        self.take_in(&job, key, payload).await
+        self.take_in(&job, key, payload, payload.to_string().len()).await
     }
 
-    async fn take_in(&self, job: &Job, key: Option<&str>, payload: &Value) -> Result<Noticed> {
-        let payload = payload.to_string();
-        if payload.len() > BODY_LIMIT {
-            return Err(Error::invalid("body", format!("{} bytes; at most {BODY_LIMIT}", payload.len())));
+    /// `came`: bytes of it as it came, which is what its sender knows; written anew it may be longer.
+    async fn take_in(&self, job: &Job, key: Option<&str>, payload: &Value, came: usize) -> Result<Noticed> {
+        if came > BODY_LIMIT {
+            return Err(Error::invalid("body", format!("{came} bytes; at most {BODY_LIMIT}")));
         }
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let triggers = tx.triggers_of(job.id).await?;
-        let hook = triggers.iter().find_map(|trigger| Some((trigger.id, trigger.spec.webhook()?.debounce)));
-        let (trigger, debounce) = hook.ok_or_else(|| {
+        let payload = payload.to_string();
+        let debounce = job.spec.triggers.iter().find_map(|trigger| Some(trigger.webhook()?.debounce)).ok_or_else(|| {
             let advice = "write triggers = [{ webhook = { debounce = \"30s\" } }] in its file, or start a run";
             Error::Conflict(format!("the job {} has no webhook; {advice}", job.spec.name))
         })?;
         let key = key.map(|key| format!("webhook:{key}"));
-        let noticed = tx.notice((job.tenant, job.id, trigger), key.as_deref(), payload, now.plus(debounce.0), now).await?;
-        tx.commit().await?;
-        Ok(noticed)
+        let due_at = self.now().plus(debounce.0);
+        self.store.notice(NewNotice { tenant: job.tenant, job: job.id, key, payload, due_at }).await
     }
 
     /// The job, if the secret of its webhook has signed this.

@@ -1,20 +1,18 @@
 //! Jobs, as people switch them.
 
-use super::{App, Who};
+use super::{App, Who, ends_in_time};
 use crate::clock::Timestamp;
 use crate::domain::member::Role;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl App {
     /// No new run of the job starts until it is resumed, by somebody or at that time; running ones go on.
     ///
     /// # Errors
-    /// `Invalid` for a time that has passed; `NotFound`, `Forbidden`.
+    /// `Invalid` for a time that has passed or is more than a year away; `NotFound`, `Forbidden`.
     pub async fn pause(&self, tenant: &str, job: &str, until: Option<Timestamp>, who: &Who) -> Result<()> {
         let now = self.now();
-        if let Some(until) = until.filter(|until| *until <= now) {
-            return Err(Error::invalid("until", format!("{} has passed; write a time to come", until.rfc3339())));
-        }
+        until.map_or(Ok(()), |until| ends_in_time(until, now))?;
         let mut tx = self.store.begin().await?;
         let tenant = tx.need_tenant(tenant).await?;
         who.may(Role::Operator, tenant.id, "pausing a job")?;

@@ -22,6 +22,9 @@ pub struct Resealed {
     pub standing: usize,
     /// TENANT/NAME of those that no key opens; they are as they were.
     pub closed: Vec<String>,
+    /// The first key had sealed all that opens, the database's seal too.
+    #[serde(skip)]
+    pub unchanged: bool,
 }
 
 /// Whether one of the keys has sealed the database's seal; `None`: it has none yet.
@@ -29,10 +32,16 @@ pub struct Resealed {
 /// # Errors
 /// When the store does not answer.
 pub async fn fits(tx: &mut Tx, vault: &Vault) -> Result<Option<bool>> {
-    let Some(seal) = tx.setting(SEAL).await? else { return Ok(None) };
-    let bytes = STANDARD.decode(seal).unwrap_or_default();
-    let (nonce, sealed) = bytes.split_at_checked(24).unwrap_or_default();
-    Ok(Some(vault.unseal(Id(0), SEAL, nonce, sealed).is_ok()))
+    let Some((nonce, sealed)) = seal(tx).await? else { return Ok(None) };
+    Ok(Some(vault.unseal(Id(0), SEAL, &nonce, &sealed).is_ok()))
+}
+
+async fn seal(tx: &mut Tx) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let bytes = tx.setting(SEAL).await?.map(|seal| STANDARD.decode(seal).unwrap_or_default());
+    Ok(bytes.map(|bytes| {
+        let (nonce, sealed) = bytes.split_at_checked(24).unwrap_or_default();
+        (nonce.to_vec(), sealed.to_vec())
+    }))
 }
 
 /// Leaves the seal of the first key.
@@ -57,11 +66,10 @@ pub fn closed(vault: &Vault, secrets: &[(Id, Sealed)]) -> usize {
 /// `Conflict` when no key is the database's, or a secret was set meanwhile: nothing has changed then.
 pub async fn reseal(store: &Store, vault: &Vault, who: &str, now: Timestamp) -> Result<Resealed> {
     let mut tx = store.begin().await?;
-    let seal = fits(&mut tx, vault).await?;
-    if seal == Some(false) {
+    if fits(&mut tx, vault).await? == Some(false) {
         return Err(Error::Conflict("none of these keys is the database's: give the one that stands behind the new one".into()));
     }
-    let mut done = Resealed { resealed: 0, standing: 0, closed: Vec::new() };
+    let mut done = Resealed { resealed: 0, standing: 0, closed: Vec::new(), unchanged: false };
     let names: std::collections::HashMap<Id, String> =
         tx.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
     for (tenant, secret) in tx.all_secrets().await? {
@@ -79,6 +87,12 @@ pub async fn reseal(store: &Store, vault: &Vault, who: &str, now: Timestamp) -> 
             return Err(Error::Conflict(format!("{of}/{} was set meanwhile; nothing has changed, try again", secret.name)));
         }
         done.resealed += 1;
+    }
+    let seal = seal(&mut tx).await?;
+    let is_first = |(nonce, sealed): &(Vec<u8>, Vec<u8>)| vault.is_of_the_first(Id(0), SEAL, nonce, sealed);
+    done.unchanged = done.resealed == 0 && seal.as_ref().is_none_or(is_first);
+    if done.unchanged {
+        return Ok(done);
     }
     if seal.is_some() {
         put_seal(&mut tx, vault).await?;

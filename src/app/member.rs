@@ -21,7 +21,7 @@ use crate::store::member::{Member, Token};
 /// How long a login lasts.
 pub const SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Shortest password.
-pub const PASSWORD_MIN: usize = 10;
+pub const PASSWORD_MIN: usize = 12;
 /// Tokens begin so, that they are found when they leak.
 const TOKEN_PREFIX: &str = "wl_";
 
@@ -184,7 +184,7 @@ pub async fn reset_password(store: &Store, name: &str, password: &str, by: &str,
 }
 
 fn long_enough(password: &str) -> Result<()> {
-    if password.len() < PASSWORD_MIN {
+    if password.chars().count() < PASSWORD_MIN {
         return Err(Error::Invalid(vec![Problem::new("password", format!("at least {PASSWORD_MIN} characters"))]));
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! Each checks who may, does it in one transaction with its audit entry, and answers what happened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
@@ -53,6 +54,21 @@ impl App {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Longest pause and silence: what lasts longer is forgotten by who wished for it.
+const LONGEST_REST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// # Errors
+/// `Invalid` for an end that has passed, or is further away than a year.
+fn ends_in_time(until: Timestamp, now: Timestamp) -> Result<()> {
+    if until <= now {
+        return Err(Error::invalid("until", format!("{} has passed; write a time to come", until.rfc3339())));
+    }
+    if until > now.plus(LONGEST_REST) {
+        return Err(Error::invalid("until", format!("{} is more than a year away; a year is the longest", until.rfc3339())));
+    }
+    Ok(())
 }
 
 /// Who asks.

@@ -172,6 +172,7 @@ impl App {
             started_at: now,
             ended_at: None,
             by: who.name.clone(),
+            waits: None,
         };
         tx.put_operation(&operation).await?;
         let what = if action == Action::Backfill { "job" } else { "dead" };

@@ -51,8 +51,7 @@ impl App {
         who.may(Role::Admin, tenant, "setting a secret")?;
         if rotates {
             let standing = tx.secrets(tenant).await?.into_iter().find(|standing| standing.name == name);
-            let standing =
-                standing.ok_or_else(|| Error::not_found(format!("secret {name}, so there is nothing to rotate; set it")))?;
+            let standing = standing.ok_or_else(|| Error::NotFound(format!("there is no secret {name} to rotate; set it")))?;
             // What does not open any more is replaced as well.
             if self.vault.unseal(tenant, name, &standing.nonce, &standing.sealed).is_ok_and(|standing| standing == value) {
                 return Err(Error::invalid("value", "this is the value that stands; a rotation brings another one"));

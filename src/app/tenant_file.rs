@@ -1,7 +1,7 @@
 //! A tenant's file as text: read with everything that is wrong in it, each problem with file, line and dotted field.
 //! What only the store or a plugin can tell is judged in `apply`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::config::document::{Document, Read};
 use crate::domain::follow;
@@ -18,6 +18,22 @@ impl Parsed {
     /// The problem with this file's name and the line of its field.
     pub fn placed(&self, problem: Problem) -> Problem {
         self.document.placed(problem)
+    }
+
+    /// The keys that the file writes of the tenant, beside its jobs, labels and alerts.
+    pub fn said(&self) -> BTreeSet<String> {
+        let others = ["job", "labels", "alert"];
+        let top = |key: &str| key.split(['.', '[']).next().unwrap_or_default().to_owned();
+        self.document.keys().filter(|key| !others.contains(&top(key).as_str())).map(str::to_owned).collect()
+    }
+
+    /// The keys that it writes of the `n`th job, without what is the plugin's or a trigger's own: that may have any name.
+    pub fn said_of_job(&self, n: usize) -> BTreeSet<String> {
+        let (of, own) = (format!("job[{n}]."), [".input.", ".input["]);
+        let keys = self.document.keys().filter_map(|key| key.strip_prefix(&of));
+        let policy = keys
+            .filter(|key| !key.starts_with("config.") && !key.starts_with("grant.") && !own.iter().any(|own| key.contains(own)));
+        policy.map(str::to_owned).collect()
     }
 }
 

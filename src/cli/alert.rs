@@ -52,6 +52,9 @@ pub struct Which {
     /// dead, failing, silent, stuck, lagging, late or node
     #[arg(long)]
     kind: Option<String>,
+    /// Of this node only
+    #[arg(long, value_name = "NUMBER")]
+    node: Option<i64>,
 }
 
 pub fn run(command: Command, global: &Global) -> Done {
@@ -87,7 +90,7 @@ fn about(tenant: Option<String>, job: Option<String>, node: Option<i64>) -> Stri
 }
 
 fn list(client: &Client, tenant: Option<&str>, all: bool, json: bool) -> Done {
-    let mut list: List<AlertJson> = client.get(&of("alerts", tenant)?)?;
+    let mut list: List<AlertJson> = client.all(&of("alerts", tenant)?)?;
     list.items.retain(|alert| all || alert.closed_at.is_none());
     list.count.value = list.items.len() as u64;
     if json {
@@ -117,7 +120,7 @@ fn silence(client: &Client, which: Which, until: Option<Timestamp>, json: bool) 
             (Some(tenant), Some(job))
         }
     };
-    let asked = NewSilenceJson { tenant, job, kind: which.kind, until };
+    let asked = NewSilenceJson { tenant, job, node: which.node, kind: which.kind, until };
     if until.is_none() {
         client.post_json::<Value>("silences", &asked, &[])?;
         return if json { say_json(&Value::Null) } else { say("alerts are told again") };
@@ -127,7 +130,7 @@ fn silence(client: &Client, which: Which, until: Option<Timestamp>, json: bool) 
         return say_json(&made);
     }
     let kind = made.kind.map(|kind| format!(" of the kind {kind}")).unwrap_or_default();
-    let of = about(made.tenant, made.job, None);
+    let of = about(made.tenant, made.job, made.node);
     say(format_args!("{of}: nobody is told of alerts{kind}; that ends {}", when(made.until, now())))
 }
 
@@ -140,7 +143,7 @@ fn silences(client: &Client, which: &Which, json: bool) -> Done {
     let mut table = Table::new(&["of", "kind", "ends", "by"]);
     for silence in list.items {
         let kind = silence.kind.unwrap_or_else(|| "any".into());
-        table.row(vec![about(silence.tenant, silence.job, None), kind, when(silence.until, now), silence.by]);
+        table.row(vec![about(silence.tenant, silence.job, silence.node), kind, when(silence.until, now), silence.by]);
     }
     table.print("nothing is silent")
 }

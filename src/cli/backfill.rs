@@ -72,7 +72,7 @@ pub fn backfill(client: &Client, asked: Backfill, json: bool) -> Done {
 }
 
 fn say_preview(preview: &BackfillJson) -> Done {
-    let BackfillJson { schedule, zone, total, had, first, last } = preview;
+    let BackfillJson { schedule, zone, total, had, known_since, first, last } = preview;
     say(format_args!("{schedule} in {zone}"))?;
     for at in first {
         say(format_args!("  {}", at.rfc3339()))?;
@@ -82,6 +82,9 @@ fn say_preview(preview: &BackfillJson) -> Done {
     }
     for at in last {
         say(format_args!("  {}", at.rfc3339()))?;
+    }
+    if let Some(since) = known_since {
+        say(format_args!("what came of times before {} is not known any more: they may have had a run", since.rfc3339()))?;
     }
     say(format_args!("{total} runs; {had} times had theirs; nothing was done"))
 }

@@ -269,7 +269,8 @@ fn operate(client: &Client, action: Action, asked: Operate, json: bool) -> Done 
 /// Looks at an operation until it is over, if that is wanted.
 pub fn follow(client: &Client, mut operation: OperationJson, wait: bool) -> Done<OperationJson> {
     while wait && operation.state == "running" {
-        passing(&format!("{} of {}", operation.done + operation.left, operation.total));
+        let waits = operation.waits.map(|waits| format!(", waits for {waits}")).unwrap_or_default();
+        passing(&format!("{} of {}{waits}", operation.done + operation.left, operation.total));
         super::pause(LOOK);
         operation = client.get(&format!("operations/{}", operation.id))?;
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::local;
-use super::serve::{KEY_FILE, KEY_VARIABLE, runtime};
+use super::serve::{KEY_FILE, KEY_VARIABLE, LOCK, lock, runtime};
 use super::show::{say, say_json};
 use super::stop::Done;
 use crate::app::key;
@@ -44,6 +44,7 @@ pub fn run(settings: &Settings, sinks: Result<String>, json: bool) -> Done<bool>
         checks.push(check("secrets", secrets(settings).await));
         checks.push(check("clock", clock(newest)));
         checks.push(check("roles", Ok(settings.roles.to_string())));
+        checks.push(check("memory", Ok(settings.worker.budget_words())));
         checks.push(check("engine", engine(settings).await));
         checks.push(check("alerts", sinks));
         checks
@@ -119,6 +120,10 @@ async fn database(settings: &Settings) -> (Result<String>, Option<Timestamp>) {
 
 fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<String> {
     let Some(found) = found else {
+        let folder = file.parent().filter(|folder| folder.join(LOCK).exists());
+        if let Some(Err(taken)) = folder.map(lock) {
+            return Err(Error::Unavailable(format!("{} is gone: restore a backup; {taken}", file.display())));
+        }
         return Ok(format!("{} does not exist yet; the first start makes it", file.display()));
     };
     let found = found?;
@@ -130,7 +135,7 @@ fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<Str
         String::new()
     };
     Ok(format!(
-        "{} is sound: schema {}{upgrade}, {}, {} of it not yet merged (WAL)",
+        "{} is sound: schema {}{upgrade}, {}, and {} in the write-ahead log",
         file.display(),
         found.schema,
         crate::span::Size(found.bytes),

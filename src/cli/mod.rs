@@ -1,4 +1,4 @@
-//! The command line. `serve`, `demo`, `doctor`, `bench`, `cron`, `import`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
+//! The command line. `serve`, `demo`, `doctor`, `bench`, `config`, `cron`, `import`, `backup`, `restore`, `plugin new|build|wit|run|inspect|check|test`
 //! and `run replay FILE` work by themselves, `password` where no server runs; the rest is a client of the API.
 //! docs/cli.md is its reference.
 
@@ -23,6 +23,7 @@ pub mod bench;
 mod build_plugin;
 mod client;
 mod compile;
+mod config;
 mod cron;
 mod dead;
 pub mod demo;
@@ -137,6 +138,9 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup in the database's place, where no server runs
     Restore(backup::Restore),
+    /// What this node is told, and by what
+    #[command(subcommand)]
+    Config(config::Command),
     /// Times of schedules
     #[command(subcommand)]
     Cron(cron::Command),
@@ -172,6 +176,9 @@ enum Command {
         /// An H.264 MP4 of 240 lines or more, up to 15 MiB: transcoded in the sandbox
         #[arg(long, value_name = "FILE")]
         film: Option<PathBuf>,
+        /// The same transcoder without a sandbox, `PROGRAM FILM PRESET`: the same film by it, and the share that the sandbox has of its speed
+        #[arg(long, value_name = "PROGRAM", requires = "film")]
+        native: Option<PathBuf>,
     },
 }
 
@@ -213,6 +220,7 @@ impl Cli {
                 let mut settings = global.settings(&listen)?;
                 if let Some(url) = database_url {
                     settings.database_url = url;
+                    settings.origins.flag("database_url", "--database-url");
                     settings.check()?;
                 }
                 Ok(serve::run(settings)?)
@@ -234,12 +242,14 @@ impl Cli {
             Command::Plugin(command) => plugin::run(command, &global),
             Command::Backup(command) => backup::backup(&command, &global),
             Command::Restore(command) => backup::restore(&command, &global),
+            Command::Config(command) => config::run(&command, &global),
             Command::Cron(command) => cron::run(command, &global),
             Command::Move(command) => moving::run(&command, &global.data_dir()?, global.json),
             Command::CompilePlugin { fuel } => compile::run(fuel),
             Command::Doctor => good(doctor::run(&global.node()?, alert::judged(&global), global.json)?),
-            Command::Bench { part, runs, many, seed, database_url, plugins, film } => {
-                Ok(bench::run(&bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film }, global.json)?)
+            Command::Bench { part, runs, many, seed, database_url, plugins, film, native } => {
+                let plan = bench::Plan { part, runs, many, seed, postgres: database_url, plugins, film, native };
+                Ok(bench::run(&plan, global.json)?)
             }
         }
     }
@@ -258,9 +268,11 @@ impl Global {
         let mut settings = Settings::load(file.as_deref(), std::env::vars())?;
         if let Some(data_dir) = &self.data_dir {
             settings.data_dir.clone_from(data_dir);
+            settings.origins.flag("data_dir", "--data-dir");
         }
         if let Some(listen) = listen.listen {
             settings.listen = listen;
+            settings.origins.flag("listen", "--listen");
         }
         Ok(settings)
     }

@@ -15,7 +15,7 @@ use crate::domain::plugin::is_name;
 include!(concat!(env!("OUT_DIR"), "/texts.rs"));
 
 /// Names that a tool of some language keeps for itself: a crate `std`, a Python module beside ours.
-const TAKEN: [&str; 8] = ["alloc", "core", "json", "plugin", "proc-macro", "std", "test", "windlass"];
+const TAKEN: [&str; 9] = ["alloc", "core", "json", "plugin", "proc-macro", "std", "test", "windlass", "windlass-plugin"];
 
 #[derive(Args)]
 pub struct New {

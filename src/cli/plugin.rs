@@ -14,7 +14,7 @@ use super::stop::{Done, Stop, WRONG};
 use super::{Global, build_plugin, new_plugin, plugin_check, plugin_test, try_plugin};
 use crate::domain::plugin::{PluginRef, Want, is_name};
 use crate::span::Size;
-use crate::web::api::shape::{List, PluginJson, PushJson};
+use crate::web::api::shape::{List, PluginJson, PluginShownJson, PushJson};
 use crate::web::api::{LARGE_LIMIT, SIGNATURE};
 
 /// Between two looks at a push.
@@ -23,6 +23,10 @@ const LOOK: Duration = Duration::from_millis(150);
 #[derive(Subcommand)]
 pub enum Command {
     List,
+    /// Its versions, what it offers and asks for, and the jobs that use it
+    Show {
+        name: String,
+    },
     /// A folder with a small plugin that works, to begin with
     New(new_plugin::New),
     /// Make the component of a plugin's folder, with the tools of its language
@@ -30,7 +34,7 @@ pub enum Command {
     /// The contract between Windlass and its plugins, as WIT
     Wit,
     /// One attempt on this machine, without a server; prints what it came to
-    Run(try_plugin::Run),
+    Run(Box<try_plugin::Run>),
     /// What stands against a component, and what it will ask for: one line each, without a server
     Check(plugin_check::Check),
     /// Run a component against written cases, without a server
@@ -61,11 +65,17 @@ pub fn run(command: Command, global: &Global) -> Done {
         Command::New(asked) => new_plugin::run(&asked, global),
         Command::Build(asked) => build_plugin::run(&asked, global),
         Command::Wit => say_raw(new_plugin::contract().trim_end()),
-        Command::Run(asked) => try_plugin::run(asked, global),
+        Command::Run(asked) => try_plugin::run(*asked, global),
         Command::Check(asked) => plugin_check::run(&asked, global),
         Command::Test(asked) => plugin_test::run(&asked, global),
         Command::Inspect(asked) => try_plugin::inspect(&asked, global),
         Command::List => list(&Client::open(global)?.get("plugins")?, global.json),
+        Command::Show { name } => {
+            if !is_name(&name) {
+                return Err(Stop::new(WRONG, not_a_name(&name)));
+            }
+            show(&Client::open(global)?.get(&format!("plugins/{name}"))?, global.json)
+        }
         Command::Push { file, name, version, tenant, signature } => {
             let client = Client::open(global)?;
             let bytes = component(&file)?;
@@ -129,8 +139,7 @@ fn query(file: &Path, name: Option<String>, version: Option<String>, tenant: Opt
     match name {
         Some(name) if is_name(&name) => query.push(format!("name={name}")),
         Some(name) => {
-            let why = format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter");
-            return Err(Stop::new(WRONG, why));
+            return Err(Stop::new(WRONG, not_a_name(&name)));
         }
         // Cargo writes my-plugin to my_plugin.wasm.
         None => {
@@ -150,6 +159,50 @@ fn query(file: &Path, name: Option<String>, version: Option<String>, tenant: Opt
         query.push(format!("tenant={}", client::tenant(&tenant)?));
     }
     Ok(query.join("&"))
+}
+
+fn not_a_name(name: &str) -> String {
+    format!("{name:?} is no name of a plugin: a-z, 0-9 and -, beginning with a letter")
+}
+
+fn show(plugin: &PluginShownJson, json: bool) -> Done {
+    if json {
+        return say_json(plugin);
+    }
+    let now = now();
+    say(format_args!("{}   {}", plugin.name, plugin.summary))?;
+    if let Some(newest) = plugin.versions.first() {
+        // Of the contract by its short name, of WASI by the whole.
+        let name = |export: &str| {
+            let name = export.split('@').next().unwrap_or(export);
+            name.strip_prefix("windlass:plugin/").unwrap_or(name).to_owned()
+        };
+        let all = |names: &[String]| names.iter().map(|export| name(export)).collect::<Vec<_>>().join(" ");
+        say(format_args!("offers    {}", all(&newest.exports)))?;
+        say(format_args!("asks for  {}", all(&newest.imports)))?;
+    }
+    say("")?;
+    let mut versions = Table::new(&["version", "of", ">bytes", ">jobs", "signed", "pushed", "by", "digest"]);
+    for one in &plugin.versions {
+        let jobs = plugin.used_by.iter().filter(|user| user.digest == one.digest).count();
+        versions.row(vec![
+            one.version.clone(),
+            one.tenant.clone().unwrap_or_else(|| "(all)".into()),
+            one.bytes.to_string(),
+            jobs.to_string(),
+            if one.signed { "yes" } else { "no" }.into(),
+            when(one.pushed_at, now),
+            one.pushed_by.clone(),
+            one.digest.clone(),
+        ]);
+    }
+    versions.print("no versions")?;
+    say("")?;
+    let mut users = Table::new(&["used by", "version", "runs"]);
+    for user in &plugin.used_by {
+        users.row(vec![format!("{}/{}", user.tenant, user.job), user.version.clone(), user.runs.clone()]);
+    }
+    users.print("no job uses it")
 }
 
 fn list(list: &List<PluginJson>, json: bool) -> Done {

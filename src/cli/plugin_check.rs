@@ -43,12 +43,13 @@ fn line(verdict: &'static str, about: impl Into<String>, says: impl Into<String>
 }
 
 /// What an import is for, and the grant that it needs.
-const ASKED: [(&str, &str, &str); 5] = [
+const ASKED: [(&str, &str, &str); 6] = [
     ("wasi:http/outgoing-handler", "http", "sends HTTP requests: grant.http"),
     ("windlass:plugin/sign", "sign", "signs with secrets: grant.secrets with use = \"sign\""),
     ("windlass:plugin/secrets", "secrets", "puts secrets into requests: grant.secrets with use = \"header\""),
     ("windlass:plugin/state", "state", "keeps a small state of its job"),
     ("windlass:plugin/items", "items", "declares items"),
+    ("windlass:plugin/artifact-source", "artifacts", "reads what other runs have left: grant.artifacts"),
 ];
 
 /// Exit code 0 when nothing is bad, 1 when something is, 2 for a file that cannot be read.

@@ -58,6 +58,13 @@ pub fn run(global: &Global) -> Done {
     })?;
     if is_ours {
         keep_first_key(&file)?;
+    } else if done.unchanged && done.standing > 0 {
+        let why = format!(
+            "nothing has changed: the key that stands first has sealed all {} secrets already. If it is the old one, put the new one before it, \
+             with a blank between them, and run this again; only if it is the new one may the other be taken out",
+            done.standing
+        );
+        return Err(Stop::new(WRONG, why));
     }
     tell(&done, is_ours, &file, global.json)
 }
@@ -98,7 +105,7 @@ fn tell(done: &Resealed, is_ours: bool, file: &Path, json: bool) -> Done {
     if json {
         return say_json(done);
     }
-    let Resealed { resealed, standing, closed } = done;
+    let Resealed { resealed, standing, closed, .. } = done;
     say(format_args!("{resealed} secrets sealed with the new key{}", if *standing > 0 { ", the others were" } else { "" }))?;
     if !closed.is_empty() {
         say(format_args!("no key opens these, set them again: {}", closed.join(", ")))?;

@@ -80,7 +80,7 @@ impl Server {
             None => None,
         };
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
-        note_owner(&lock, address)?;
+        note_owner(&lock, &settings.data_dir, address)?;
         let store = Store::open(Database::parse(&settings.database_url, &settings.data_dir)?, clock.clone()).await?;
         let own = std::iter::once(address).chain(metrics_address).chain(store.database().addresses().await).collect();
         let egress = Egress::of(&settings, own, clock.clone())?;
@@ -131,7 +131,7 @@ impl Server {
         if let Some(listener) = metrics {
             tokio::spawn(web::serve(listener, web::metrics::open(app.clone()), stop.clone()));
         }
-        tracing::info!(listen = %address, roles = %settings.roles, "windlass is up");
+        tracing::info!(listen = %address, roles = %settings.roles, memory.budget = %settings.worker.budget(), "windlass is up");
         Ok(Self { app, address, metrics: metrics_address, setup_code, runner, stop, pages, _lock: lock })
     }
 
@@ -264,12 +264,15 @@ pub fn make_private(data_dir: &Path) -> Result<()> {
     })
 }
 
+/// In the data folder: held by who owns it, with its process and address.
+pub const LOCK: &str = "windlass.lock";
+
 /// One process owns a data folder, as long as it holds this.
 ///
 /// # Errors
 /// When another does; says which.
 pub fn lock(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join("windlass.lock");
+    let path = data_dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -290,11 +293,11 @@ pub fn lock(data_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn note_owner(mut lock: &File, address: SocketAddr) -> Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "process {} on http://{address}", std::process::id())?;
-    Ok(())
+fn note_owner(mut lock: &File, data_dir: &Path, address: SocketAddr) -> Result<()> {
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| writeln!(lock, "process {} on http://{address}", std::process::id()))
+        .map_err(|wrong| Error::Unavailable(format!("cannot write to the data folder {}: {wrong}", data_dir.display())))
 }
 
 async fn note_address(store: &Store, address: SocketAddr, roles: &Roles) -> Result<()> {

@@ -61,6 +61,9 @@ pub struct Run {
     /// Where the files go that it leaves behind: an empty folder, or one that is not there
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
+    /// Files that other runs have left: the artifact NAME of the run ID is its file ID/NAME
+    #[arg(long, value_name = "DIR")]
+    artifact_source: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -123,7 +126,7 @@ async fn attempt(settings: &Settings, folder: PathBuf, bytes: Vec<u8>, run: Run)
     if let Some(folder) = &run.scratch_dir {
         sandbox.scratch_in(scratch_folder(folder)?);
     }
-    let mut shelf = Shelf::new(run.artifacts.clone(), Limits::default())?;
+    let mut shelf = Shelf::new(run.artifacts.clone(), Limits::default())?.with_sources(run.artifact_source.clone());
     let mut desk = Desk::with(run.items.clone().map(|items| items.0).unwrap_or_default());
     let digest = sandbox.catalog().add(bytes).await?.digest;
     let (state, state_calls) = mpsc::channel(16);

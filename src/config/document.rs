@@ -17,7 +17,7 @@ const LIMIT: usize = 50;
 
 /// A TOML text as a tree of JSON, with the line of each of its keys.
 pub struct Document {
-    file: String,
+    pub(super) file: String,
     pub(super) value: Value,
     /// By dotted path, as in `job[0].retry.attempts`.
     lines: BTreeMap<String, usize>,
@@ -127,17 +127,25 @@ impl Document {
 
     /// The problem with its file, and the line of its field or of what that lies in.
     pub fn placed(&self, mut problem: Problem) -> Problem {
-        let mut path = problem.field.as_str();
-        problem.line = loop {
-            if let Some(line) = self.lines.get(path) {
-                break Some(*line);
-            }
-            // A file that is wrong as a whole begins in line 1.
-            let Some(end) = path.rfind(['.', '[']) else { break Some(1) };
-            path = &path[..end];
-        };
+        problem.line = Some(self.line(&problem.field));
         problem.file = Some(self.file.clone());
         problem
+    }
+
+    /// The line of a key, or of what it lies in. A file as a whole begins in line 1.
+    pub(super) fn line(&self, mut path: &str) -> usize {
+        loop {
+            if let Some(line) = self.lines.get(path) {
+                return *line;
+            }
+            let Some(end) = path.rfind(['.', '[']) else { return 1 };
+            path = &path[..end];
+        }
+    }
+
+    /// The keys that are written, by dotted path.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.lines.keys().map(String::as_str)
     }
 
     /// Reads it as `T`; problems have their file and line, in the order of the lines.
@@ -241,6 +249,6 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// Whether `path` is `above` or lies in it.
-fn is_within(path: &str, above: &str) -> bool {
+pub(super) fn is_within(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || above.is_empty() || rest.starts_with(['.', '[']))
 }

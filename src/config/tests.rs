@@ -1,4 +1,5 @@
 use super::*;
+use crate::span::Size;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings> {
     let dir = tempfile::tempdir().unwrap();
@@ -153,4 +154,16 @@ fn what_was_refused_is_not_called_missing_or_empty_as_well() {
     // The other key of a section is judged still, by what stands there.
     let wrong = refused("[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n", &[]);
     assert!(wrong.lines().count() == 2 && wrong.contains("worker.runs_in_flight: 0 is not possible"), "{wrong}");
+}
+
+#[test]
+fn the_memory_of_guests_is_what_is_written_or_three_quarters_of_what_there_is() {
+    let worker = Worker { memory_budget: Some(Size::mib(100)), ..Worker::default() };
+    assert_eq!(worker.budget(), Size::mib(100));
+    assert!(worker.budget_words().starts_with("guests may be granted 100.0 MiB at a time, as worker.memory_budget says"));
+    let has = super::machine::has().expect("Linux says what it has").memory.0;
+    let own = Worker::default().budget().0;
+    assert!(own <= has / 4 * 3 && own + (1 << 20) > has / 4 * 3, "{own} of {has}");
+    let all = Worker { memory_budget: Some(Size(has * 2)), ..Worker::default() };
+    assert!(all.budget_words().contains("which is less"), "{}", all.budget_words());
 }

@@ -60,7 +60,7 @@ pub struct Load {
     pub class: u32,
     /// Runs of the tenant that began within this minute.
     pub starts: u32,
-    /// MiB of the node's budget that no guest has been promised; `u32::MAX` without a budget.
+    /// MiB of the node's budget that no guest has been promised; `u32::MAX` where it is not known.
     pub memory: u32,
     /// Runs that the node can take besides those it has.
     pub slots: u32,

@@ -36,6 +36,8 @@ pub struct Silence {
     pub tenant: Id,
     /// Zero: of all jobs.
     pub job: Id,
+    /// Zero: of any node, and of none.
+    pub node: i64,
     /// `None`: of any kind.
     pub kind: Option<AlertKind>,
     pub until: Timestamp,
@@ -49,6 +51,7 @@ impl Silence {
         now < self.until
             && of(self.tenant, subject.tenant)
             && of(self.job, subject.job)
+            && (self.node == 0 || self.node == subject.node)
             && self.kind.is_none_or(|kind| kind == subject.kind)
     }
 }
@@ -138,6 +141,7 @@ mod tests {
         let silence = |tenant, job, kind| Silence {
             tenant: Id(tenant),
             job: Id(job),
+            node: 0,
             kind,
             until: Timestamp(10),
             by: "ann".into(),
@@ -148,6 +152,12 @@ mod tests {
         assert!(!silence(1, 2, None).covers(&subject, Timestamp(10)), "it is over");
         assert!(!silence(2, 0, None).covers(&subject, Timestamp(9)));
         assert!(!silence(1, 2, Some(AlertKind::Dead)).covers(&subject, Timestamp(9)));
+        let of_node = Silence { node: 3, ..silence(0, 0, Some(AlertKind::Node)) };
+        let node = |node| Subject { tenant: Id(0), job: Id(0), node, kind: AlertKind::Node };
+        assert!(
+            of_node.covers(&node(3), Timestamp(9)) && !of_node.covers(&node(4), Timestamp(9)),
+            "another node is another alert"
+        );
     }
 
     #[test]

@@ -10,6 +10,8 @@ const NAME: usize = 200;
 const MEDIA_TYPE: usize = 100;
 /// Artifacts that one guest may write at a time: the host holds a part of each.
 pub const OPEN: usize = 4;
+/// Bytes that one call reads of an artifact, at most: the host holds them before the guest's memory can refuse them.
+pub const READ: u64 = 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
@@ -80,6 +82,11 @@ pub fn too_many(most: u64) -> String {
 pub fn too_large(all: u64, most: Size) -> String {
     let all = Size(all);
     format!("{all} with these; the artifacts of a run have at most {most} here: grant.limits = {{ artifact_bytes = … }}")
+}
+
+/// Why a guest does not get what is not there, or not any more.
+pub fn not_found(run: &str, name: &str) -> String {
+    format!("no run {run} of this tenant has left the artifact {name:?}: it is another's, or past its retention")
 }
 
 /// Its key: by tenant, run and name, and `id` so that no two attempts write the same object. What a name may have and a key

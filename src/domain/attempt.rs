@@ -1,5 +1,6 @@
 //! One try of a run by one node, and what it came to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -149,10 +150,14 @@ pub struct Attempt {
 }
 
 /// What an attempt took of what it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Used {
     /// Bytes, at the most.
     pub peak_memory: u64,
     /// HTTP requests, refused ones too.
     pub requests: u64,
+    /// The most of each other limit that is counted, by its key in [`super::limits::Limits`] (or `scratch`); what is
+    /// missing was not taken.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub took: BTreeMap<String, u64>,
 }

@@ -99,6 +99,10 @@ impl Probe {
             self.moves();
             return 0;
         }
+        if self.stuck_size.is_some_and(|stuck| found.size < stuck) {
+            // Something is done, whoever did it: runs that do not say speak in this way.
+            self.moves();
+        }
         self.working |= found.size > spec.start_above;
         if !self.working {
             // Below its threshold there is nothing to take.
@@ -107,9 +111,8 @@ impl Probe {
         if !self.working || now < self.cool_until {
             return 0;
         }
-        // Another size than the stuck rest is fresh work: try at once (W7: it is still seen within the promise). Smaller
-        // counts too: a target may answer from a cache, and what it said before the rest was old.
-        let fresh = self.stuck_size.is_some_and(|stuck| found.size != stuck);
+        // More than the stuck rest is fresh work: try at once (W7: it is still seen within the promise).
+        let fresh = self.stuck_size.is_some_and(|stuck| found.size > stuck);
         if now < self.next_run_at && !fresh {
             return 0;
         }
@@ -133,23 +136,40 @@ impl Probe {
         }
     }
 
+    /// Takes in a run that ended well and does not say what it did: that the backlog did not get smaller speaks for it.
+    fn run_ended_mute(&mut self, now: Timestamp) {
+        if self.size.is_none_or(|size| size == 0) {
+            return;
+        }
+        match self.stuck_size {
+            // The first one, or the first after fresh work came: what is counted for a while may be what it has done.
+            None => self.done_at = Some(now),
+            Some(before) if self.size > Some(before) => {}
+            Some(_) => return self.fruitless_run(now),
+        }
+        self.stuck_size = self.size;
+    }
+
+    fn fruitless_run(&mut self, now: Timestamp) {
+        if self.done_at.zip(self.sampled_at).is_some_and(|(done, sampled)| sampled < done.plus(CACHED)) {
+            // What was counted may be what is done since: that proves nothing.
+            return;
+        }
+        self.fruitless += 1;
+        self.stuck_size = self.size;
+        if self.fruitless >= FRUITLESS_LIMIT {
+            self.next_run_at = now.plus(STUCK_PAUSE);
+        }
+    }
+
     /// Takes in a run that ended: whether it moved anything, and whether the target had nothing left.
     pub fn run_ended(&mut self, counts: Option<Counts>, now: Timestamp) {
-        let Some(counts) = counts else { return };
+        let Some(counts) = counts else { return self.run_ended_mute(now) };
         if counts.left == Some(0) {
             self.clear_at = Some(now);
         }
         if counts.taken == 0 {
-            if self.done_at.zip(self.sampled_at).is_some_and(|(done, sampled)| sampled < done.plus(CACHED)) {
-                // What was counted may be what is done since: that proves nothing.
-                return;
-            }
-            self.fruitless += 1;
-            self.stuck_size = self.size;
-            if self.fruitless >= FRUITLESS_LIMIT {
-                self.next_run_at = now.plus(STUCK_PAUSE);
-            }
-            return;
+            return self.fruitless_run(now);
         }
         self.moves();
         if counts.done > 0 {
@@ -258,6 +278,51 @@ mod tests {
         assert_eq!(probe.measured(found(5), &spec, now.plus(STUCK_PAUSE), 0.5), 1, "tries again");
         assert_eq!(probe.measured(found(0), &spec, now, 0.5), 0, "somebody removed what could not run");
         assert_eq!(probe.measured(found(2), &spec, now, 0.5), 1, "no pause from before");
+    }
+
+    #[test]
+    fn w7_runs_that_do_not_say_what_they_did_are_judged_by_what_is_left() {
+        let (mut probe, spec, mut now, mut runs) = (probe(), spec(), Timestamp(0), 0);
+        let mut runs_at = |probe: &mut Probe, size, now| {
+            for _ in 0..probe.measured(found(size), &spec, now, 0.5) {
+                runs += 1;
+                probe.run_ended(None, now);
+            }
+            runs
+        };
+        // Less and less: it moves, also where each number is said twice, out of a cache.
+        for size in (5..25).rev() {
+            for _ in 0..2 {
+                now = now.plus(Duration::from_secs(15));
+                runs_at(&mut probe, size, now);
+                assert!(!probe.is_stuck(), "{size}");
+            }
+        }
+        // What is left stays: no call before the cache can be over, and then three runs.
+        let since = now;
+        while !probe.is_stuck() {
+            now = now.plus(Duration::from_secs(15));
+            runs_at(&mut probe, 5, now);
+        }
+        assert_eq!(now.since(since), CACHED + Duration::from_secs(15));
+        let before = runs_at(&mut probe, 5, now);
+        assert_eq!(runs_at(&mut probe, 5, now.plus(Duration::from_secs(299))), before, "it rests");
+        assert_eq!(runs_at(&mut probe, 6, now.plus(Duration::from_secs(299))), before + 1, "but for fresh work");
+        assert!(probe.is_stuck(), "more is no sign that anything is done");
+        assert_eq!(runs_at(&mut probe, 6, now.plus(STUCK_PAUSE)), before + 2, "tries again");
+        assert_eq!(runs_at(&mut probe, 4, now.plus(STUCK_PAUSE)), before + 3, "less than was left");
+        assert!(!probe.is_stuck(), "it moves");
+    }
+
+    #[test]
+    fn a_backlog_that_grows_is_not_called_stuck() {
+        let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
+        for size in 5..50 {
+            assert_eq!(probe.measured(found(size), &spec, now, 0.5), 1);
+            probe.run_ended(None, now);
+            assert!(!probe.is_stuck());
+            now = now.plus(Duration::from_secs(15));
+        }
     }
 
     #[test]

@@ -145,6 +145,8 @@ pub struct Operation {
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub by: String,
+    /// What its next run waits for, where it does.
+    pub waits: Option<String>,
 }
 
 /// What was asked for.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsSpec;
 pub use super::origin::Origin;
-use super::probe::ProbeKind;
+use super::probe::{ProbeKind, sqlite_file};
 pub use super::secret::{SIGN_ALGORITHMS, SecretGrant, SecretUse};
 use super::span::{Size, Span};
 use crate::config::network;
@@ -16,7 +16,8 @@ use crate::error::{Problem, did_you_mean};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ceiling {
-    /// Origins with `*.` for any name below: `https://*.example.org`, `http://127.0.0.1:8091`, `redis://queue.internal`.
+    /// Origins with `*.` for any name below: `https://*.example.org`, `http://127.0.0.1:8091`, `redis://queue.internal`; and
+    /// files of the machine, `sqlite:/srv/shop.db`, of those that windlass.toml names.
     pub hosts: Vec<String>,
     /// Private networks that may be reached, in CIDR form; public addresses need no entry, others are refused.
     pub networks: Vec<String>,
@@ -50,12 +51,26 @@ impl Ceiling {
         self.hosts.iter().any(|host| Origin::parse(host).is_ok_and(|host| host.covers(origin)))
     }
 
+    /// Why a probe may not query this SQLite file; `None` when it is named here.
+    pub fn bars_file(&self, file: &str) -> Option<String> {
+        if self.hosts.iter().any(|host| sqlite_file(host) == Some(file)) {
+            return None;
+        }
+        let host = format!("sqlite:{file}");
+        Some(format!("{host} is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [{host:?}]"))
+    }
+
     /// `field` is the ceiling's path in its file.
     pub fn contradictions(&self, field: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |path: String, message: String| problems.push(Problem::new(format!("{field}.{path}"), message));
         for (n, host) in self.hosts.iter().enumerate() {
-            if let Err(wrong) = Origin::parse(host) {
+            let wrong = match sqlite_file(host) {
+                Some(file) if file.starts_with('/') => None,
+                Some(_) => Some(format!("{host:?} is no file; write it from the root, as in \"sqlite:/srv/shop.db\"")),
+                None => Origin::parse(host).err(),
+            };
+            if let Some(wrong) = wrong {
                 refuse(format!("hosts[{n}]"), wrong);
             }
         }
@@ -89,11 +104,34 @@ pub struct Grant {
     #[serde(skip_serializing_if = "LimitsSpec::is_usual")]
     pub limits: LimitsSpec,
     pub secrets: Vec<SecretGrant>,
+    #[serde(skip_serializing_if = "ArtifactGrant::is_none")]
+    pub artifacts: ArtifactGrant,
+}
+
+/// Which files that other runs left behind it may read; its own run's need no grant to be written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactGrant {
+    /// Jobs of the same tenant, by name; the job itself only when it is named.
+    pub read: Vec<String>,
+}
+
+impl ArtifactGrant {
+    pub fn is_none(&self) -> bool {
+        self.read.is_empty()
+    }
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { http: Vec::new(), memory: Size::mib(64), scratch: Size(0), limits: LimitsSpec::default(), secrets: Vec::new() }
+        Self {
+            http: Vec::new(),
+            memory: Size::mib(64),
+            scratch: Size(0),
+            limits: LimitsSpec::default(),
+            secrets: Vec::new(),
+            artifacts: ArtifactGrant::default(),
+        }
     }
 }
 
@@ -195,5 +233,18 @@ mod tests {
         assert_eq!(beyond("http://a.test"), Vec::<String>::new());
         assert!(beyond("redis://a.test")[0].contains("redis://a.test is not HTTP, and guests speak nothing else"));
         assert!(beyond("https://a.test")[0].contains("not within the tenant's ceiling"));
+    }
+
+    #[test]
+    fn a_ceiling_opens_a_file_by_its_name() {
+        let ceiling = |hosts: &[&str]| Ceiling { hosts: hosts.iter().map(ToString::to_string).collect(), ..Ceiling::default() };
+        let open = ceiling(&["http://a.test", "sqlite:/srv/a.db", "sqlite:///srv/b.db"]);
+        assert_eq!(
+            (open.contradictions("ceiling"), open.bars_file("/srv/a.db"), open.bars_file("/srv/b.db")),
+            (vec![], None, None)
+        );
+        let says = "sqlite:/srv/c.db is not within the tenant's ceiling; a server admin may add it: [ceiling] hosts = [\"sqlite:/srv/c.db\"]";
+        assert_eq!(open.bars_file("/srv/c.db").as_deref(), Some(says));
+        assert!(ceiling(&["sqlite:c.db"]).contradictions("ceiling")[0].message.contains("write it from the root"));
     }
 }

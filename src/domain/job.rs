@@ -52,6 +52,9 @@ pub struct JobSpec {
     pub stall_limit: Option<Span>,
     #[serde(default)]
     pub retry: RetrySpec,
+    /// A run that ended well is run again by a person only so long after. Absent: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_after: Option<Span>,
     #[serde(default)]
     pub items: ItemsSpec,
     #[serde(default)]
@@ -214,6 +217,9 @@ impl JobSpec {
         if !super::plugin::is_name(&self.name) {
             refuse("name", format!("{:?} is no name; write a-z, 0-9 and -, beginning with a letter, at most 63", self.name));
         }
+        if !super::plugin::is_name(&self.class) {
+            refuse("class", format!("{:?} is no name of a class; write a-z, 0-9 and -, beginning with a letter", self.class));
+        }
         for (n, trigger) in self.triggers.iter().enumerate() {
             if let Some(same) = self.triggers[..n].iter().position(|other| other == trigger) {
                 refuse(&format!("triggers[{n}]"), format!("is the same as triggers[{same}]; one of them is enough"));
@@ -297,7 +303,9 @@ impl JobSpec {
             SuccessDue::Within(span) => Some(span),
             SuccessDue::Auto => None,
         };
-        for (key, span) in [("stall_limit", self.stall_limit), ("start_deadline", self.start_deadline), ("success_due", within)] {
+        let spans =
+            [("stall_limit", self.stall_limit), ("start_deadline", self.start_deadline), ("rerun_after", self.rerun_after)];
+        for (key, span) in spans.into_iter().chain([("success_due", within)]) {
             if span.is_some_and(|span| span.0.is_zero()) {
                 refuse(key, "0s is not possible; write a duration such as \"30s\", or leave it out".into());
             }

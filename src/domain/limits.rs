@@ -17,6 +17,37 @@ pub struct Known {
     pub most: String,
 }
 
+/// Of a guest, for everybody; beyond it `stack overflow`. It is the default of wasmtime.
+pub const STACK: Size = Size(512 * 1024);
+
+/// How much of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Amount {
+    Bytes(u64),
+    Count(u64),
+}
+
+impl From<Size> for Amount {
+    fn from(size: Size) -> Self {
+        Self::Bytes(size.0)
+    }
+}
+
+impl From<u64> for Amount {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => Size(*bytes).fmt(f),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $key:ident: $kind:ty = $default:expr, at most $most:expr;)*) => {
         /// As they hold for an attempt.
@@ -48,7 +79,12 @@ macro_rules! limits {
                 Self { $($key: grant.$key.unwrap_or(usual.$key).min(ceiling.$key.unwrap_or(usual.$key)),)* }
             }
 
-            /// All of them.
+            /// All of them, by key.
+            pub fn amounts(&self) -> Vec<(&'static str, Amount)> {
+                vec![$((stringify!($key), self.$key.into()),)*]
+            }
+
+            /// What there is to know of all of them.
             pub fn known() -> Vec<Known> {
                 let usual = Self::default();
                 vec![$(Known {

@@ -164,8 +164,7 @@ impl Source {
         if let Some(name) = spec.secret.as_ref().filter(|name| !is_name(name)) {
             return Err(("secret", format!("{name:?} is no name of a secret; write a-z, 0-9 and -, beginning with a letter")));
         }
-        let file = url.strip_prefix("sqlite:").map(|file| file.strip_prefix("//").unwrap_or(file));
-        if let Some(file) = file.filter(|_| kind == ProbeKind::Sql) {
+        if let Some(file) = sqlite_file(&url).filter(|_| kind == ProbeKind::Sql) {
             if spec.secret.is_some() {
                 return Err(("secret", "a file has no password; leave it out".into()));
             }
@@ -189,6 +188,11 @@ impl Source {
         };
         Ok(Self::Away(Away { kind, at, secret: spec.secret.clone(), what }))
     }
+}
+
+/// The file that `sqlite:/srv/shop.db` names, in a probe's URL and in a ceiling.
+pub fn sqlite_file(url: &str) -> Option<&str> {
+    url.strip_prefix("sqlite:").map(|file| file.strip_prefix("//").unwrap_or(file))
 }
 
 /// The keys of this trigger that belong to a kind of probe.

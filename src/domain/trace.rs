@@ -33,7 +33,26 @@ pub struct Place {
     attempt: u32,
 }
 
-/// The end of an attempt, and of its run when that is over.
+/// How often a guest has asked its host for something beside HTTP. Counts, because a span for each would be a million of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asks {
+    pub state: u64,
+    pub items: u64,
+    pub artifacts: u64,
+    /// Stand-ins and signatures.
+    pub secrets: u64,
+}
+
+/// What made the run, beside its kind, which the run knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trigger {
+    /// As people call it: the line of a schedule, the kind of a probe.
+    pub name: Option<String>,
+    /// The time of the schedule that the run is for.
+    pub due_at: Option<Timestamp>,
+}
+
+/// The end of an attempt, of its run when that is over, or of a run that no node had.
 #[derive(Debug, Clone)]
 pub struct Ended<'a> {
     pub run: &'a Run,
@@ -44,6 +63,8 @@ pub struct Ended<'a> {
     pub outcome: &'a str,
     pub message: &'a str,
     pub decision: &'a Decision,
+    pub trigger: Trigger,
+    pub asks: Asks,
     pub at: Timestamp,
 }
 
@@ -100,51 +121,86 @@ impl Ended<'_> {
     /// The attempt, what it waited for, and the whole run when it is over.
     pub fn spans(&self) -> Vec<Span> {
         let (run, place) = (self.run, Place::new(self.run));
-        let State::Running { started_at, .. } = run.state else { return Vec::new() };
-        let span = |id, parent, name: &str, start, end| Span {
+        let mut spans = Vec::new();
+        match run.state {
+            State::Running { started_at, .. } => {
+                if run.attempt == 1 {
+                    spans.push(self.span(place.span("wait", 0), "wait", run.created_at, started_at));
+                }
+                spans.push(self.attempt(started_at));
+            }
+            // It ends where it waits.
+            _ if run.attempt == 0 => spans.push(self.span(place.span("wait", 0), "wait", run.created_at, self.at)),
+            _ => {}
+        }
+        match self.decision {
+            Decision::Again { due_at, .. } if *due_at > self.at => {
+                spans.push(self.span(place.span("backoff", 0), "backoff", self.at, *due_at));
+            }
+            Decision::Again { .. } | Decision::Outside => {}
+            Decision::End(_) => {
+                let due_at = self.trigger.due_at;
+                spans.extend(due_at.map(|due_at| self.span(place.span("trigger", 0), "trigger", due_at, run.created_at)));
+                spans.push(self.whole());
+            }
+        }
+        spans
+    }
+
+    /// A child of the run.
+    fn span(&self, id: u64, name: &str, start: Timestamp, end: Timestamp) -> Span {
+        let place = Place::new(self.run);
+        Span {
             trace: place.trace(),
             id,
-            parent,
+            parent: place.root(),
             name: name.to_owned(),
             is_client: false,
             start,
             end,
             attributes: Vec::new(),
             error: None,
-        };
-        let mut spans = Vec::new();
-        if run.attempt == 1 {
-            spans.push(span(place.span("wait", 0), place.root(), "wait", run.created_at, started_at));
         }
+    }
+
+    fn error(&self) -> Option<String> {
         let well = matches!(self.outcome, "succeeded" | "snoozed" | "cancelled" | "drained");
-        let error = || (!well).then(|| format!("{}: {}", self.outcome, self.message));
-        let mut attempt = span(place.attempt(), place.root(), "attempt", started_at, self.at);
-        attempt.attributes = vec![
-            ("windlass.attempt", run.attempt.to_string()),
+        (!well).then(|| format!("{}: {}", self.outcome, self.message))
+    }
+
+    fn attempt(&self, started_at: Timestamp) -> Span {
+        let Asks { state, items, artifacts, secrets } = self.asks;
+        let mut attributes = vec![
+            ("windlass.attempt", self.run.attempt.to_string()),
             ("windlass.node", self.node.to_string()),
             ("windlass.outcome", self.outcome.to_owned()),
         ];
-        attempt.error = error();
-        spans.push(attempt);
-        match self.decision {
-            Decision::Again { due_at, .. } if *due_at > self.at => {
-                spans.push(span(place.span("backoff", 0), place.root(), "backoff", self.at, *due_at));
-            }
-            Decision::Again { .. } | Decision::Outside => {}
-            Decision::End(_) => {
-                let mut whole = span(place.root(), 0, "run", run.created_at, self.at);
-                whole.attributes = vec![
-                    ("windlass.tenant", self.tenant.to_owned()),
-                    ("windlass.job", self.job.to_owned()),
-                    ("windlass.run", run.id.to_string()),
-                    ("windlass.trigger", run.cause.word().to_owned()),
-                    ("windlass.attempts", run.attempt.to_string()),
-                ];
-                whole.error = error();
-                spans.push(whole);
-            }
-        }
-        spans
+        let asked = [
+            ("windlass.calls.state", state),
+            ("windlass.calls.items", items),
+            ("windlass.calls.artifacts", artifacts),
+            ("windlass.calls.secrets", secrets),
+        ];
+        attributes.extend(asked.into_iter().filter(|(_, n)| *n > 0).map(|(key, n)| (key, n.to_string())));
+        let span = self.span(Place::new(self.run).attempt(), "attempt", started_at, self.at);
+        Span { attributes, error: self.error(), ..span }
+    }
+
+    /// The run, from when it was due.
+    fn whole(&self) -> Span {
+        let (run, trigger) = (self.run, &self.trigger);
+        let mut attributes = vec![
+            ("windlass.tenant", self.tenant.to_owned()),
+            ("windlass.job", self.job.to_owned()),
+            ("windlass.run", run.id.to_string()),
+            ("windlass.trigger", run.cause.word().to_owned()),
+            ("windlass.attempts", run.attempt.to_string()),
+            ("windlass.outcome", self.outcome.to_owned()),
+        ];
+        attributes.extend(trigger.name.clone().map(|name| ("windlass.trigger.name", name)));
+        attributes.extend(trigger.due_at.map(|due_at| ("windlass.trigger.due_at", due_at.rfc3339())));
+        let start = trigger.due_at.map_or(run.created_at, |due_at| due_at.min(run.created_at));
+        Span { parent: 0, attributes, error: self.error(), ..self.span(Place::new(run).root(), "run", start, self.at) }
     }
 }
 

@@ -24,12 +24,16 @@ use crate::error::{Error, Result};
 mod address;
 mod ask;
 mod circuit;
+mod pattern;
+mod relay;
 mod remembered;
 mod resolve;
+pub mod scrub;
 mod target;
 
 use address::Objection;
 pub use ask::Said;
+pub use relay::{Bounded, Relay, too_much};
 use resolve::Resolver;
 pub use resolve::{Resolve, system as system_resolver};
 pub use target::{Pass, Seen, Targets, said};

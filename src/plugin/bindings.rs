@@ -16,6 +16,7 @@ wasmtime::component::bindgen!({
             import windlass:plugin/sign@1.0.0;
             import windlass:plugin/secrets@1.0.0;
             import windlass:plugin/artifacts@1.0.0;
+            import windlass:plugin/artifact-source@1.0.0;
             import windlass:plugin/fetch@1.0.0;
             export windlass:plugin/job@1.0.0;
             export windlass:plugin/backlog@1.0.0;
@@ -38,7 +39,14 @@ wasmtime::component::bindgen!({
         "windlass:plugin/artifacts.[method]artifact.write": async | trappable,
         "windlass:plugin/artifacts.[method]artifact.finish": async | trappable,
         "windlass:plugin/artifacts.[drop]artifact": async | trappable,
+        "windlass:plugin/artifact-source.open": async | trappable,
+        "windlass:plugin/artifact-source.[method]source.length": trappable,
+        "windlass:plugin/artifact-source.[method]source.media-type": trappable,
+        "windlass:plugin/artifact-source.[method]source.read-at": async | trappable,
     },
-    with: { "windlass:plugin/artifacts.artifact": super::host::artifacts::Open },
+    with: {
+        "windlass:plugin/artifacts.artifact": super::host::artifacts::Open,
+        "windlass:plugin/artifact-source.source": super::host::artifact_source::Left,
+    },
     exports: { default: async },
 });

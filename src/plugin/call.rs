@@ -93,6 +93,7 @@ impl Room {
         let watched = watched(enter(&mut store, plugin, ask), &context).await;
         store.data().outgoing.calls.close();
         context.journal.memory(store.data().memory_used());
+        context.journal.took("scratch", scratch.as_ref().map_or(0, |scratch| scratch.budget.taken()));
         if let Ok(left) = store.get_fuel() {
             context.journal.burned(u64::MAX - left);
         }
@@ -102,7 +103,7 @@ impl Room {
         }
         let (stdout, tail) = (streams.0.close(), streams.1.tail());
         let stderr = streams.1.close();
-        let told = watched?.or_else(|error| match explain(&error, &tail, context.time_limit) {
+        let told = watched?.or_else(|error| match explain(&error, &tail, context.time_limit, &context.limits) {
             Broken::Exit(code) if plugin.command.is_some() => {
                 Ok(Told::Exited { code, stdout: String::new(), stderr: String::new() })
             }

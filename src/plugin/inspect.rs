@@ -7,7 +7,8 @@ use wasmtime::component::types::Component as ComponentType;
 const CONTRACT: &str = "windlass:plugin";
 const CONTRACT_VERSION: &str = "1.0.0";
 /// Imports of the contract that are offered.
-const OFFERED: [&str; 10] = ["types", "log", "progress", "control", "items", "state", "sign", "secrets", "artifacts", "fetch"];
+const OFFERED: [&str; 11] =
+    ["types", "log", "progress", "control", "items", "state", "sign", "secrets", "artifacts", "artifact-source", "fetch"];
 /// Packages of WASI 0.2 that are offered; sockets are linked but closed, since C libraries import them unasked.
 const WASI: [&str; 7] = ["cli", "clocks", "filesystem", "http", "io", "random", "sockets"];
 

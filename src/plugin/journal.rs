@@ -1,13 +1,13 @@
 //! What a running guest leaves behind: log lines, progress, HTTP calls. The guest writes, the runner takes and stores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::attempt::Used;
 use crate::domain::limits::Limits;
 pub use crate::domain::log::{Call, Level, Line};
 use crate::domain::run::Progress;
-use crate::domain::trace::Place;
+use crate::domain::trace::{Asks, Place};
 
 /// Bytes of one line; the rest of it is cut.
 pub const LINE_LIMIT: usize = 16 * 1024;
@@ -36,7 +36,10 @@ struct Kept {
     calls_seen: u64,
     secrets: BTreeSet<String>,
     peak_memory: u64,
+    /// By the key of its limit.
+    took: BTreeMap<&'static str, u64>,
     fuel: Option<u64>,
+    asks: Asks,
     /// Set where there is a collector of traces.
     place: Option<Place>,
 }
@@ -97,6 +100,8 @@ impl Journal {
     pub fn call(&self, call: Call) {
         let mut kept = self.lock();
         kept.calls_seen += 1;
+        kept.took("request_bytes", call.sent_bytes);
+        kept.took("response_bytes", call.received_bytes);
         if kept.calls_seen <= CALLS_LIMIT {
             kept.calls.push(call);
         }
@@ -110,6 +115,16 @@ impl Journal {
     /// For the header of the so manyth request; `None` where nobody gathers traces.
     pub fn traceparent(&self, call: u64) -> Option<String> {
         self.lock().place.map(|place| place.traceparent(call))
+    }
+
+    /// The guest asked for something beside HTTP.
+    pub fn asked(&self, count: impl FnOnce(&mut Asks)) {
+        count(&mut self.lock().asks);
+    }
+
+    /// What it has asked for so far.
+    pub fn asks(&self) -> Asks {
+        self.lock().asks
     }
 
     /// A secret was used.
@@ -144,10 +159,19 @@ impl Journal {
         self.lock().fuel
     }
 
+    /// So much was taken of the limit with this key; the most of it counts.
+    pub fn took(&self, key: &'static str, amount: u64) {
+        self.lock().took(key, amount);
+    }
+
     /// What the attempt has taken; `None` when no guest came to life.
     pub fn used(&self) -> Option<Used> {
-        let kept = self.lock();
-        (kept.peak_memory > 0).then_some(Used { peak_memory: kept.peak_memory, requests: kept.calls_seen })
+        let mut kept = self.lock();
+        let (bytes, lines) = (kept.log_bytes, kept.log_lines);
+        kept.took("log_bytes", bytes);
+        kept.took("log_lines", lines);
+        let took = kept.took.iter().map(|(key, amount)| ((*key).to_owned(), *amount)).collect();
+        (kept.peak_memory > 0).then_some(Used { peak_memory: kept.peak_memory, requests: kept.calls_seen, took })
     }
 
     /// Bytes of the attempt's log, dropped lines apart.
@@ -178,6 +202,15 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn took(&mut self, key: &'static str, amount: u64) {
+        if amount > 0 {
+            let most = self.took.entry(key).or_default();
+            *most = amount.max(*most);
+        }
     }
 }
 

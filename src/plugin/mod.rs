@@ -163,8 +163,8 @@ pub type StatePort = Port<StateAsk, StateAnswer>;
 pub type StateCall = Call<StateAsk, StateAnswer>;
 pub type ItemsPort = Port<item::Ask, item::Answer>;
 pub type ItemsCall = Call<item::Ask, item::Answer>;
-pub type ArtifactsPort = Port<ArtifactAsk, u64>;
-pub type ArtifactsCall = Call<ArtifactAsk, u64>;
+pub type ArtifactsPort = Port<ArtifactAsk, ArtifactAnswer>;
+pub type ArtifactsCall = Call<ArtifactAsk, ArtifactAnswer>;
 
 /// A call, and where its answer goes.
 #[derive(Debug)]
@@ -203,8 +203,8 @@ pub enum StateAnswer {
     Keys(Vec<String>),
 }
 
-/// About a file that the run leaves behind. The answer to `Create` is its handle for the other three, that to `Finish` its
-/// size in bytes; that to the others has no meaning.
+/// About a file that the run leaves behind, or that another has left. The answer to `Create` is a number, its handle for the
+/// next three; that to `Finish` is its size in bytes, and of that to `Write` and `Discard` nothing is read.
 #[derive(Debug, Clone)]
 pub enum ArtifactAsk {
     Create {
@@ -222,6 +222,24 @@ pub enum ArtifactAsk {
     Discard {
         handle: u64,
     },
+    /// What a run, by its id as the guest wrote it, has left under this name.
+    Open {
+        run: String,
+        name: String,
+    },
+    /// So many bytes of it; `place` is the one that was answered, which the guest does not see.
+    Read {
+        place: String,
+        name: String,
+        bytes: std::ops::Range<u64>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactAnswer {
+    Number(u64),
+    Opened { place: String, bytes: u64, media_type: String },
+    Read(Vec<u8>),
 }
 
 /// `code` is one of the contract's: `conflict`, `quota`, `not-declared`, `denied`, …

@@ -119,6 +119,11 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Bytes taken so far.
+    pub fn taken(&self) -> u64 {
+        self.limit.0 - self.left.load(Relaxed)
+    }
+
     /// Takes so many bytes before they are written; false, and a line in the guest's log, when there are not so many left.
     pub fn take(&self, bytes: u64) -> bool {
         let taken = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok();

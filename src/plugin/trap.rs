@@ -5,6 +5,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::inspect::one_line;
 use super::instance::Halt;
+use crate::domain::limits::Limits;
 use crate::domain::span::Size;
 
 /// Functions named behind a message.
@@ -52,8 +53,8 @@ const FULL: [(&str, &str, &str); 3] = [
     ("fuel", "one call hands over more than the guest may have of memory", "memory"),
 ];
 
-/// `tail`: the end of the guest's standard error. `limit`: the time limit, for the message.
-pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) -> Broken {
+/// `tail`: the end of the guest's standard error. `limit` and `limits`: what it may take, for the message.
+pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration, limits: &Limits) -> Broken {
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
     if let Some(halt) = error.downcast_ref::<Halt>() {
         return match *halt {
@@ -72,9 +73,11 @@ pub fn explain(error: &wasmtime::Error, tail: &str, limit: std::time::Duration) 
     let Some(trap) = error.downcast_ref::<Trap>() else {
         let cause = error.root_cause().to_string();
         if let Some((_, what, key)) = FULL.iter().find(|(word, _, _)| cause.contains(word)) {
-            let way =
-                if *key == "memory" { "grant.memory = …".to_owned() } else { format!("grant.limits = {{ {key} = … }}") };
-            return Broken::Trapped { message: format!("{what} ({cause}); to raise it: {way}{}", place(frames)) };
+            let (most, way) = match limits.amounts().iter().find(|(known, _)| known == key) {
+                Some((_, most)) => (format!("; the limit is {most}"), format!("grant.limits = {{ {key} = … }}")),
+                None => (String::new(), format!("grant.{key} = …")),
+            };
+            return Broken::Trapped { message: format!("{what} ({cause}{most}); to raise it: {way}{}", place(frames)) };
         }
         return Broken::Trapped { message: format!("the guest broke: {}{}", one_line(&cause), place(frames)) };
     };
@@ -155,11 +158,14 @@ mod tests {
     #[test]
     fn an_exit_is_a_code_and_a_halt_keeps_its_numbers() {
         let second = std::time::Duration::from_secs(1);
-        assert_eq!(explain(&I32Exit(0).into(), "", second), Broken::Exit(0));
+        assert_eq!(explain(&I32Exit(0).into(), "", second, &Limits::default()), Broken::Exit(0));
         let halt = Halt::OutOfMemory { wanted: Size(2), limit: Size(1) };
-        assert_eq!(explain(&halt.into(), "", second), Broken::OutOfMemory { wanted: Size(2), limit: Size(1) });
         assert_eq!(
-            explain(&Halt::TimedOut.into(), "", second),
+            explain(&halt.into(), "", second, &Limits::default()),
+            Broken::OutOfMemory { wanted: Size(2), limit: Size(1) }
+        );
+        assert_eq!(
+            explain(&Halt::TimedOut.into(), "", second, &Limits::default()),
             Broken::TimedOut { message: "still running at its time limit of 1s".into() }
         );
     }

@@ -7,13 +7,10 @@ use hyper::header::ACCEPT;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use super::{Asker, TIME_LIMIT, number, quoted};
+use super::{Asker, MOST, TIME_LIMIT, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::probe::{Away, Head};
 use crate::egress::{Egress, Said};
-
-/// Bytes of an answer.
-const MOST: usize = 1024 * 1024;
 
 pub async fn measure(
     egress: &Egress,
@@ -26,12 +23,12 @@ pub async fn measure(
     let said = get(egress, asker, &away.at.url, head).await?;
     let body = String::from_utf8_lossy(&said.body);
     if said.status != 200 {
-        return Err(format!("{} answered {}: {}", away.at.origin, said.status, quoted(&body)));
+        return Err(format!("{} answered {}: {}", away.at.origin, said.status, asker.quoted(&body)));
     }
     let json: Value = serde_json::from_str(&body)
-        .map_err(|wrong| format!("{} answered what is no JSON ({wrong}): {}", away.at.origin, quoted(&body)))?;
-    let age = age.map(|age| number_at(&json, age)).transpose()?;
-    number::measurement(number_at(&json, path)?, age)
+        .map_err(|wrong| format!("{} answered what is no JSON ({wrong}): {}", away.at.origin, asker.quoted(&body)))?;
+    let at = |path: &str| number_at(&json, path, |text| asker.quoted(text));
+    number::measurement(at(path)?, age.map(at).transpose()?)
 }
 
 pub async fn get(egress: &Egress, asker: &Asker<'_>, url: &str, head: &Head) -> Result<Said, String> {
@@ -47,7 +44,7 @@ pub async fn get(egress: &Egress, asker: &Asker<'_>, url: &str, head: &Head) -> 
     egress.ask(&asker.tenant, asker.ceiling, request, TIME_LIMIT, MOST).await.map_err(|refused| refused.why)
 }
 
-fn number_at(json: &Value, path: &str) -> Result<f64, String> {
+fn number_at(json: &Value, path: &str, quoted: impl Fn(&str) -> String) -> Result<f64, String> {
     let path = JsonPath::parse(path).map_err(|wrong| format!("{path:?} is no JSON path: {wrong}"))?;
     match path.query(json).all().as_slice() {
         [Value::Number(number)] => number.as_f64().ok_or_else(|| format!("{number} at {path} is no number of pieces")),
@@ -62,6 +59,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn number_at(json: &Value, path: &str) -> Result<f64, String> {
+        super::number_at(json, path, str::to_owned)
+    }
 
     #[test]
     fn one_number_is_found_and_nothing_else_counts() {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::backlog::Measurement;
 use crate::domain::grant::Ceiling;
 use crate::domain::probe::{Away, What};
+use crate::egress::scrub::Scrubber;
 use crate::egress::{Egress, Refused, Seen};
 
 mod http;
@@ -27,6 +28,8 @@ pub use sqlite::measure as measure_file;
 pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// A server that keeps a statement's time itself gives up before we do, and says so.
 const STATEMENT: Duration = Duration::from_secs(9);
+/// Bytes of an answer.
+const MOST: usize = 1024 * 1024;
 /// Characters of what a target said that an error keeps.
 const QUOTED: usize = 200;
 
@@ -36,6 +39,28 @@ pub struct Asker<'a> {
     pub ceiling: &'a Ceiling,
     /// Value of the secret that the trigger names.
     pub secret: Option<String>,
+}
+
+impl Asker<'_> {
+    /// What a target says, without the secret, nor what follows its first blank ("Bearer …").
+    fn without_secret(&self, said: &str) -> String {
+        let secret = self.secret.as_deref().map(str::trim).unwrap_or_default();
+        let bare = secret.split_once(' ').map_or("", |(_, bare)| bare.trim());
+        Scrubber::new([secret, bare].into_iter().map(str::as_bytes)).masked(said, "(secret)")
+    }
+
+    /// The beginning of what a target said, in one line.
+    fn quoted(&self, said: &str) -> String {
+        let said = self.without_secret(said);
+        let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED).chain(['…']).collect() }
+    }
+
+    /// Why there is no number, no longer than a person reads.
+    fn told(&self, why: &str) -> String {
+        let why = self.without_secret(why);
+        if why.chars().count() > SHOWN { why.chars().take(SHOWN).chain(['…']).collect() } else { why }
+    }
 }
 
 /// Why nothing was measured, and what that says about the target.
@@ -64,6 +89,11 @@ impl Fault {
         Self { seen: Seen::Late(why.clone()), why }
     }
 
+    /// It did not come to asking: the target is not to blame.
+    fn unasked(why: impl ToString) -> Self {
+        Self { why: why.to_string(), seen: Seen::Nothing }
+    }
+
     /// The target answered, only not with a number.
     fn answered(why: impl ToString) -> Self {
         Self { why: why.to_string(), seen: Seen::Well }
@@ -89,7 +119,7 @@ pub async fn measure(egress: &Egress, asker: &Asker<'_>, away: &Away) -> Result<
         What::Prometheus { query, head } => prometheus::measure(egress, asker, away, query, head).await,
         _ => connected(egress, asker, away).await,
     };
-    found.map_err(|why| without(&why, asker.secret.as_deref()))
+    found.map_err(|why| asker.told(&why))
 }
 
 /// One of the addresses that the egress has checked, the first that takes a connection.
@@ -127,32 +157,33 @@ async fn ask(egress: &Egress, asker: &Asker<'_>, away: &Away, address: SocketAdd
     }
 }
 
-/// What a target says, without the secret, nor what follows its first blank ("Bearer …"), and no more than a person reads.
-fn without(why: &str, secret: Option<&str>) -> String {
-    let secret = secret.map(str::trim).unwrap_or_default();
-    let bare = secret.split_once(' ').map_or("", |(_, bare)| bare.trim());
-    let mut why = why.to_owned();
-    for hidden in [secret, bare].into_iter().filter(|hidden| !hidden.is_empty()) {
-        why = why.replace(hidden, "(secret)");
-    }
-    if why.chars().count() > SHOWN { why.chars().take(SHOWN).chain(['…']).collect() } else { why }
-}
-
-/// The beginning of what a target said, in one line.
-fn quoted(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= QUOTED { line } else { line.chars().take(QUOTED).chain(['…']).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn with<T>(secret: &str, ask: impl Fn(&Asker<'_>) -> T) -> T {
+        ask(&Asker { tenant: "alpha".into(), ceiling: &Ceiling::default(), secret: Some(secret.to_owned()) })
+    }
+
     #[test]
     fn a_reason_has_neither_the_secret_nor_more_than_a_person_reads() {
-        let told = without("401: invalid token tok-1 of Bearer tok-1", Some("Bearer tok-1"));
-        assert_eq!(told, "401: invalid token (secret) of (secret)");
-        assert_eq!(without("as it is", None), "as it is");
-        assert_eq!(without(&"x".repeat(10_000), Some("")).chars().count(), SHOWN + 1);
+        let told =
+            with("Bearer tok-1", |asker| asker.told("401: invalid token tok-1 of Bearer tok-1, in base 64 dG9rLTE=, tok%2D1"));
+        assert_eq!(told, "401: invalid token (secret) of (secret), in base 64 (secret)E=, (secret)");
+        assert_eq!(with("", |asker| asker.told("as it is")), "as it is");
+        assert_eq!(with("", |asker| asker.told(&"x".repeat(10_000)).chars().count()), SHOWN + 1);
+    }
+
+    #[test]
+    fn of_a_secret_that_the_cut_goes_through_nothing_is_left() {
+        for before in QUOTED - 11..=QUOTED {
+            let said = format!("{} Bearer hunter2-hunter2", "x".repeat(before - 1));
+            let quoted = with("Bearer hunter2-hunter2", |asker| asker.quoted(&said));
+            assert!(!quoted.contains("Bear") && !quoted.contains("hunt"), "{before}: {quoted}");
+            // Also when the reason is cut again.
+            let why = format!("{}{said}", "x".repeat(SHOWN - QUOTED));
+            let told = with("Bearer hunter2-hunter2", |asker| asker.told(&why));
+            assert!(!told.contains("Bear") && !told.contains("hunt"), "{before}: {told}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Asker, http, number, quoted};
+use super::{Asker, http, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::probe::{Away, Head};
 use crate::egress::Egress;
@@ -15,14 +15,12 @@ pub async fn measure(egress: &Egress, asker: &Asker<'_>, away: &Away, query: &st
     // What is wrong with a query comes with 400 and in its own words.
     let error = found.as_ref().and_then(|found| found["error"].as_str());
     match (&found, error) {
-        (Some(found), None) if said.status == 200 => number::measurement(sample(found)?, None),
-        (_, error) => {
-            Err(format!("{} answered {}: {}", away.at.origin, said.status, error.map_or_else(|| quoted(&body), quoted)))
-        }
+        (Some(found), None) if said.status == 200 => number::measurement(sample(found, |text| asker.quoted(text))?, None),
+        (_, error) => Err(format!("{} answered {}: {}", away.at.origin, said.status, asker.quoted(error.unwrap_or(&body)))),
     }
 }
 
-fn sample(found: &Value) -> Result<f64, String> {
+fn sample(found: &Value, quoted: impl Fn(&str) -> String) -> Result<f64, String> {
     let data = &found["data"];
     let value = match (data["resultType"].as_str(), data["result"].as_array()) {
         (Some("scalar"), _) => &data["result"][1],
@@ -50,6 +48,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn sample(found: &Value) -> Result<f64, String> {
+        super::sample(found, str::to_owned)
+    }
 
     #[test]
     fn one_sample_counts_and_nan_is_none() {

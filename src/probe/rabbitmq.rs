@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lapin::options::QueueDeclareOptions;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::types::FieldTable;
-use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties, Error, ErrorKind};
 
 use super::{Fault, number};
@@ -62,7 +62,8 @@ fn uri(at: &Address, secret: Option<&str>) -> AMQPUri {
         scheme: if at.origin.scheme.is_tls() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority { userinfo: user, host, port },
         vhost: if at.path.is_empty() { "/".into() } else { at.path.clone() },
-        query: lapin::uri::AMQPQueryString::default(),
+        // Room for a frame is made before it comes, as large as the server wants them; this is what RabbitMQ wants.
+        query: AMQPQueryString { frame_max: Some(128 * 1024), ..AMQPQueryString::default() },
     }
 }
 

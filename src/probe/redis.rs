@@ -6,10 +6,10 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, RedisError, cmd};
 
-use super::{Fault, TIME_LIMIT, number};
+use super::{Fault, MOST, TIME_LIMIT, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::probe::Address;
-use crate::egress::Egress;
+use crate::egress::{Bounded, Egress};
 
 pub async fn list(
     egress: &Egress,
@@ -53,7 +53,7 @@ async fn asked<T: FromRedisValue>(
     ask: &Cmd,
 ) -> Result<T, Fault> {
     let (stream, _) = egress.connect(&at.origin, &[address], TIME_LIMIT).await?;
-    let stream = egress.secured(&at.origin, stream).await?;
+    let stream = Bounded::new(egress.secured(&at.origin, stream).await?, MOST as u64);
     let mut info = RedisConnectionInfo::default().set_db(at.path.parse().unwrap_or(0)).set_skip_set_lib_name();
     if let Some(user) = &at.user {
         info = info.set_username(user);

@@ -8,12 +8,13 @@ use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Column, ColumnIndex, ConnectOptions, Connection, Row, TypeInfo, ValueRef, raw_sql};
 
-use super::{Fault, STATEMENT, number};
+use super::{Fault, MOST, STATEMENT, TIME_LIMIT, number};
 use crate::domain::backlog::Measurement;
 use crate::domain::origin::Scheme;
 use crate::domain::probe::{Address, Ssl};
-use crate::egress::Egress;
+use crate::egress::{Egress, Relay, too_much};
 
+/// Over a connection of the egress: the drivers would make their own, and take whatever a server says for as long as it says it.
 pub async fn measure(
     egress: &Egress,
     at: &Address,
@@ -21,10 +22,19 @@ pub async fn measure(
     query: &str,
     address: SocketAddr,
 ) -> Result<Measurement, Fault> {
-    match at.origin.scheme {
-        Scheme::Mysql => mysql(egress, at, secret, query, address).await,
-        _ => postgres(egress, at, secret, query, address).await,
-    }
+    let (stream, _) = egress.connect(&at.origin, &[address], TIME_LIMIT).await?;
+    // As PostgreSQL's driver calls it, which is told the folder alone.
+    let name = format!(".s.PGSQL.{}", at.origin.port);
+    let relay = Relay::to(stream, &name, MOST as u64).map_err(Fault::unasked)?;
+    let roots = egress.extra_roots();
+    let found = match at.origin.scheme {
+        Scheme::Mysql => {
+            let options = of_mysql_url(at, secret, roots).socket(relay.folder().join(name));
+            mysql(options, query).await
+        }
+        _ => postgres(of_postgres_url(at, secret, roots)?.socket(relay.folder()), query).await,
+    };
+    found.map_err(|fault| if relay.is_over() { Fault::answered(too_much(MOST as u64)) } else { fault })
 }
 
 /// As part of a statement of ours it can be nothing but a query, and more rows than one are seen without reading them all.
@@ -32,24 +42,25 @@ pub fn wrapped(query: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("SELECT * FROM (\n{query}\n) AS probe LIMIT 2"))
 }
 
-/// Where a certificate must be the host's, the name is what is connected to (ADR 22); else the checked address.
-fn host(at: &Address, address: SocketAddr) -> String {
-    if at.ssl == Ssl::VerifyFull { at.origin.host.clone() } else { address.ip().to_string() }
+/// What the certificate must be of, where it must be the host's.
+fn host(at: &Address) -> &str {
+    at.origin.host.trim_matches(['[', ']'])
 }
 
-async fn postgres(
-    egress: &Egress,
-    at: &Address,
-    secret: Option<&str>,
-    query: &str,
-    address: SocketAddr,
-) -> Result<Measurement, Fault> {
-    let mut options = PgConnectOptions::new_without_pgpass()
-        .host(&host(at, address))
+fn of_postgres_url(at: &Address, secret: Option<&str>, roots: &[u8]) -> Result<PgConnectOptions, Fault> {
+    let options = PgConnectOptions::new_without_pgpass();
+    if let Some(name) = inherited(&options) {
+        return Err(Fault::unasked(format!(
+            "the server's own {name} would go with it: start windlass without it; what is for its own database may stand in database_url"
+        )));
+    }
+    Ok(options
+        .host(host(at))
         .port(at.origin.port)
         .username(at.user.as_deref().unwrap_or_default())
-        // Also without one: it must not be the server's own, of its environment.
+        // Also without one: it must not be the server's own, of its environment. The same for authorities.
         .password(secret.unwrap_or_default())
+        .ssl_root_cert_from_pem(roots.to_vec())
         .database(&at.path)
         .ssl_mode(match at.ssl {
             Ssl::Prefer => PgSslMode::Prefer,
@@ -60,10 +71,22 @@ async fn postgres(
         .application_name("windlass")
         .extra_float_digits(None)
         .statement_cache_capacity(0)
-        .disable_statement_logging();
-    if !egress.extra_roots().is_empty() {
-        options = options.ssl_root_cert_from_pem(egress.extra_roots().to_vec());
+        .disable_statement_logging())
+}
+
+/// What the driver has read from the server's environment and nothing can take out again.
+fn inherited(options: &PgConnectOptions) -> Option<&'static str> {
+    let url = options.clone().host("localhost").username("nobody").to_url_lossy();
+    let has = |key: &str| url.query_pairs().any(|(found, _)| found == key);
+    match (has("sslcert"), has("sslkey"), options.get_options()) {
+        (true, ..) => Some("PGSSLCERT"),
+        (_, true, _) => Some("PGSSLKEY"),
+        (.., Some(_)) => Some("PGOPTIONS"),
+        (.., None) => None,
     }
+}
+
+async fn postgres(options: PgConnectOptions, query: &str) -> Result<Measurement, Fault> {
     let mut connection = options.connect().await.map_err(fault)?;
     // In a transaction that is undone: behind a pooler, too, the session stays as it was.
     let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", STATEMENT.as_millis());
@@ -76,18 +99,12 @@ async fn postgres(
     found.map_err(Fault::answered)
 }
 
-async fn mysql(
-    egress: &Egress,
-    at: &Address,
-    secret: Option<&str>,
-    query: &str,
-    address: SocketAddr,
-) -> Result<Measurement, Fault> {
-    let mut options = MySqlConnectOptions::new()
-        .host(&host(at, address))
-        .port(at.origin.port)
+fn of_mysql_url(at: &Address, secret: Option<&str>, roots: &[u8]) -> MySqlConnectOptions {
+    MySqlConnectOptions::new()
+        .host(host(at))
         .username(at.user.as_deref().unwrap_or_default())
         .password(secret.unwrap_or_default())
+        .ssl_ca_from_pem(roots.to_vec())
         .database(&at.path)
         .ssl_mode(match at.ssl {
             Ssl::Prefer => MySqlSslMode::Preferred,
@@ -96,10 +113,10 @@ async fn mysql(
             Ssl::VerifyFull => MySqlSslMode::VerifyIdentity,
         })
         .statement_cache_capacity(0)
-        .disable_statement_logging();
-    if !egress.extra_roots().is_empty() {
-        options = options.ssl_ca_from_pem(egress.extra_roots().to_vec());
-    }
+        .disable_statement_logging()
+}
+
+async fn mysql(options: MySqlConnectOptions, query: &str) -> Result<Measurement, Fault> {
     let mut connection = options.connect().await.map_err(fault)?;
     // MariaDB counts seconds, MySQL milliseconds, each under a name that the other does not know.
     let limits = [
@@ -175,17 +192,25 @@ pub fn of_sqlite(row: &SqliteRow, at: usize) -> Option<f64> {
     number!(row, at, i64; f64)
 }
 
-fn no_connection(io: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
-    matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut)
-}
-
-/// What an error of the driver says about the target.
+/// What an error of the driver says about the target: that there is a connection, the relay knows.
 fn fault(wrong: sqlx::Error) -> Fault {
     match &wrong {
-        // No connection is true for whoever asks; one that broke, or a certificate that was not wanted, is this tenant's own.
-        sqlx::Error::Io(io) if no_connection(io) => Fault::unreachable(wrong),
         sqlx::Error::Database(told) => Fault::answered(told.message()),
         _ => Fault::failing(wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by hand here: a test cannot set its environment.
+    #[test]
+    fn what_the_servers_environment_has_for_its_own_database_goes_to_no_other() {
+        let bare = PgConnectOptions::new_without_pgpass;
+        assert_eq!(inherited(&bare()), None, "of the machine that tests");
+        assert_eq!(inherited(&bare().ssl_client_cert("/etc/own.crt")), Some("PGSSLCERT"));
+        assert_eq!(inherited(&bare().ssl_client_key("/etc/own.key")), Some("PGSSLKEY"));
+        assert_eq!(inherited(&bare().options([("role", "own")])), Some("PGOPTIONS"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Context;
+use super::{Context, apart};
 use crate::clock::Timestamp;
 use crate::config::AlertRule;
 use crate::domain::alert::{Alert, AlertKind, CALM, Notice, Silence, Subject, notice};
@@ -29,38 +29,55 @@ const REWORDED: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct State {
-    /// When this node began to look, and when it looked last, after how many commits.
+    /// When this node began to look.
     began: Option<Timestamp>,
-    looked: Option<(Timestamp, u64)>,
+    looked: Option<Looked>,
+    apart: apart::Seen,
     /// Since when what is open is not so any more.
     gone: HashMap<Id, Timestamp>,
     worded: HashMap<Id, Timestamp>,
 }
 
+/// A look that was done.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    at: Timestamp,
+    /// On the clock that nobody sets.
+    uptime: Duration,
+    /// Of this node, before it.
+    commits: u64,
+}
+
 pub(super) async fn tick(context: Arc<Context>, state: Arc<Mutex<State>>) -> Result<Duration> {
-    let (now, mut state) = (context.clock.now(), state.lock().await);
+    let (now, uptime, mut state) = (context.clock.now(), context.clock.uptime(), state.lock().await);
     // After an outage, or a sleep, it begins anew: the other loops have to come round first.
-    if state.looked.is_some_and(|(at, _)| now.since(at) > BELIEVED * 2) {
+    if state.looked.is_some_and(|looked| now.since(looked.at) > BELIEVED * 2) {
         (state.began, state.gone) = (None, HashMap::new());
     }
     let began = *state.began.get_or_insert(now);
     let commits = *context.store.signals().changes().borrow();
-    if state.looked.is_some_and(|(at, before)| before == commits && now.since(at) < BELIEVED) {
+    if state.looked.is_some_and(|looked| looked.commits == commits && uptime.saturating_sub(looked.uptime) < BELIEVED) {
         return Ok(EVERY);
     }
     let mut tx = context.store.read().await?;
-    let found = look(&context, &mut tx, began, now).await?;
+    let found = look(&context, &mut tx, &mut state.apart, began, now).await?;
     let open = tx.open_alerts().await?;
     drop(tx);
     settle(&context, &mut state, &open, found, now).await?;
     tell(&context, now).await?;
     // Its own commits say nothing new.
-    state.looked = Some((now, *context.store.signals().changes().borrow()));
+    state.looked = Some(Looked { at: now, uptime, commits: *context.store.signals().changes().borrow() });
     Ok(EVERY)
 }
 
 /// All that needs a person now.
-async fn look(context: &Context, tx: &mut Tx, began: Timestamp, now: Timestamp) -> Result<HashMap<Subject, String>> {
+async fn look(
+    context: &Context,
+    tx: &mut Tx,
+    apart: &mut apart::Seen,
+    began: Timestamp,
+    now: Timestamp,
+) -> Result<HashMap<Subject, String>> {
     let mut found = HashMap::new();
     let mut note = |tenant, job, node, kind, message| found.insert(Subject { tenant, job, node, kind }, message);
     for sick in tx.sick_jobs().await? {
@@ -89,14 +106,15 @@ async fn look(context: &Context, tx: &mut Tx, began: Timestamp, now: Timestamp) 
             }
         }
     }
-    for node in tx.nodes().await? {
+    let nodes = tx.nodes().await?;
+    for node in &nodes {
         if let Some(died_at) = node.died_at.filter(|died_at| now.since(*died_at) < DEATH) {
             let at = died_at.utc().format("%H:%M:%S UTC");
             let message = format!("node {} on {} has died: no heartbeat was seen for the lease before {at}", node.id, node.name);
             note(Id(0), Id(0), node.id, AlertKind::Node, message);
         }
     }
-    found.extend(super::apart::look(context, tx, now).await?);
+    found.extend(apart.look(context, tx, &nodes, now).await?);
     Ok(found)
 }
 
@@ -144,6 +162,7 @@ async fn settle(
         tx.say_alert(*id, message).await?;
     }
     let mut told = tx.told_of(&over).await?;
+    tx.untell_repeats(&over).await?;
     let mut messages = Vec::new();
     for id in &over {
         if tx.close_alert(*id, now).await? {
@@ -174,8 +193,12 @@ async fn tell(context: &Context, now: Timestamp) -> Result<()> {
         let told = told.get(&alert.id);
         for (owner, rule) in rules(context, alert.subject.tenant) {
             let sink: SinkKey = (owner, rule.name());
-            let last = told.and_then(|told| told.get(&sink)).copied();
-            if let Some(notice) = notice(alert, &rule, last, now)
+            let last = told.and_then(|told| told.get(&sink));
+            // What its sink has not taken yet says it with the words of today: a second one would say nothing more.
+            if last.is_some_and(|last| last.is_unsent) {
+                continue;
+            }
+            if let Some(notice) = notice(alert, &rule, last.map(|last| last.at), now)
                 && !messages.iter().any(|(of, to, _)| *of == alert.id && *to == sink)
             {
                 messages.push((alert.id, sink, notice));

@@ -19,7 +19,7 @@ pub(super) async fn write(context: Arc<Context>) -> Result<Duration> {
 /// Calls the heartbeat's URL. Silence is the message: nothing is sent while a loop hangs, nor by a node that follows.
 pub(super) async fn beat(context: Arc<Context>, sinks: Arc<Sinks>, failed: Arc<AtomicBool>) -> Result<Duration> {
     let Some(heartbeat) = &context.settings.heartbeat else { return Ok(EVERY) };
-    let hanging = context.duties.hanging(context.clock.now());
+    let hanging = context.duties.hanging(context.clock.uptime());
     let beaten = if hanging.is_empty() { sinks.beat(&heartbeat.url).await } else { Err(hanging.join("; ")) };
     match beaten {
         Ok(()) if failed.swap(false, Ordering::AcqRel) => tracing::info!("the heartbeat's URL answers again"),

@@ -1,22 +1,25 @@
-//! Files that running guests leave behind: into the object store piece by piece, into the database when they are whole.
+//! Files that running guests leave behind: into the object store piece by piece, into the database when they are whole. What
+//! other runs have left is read in [`super::sources`].
 
 use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 
-use super::Context;
+use super::definitions::Known;
+use super::{Context, sources};
 use crate::domain::artifact::{Artifact, OPEN, check_media_type, check_name, place, too_large, too_many, too_many_open};
 use crate::domain::limits::Limits;
 use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::objects::Writer;
-use crate::plugin::{ArtifactAsk, ArtifactsCall, Refusal};
+use crate::plugin::{ArtifactAnswer, ArtifactAsk, ArtifactsCall, Journal, Refusal};
 
 /// What one guest is writing.
 pub(super) struct Uploads<'a> {
     context: &'a Context,
-    tenant: &'a str,
     run: &'a Run,
+    known: &'a Known,
+    journal: &'a Journal,
     limits: Limits,
     open: HashMap<u64, Upload>,
     handles: u64,
@@ -35,21 +38,25 @@ struct Upload {
 type Told = Result<u64, Refusal>;
 
 impl<'a> Uploads<'a> {
-    pub fn new(context: &'a Context, tenant: &'a str, run: &'a Run, limits: Limits) -> Self {
-        Self { context, tenant, run, limits, open: HashMap::new(), handles: 0, standing: 0 }
+    pub fn new(context: &'a Context, run: &'a Run, known: &'a Known, journal: &'a Journal) -> Self {
+        let limits = known.limits();
+        Self { context, run, known, journal, limits, open: HashMap::new(), handles: 0, standing: 0 }
     }
 
-    /// Answers a guest's calls of `artifacts`, until the guest has ended.
+    /// Answers a guest's calls of `artifacts` and `artifact-source`, until the guest has ended.
     pub async fn serve(&mut self, mut calls: mpsc::Receiver<ArtifactsCall>) -> std::convert::Infallible {
         while let Some(ArtifactsCall { ask, answer }) = calls.recv().await {
+            let number = |told: Told| told.map(ArtifactAnswer::Number);
             let told = match ask {
-                ArtifactAsk::Create { name, media_type } => self.create(name, media_type).await,
-                ArtifactAsk::Write { handle, bytes } => self.write(handle, bytes).await,
-                ArtifactAsk::Finish { handle } => self.finish(handle).await,
+                ArtifactAsk::Create { name, media_type } => number(self.create(name, media_type).await),
+                ArtifactAsk::Write { handle, bytes } => number(self.write(handle, bytes).await),
+                ArtifactAsk::Finish { handle } => number(self.finish(handle).await),
                 ArtifactAsk::Discard { handle } => {
                     self.discard(handle).await;
-                    Ok(0)
+                    Ok(ArtifactAnswer::Number(0))
                 }
+                ArtifactAsk::Open { run, name } => sources::open(self.context, self.known, &run, &name).await,
+                ArtifactAsk::Read { place, name, bytes } => sources::read(self.context, &place, &name, bytes).await,
             };
             if let Err(refusal) = &told {
                 tracing::warn!(run.id = %self.run.id, code = refusal.code, "an artifact was refused: {}", refusal.message);
@@ -71,7 +78,7 @@ impl<'a> Uploads<'a> {
         if self.open.len() >= OPEN {
             return Err(refusal("limit", too_many_open()));
         }
-        let place = place(self.tenant, self.run.id, self.context.store.new_id(), &name);
+        let place = place(&self.known.job.tenant_name, self.run.id, self.context.store.new_id(), &name);
         let writer = match self.begin(&name, &place).await {
             Ok(begun) => begun?,
             Err(wrong) => return Err(self.away(&wrong)),
@@ -87,9 +94,11 @@ impl<'a> Uploads<'a> {
         let mut tx = self.context.store.begin().await?;
         let standing = tx.artifacts_of(self.run.tenant, self.run.id).await?;
         let others = || standing.iter().filter(|artifact| artifact.name != name);
-        if others().count() as u64 + self.open.len() as u64 >= self.limits.artifacts {
+        let with_this = others().count() as u64 + self.open.len() as u64 + 1;
+        if with_this > self.limits.artifacts {
             return Ok(Err(refusal("limit", too_many(self.limits.artifacts))));
         }
+        self.journal.took("artifacts", with_this);
         self.standing = others().map(|artifact| artifact.bytes).sum();
         tx.object_begins(self.run, place, self.context.clock.now()).await?;
         tx.commit().await?;
@@ -108,6 +117,7 @@ impl<'a> Uploads<'a> {
         }
         match writer.write(bytes).await {
             Ok(()) => {
+                self.journal.took("artifact_bytes", all);
                 upload.writer = Some(writer);
                 Ok(0)
             }
@@ -163,7 +173,7 @@ impl<'a> Uploads<'a> {
     }
 }
 
-fn refusal(code: &'static str, message: String) -> Refusal {
+pub(super) fn refusal(code: &'static str, message: String) -> Refusal {
     Refusal { code, message }
 }
 

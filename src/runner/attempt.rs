@@ -10,6 +10,7 @@ use super::artifacts::Uploads;
 use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
+use super::worker::Slot;
 use super::{Context, guest, items, prober, random, recorder, tell, trace, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
@@ -30,18 +31,17 @@ const MESSAGE: usize = 4_096;
 /// The longest pause between two tries to record an end. It is tried as long as the store is there: until then the lease
 /// keeps the run ours, and nobody else has it.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
-
 /// So often the database refuses an end before it is recorded without the guest's words.
 const REFUSED: u32 = 5;
-
 /// How long after a change of its job a run waits for secrets that the job was granted and nobody has set: `apply` and
 /// `secret set` are two commands, and the first poll comes between them.
 const SETTING_UP: Duration = Duration::from_secs(600);
 /// How soon it looks again.
 const SET_YET: Duration = Duration::from_secs(5);
 
-/// Executes the run and records what it came to. Never fails: what goes wrong is an outcome.
-pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
+/// Executes the run and records what it came to; the slot is free again in between, so that guests do not wait for the database to
+/// take ends. Never fails: what goes wrong is an outcome.
+pub(super) async fn make(context: &Arc<Context>, claimed: Claimed, slot: Slot) {
     let Claimed { run, input } = claimed;
     let live = Arc::new(Live::new(run, context.pulse.right.clone()));
     context.live.add(live.clone());
@@ -63,6 +63,7 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed) {
         Err(Error::Unavailable(_)) => (Outcome::Drained, None),
         Err(wrong) => (Outcome::Undecodable { message: format!("its definition cannot be read: {wrong}") }, None),
     };
+    drop(slot);
     let (outcome, items) = with_items(context, &live, outcome, made.as_ref()).await;
     let outcome = settle(outcome, live.why(), live.stop.was_cut());
     let failed = version::failed(&outcome);
@@ -188,7 +189,7 @@ impl Guest<'_> {
         let ((state, state_calls), (items, item_calls)) = (mpsc::channel(16), mpsc::channel(16));
         let (artifacts, artifact_calls) = mpsc::channel(1);
         let run = &live.run;
-        let mut uploads = Uploads::new(context, &known.job.tenant_name, run, known.limits());
+        let mut uploads = Uploads::new(context, run, known, &live.journal);
         let Some(time_limit) = time_limit(context, run, made, known) else {
             return Outcome::TimedOut { message: "the limit over all attempts was reached before this one could begin".into() };
         };
@@ -197,7 +198,7 @@ impl Guest<'_> {
         let work = Work { tape: tape.clone(), ..self.work(time_limit, state, items, artifacts) };
         let outcome = tokio::select! {
             outcome = call(work) => outcome,
-            never = guest::serve_state(context, known, state_calls) => match never {},
+            never = guest::serve_state(context, known, &live.journal, state_calls) => match never {},
             never = items::serve(context, live, &made.spec.items, known.limits().items, item_calls) => match never {},
             never = uploads.serve(artifact_calls) => match never {},
         };
@@ -289,13 +290,14 @@ async fn finish(
     };
     let message = message_of(&outcome, live, now);
     let ended = |items| Ended { run, outcome: &outcome, message: message.clone(), decision: decision.clone(), items };
+    live.journal.took("items", items.map_or(0, |counts| counts.total()));
     let items = items.and_then(|counts| Some((counts, &made?.spec.items)));
     let (mut finished, lines) = insist(context, || conclude(context, ended(items))).await?;
     lines.into_iter().for_each(|line| live.journal.log(line));
     recorder::keep(context, live, made.map_or(Record::Never, |made| made.spec.record), &finished);
     (finished.log, finished.progress) = live.take();
     trace::called(context, run, finished.log.as_ref());
-    finished.used = live.journal.used();
+    (finished.used, finished.asks) = (live.journal.used(), live.journal.asks());
     (finished.output, finished.details) = match &outcome {
         Outcome::Succeeded { data, .. } => (data.clone(), None),
         Outcome::Failed { details, .. } if !details.is_empty() => (None, Some(pairs(details))),
@@ -325,8 +327,7 @@ fn pairs(details: &[(String, String)]) -> String {
 
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
 pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
-    let (run, counts) = (finished.run.clone(), finished.counts);
-    let died = matches!(finished.decision, Decision::End(Final::Dead(_)));
+    let (run, counts, decision) = (finished.run.clone(), finished.counts, finished.decision.clone());
     tell::ended(context, &finished);
     let (mut pause, mut refused) = (Duration::from_millis(200), 0);
     loop {
@@ -336,11 +337,11 @@ pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
                 return;
             }
             Ok(_) => {
-                trace::ended(context, &finished);
                 if finished.decision == Decision::Outside {
                     context.items.note_outside(true);
                 }
-                prober::run_ended(context, &run, counts, died).await;
+                prober::run_ended(context, &run, counts, &decision).await;
+                trace::ended(context, &finished).await;
                 return;
             }
             Err(wrong) if context.store.is_closed() => {

@@ -70,7 +70,7 @@ fn open(verdict: &Verdict) -> OpenItems {
 
 /// The message shows the first names of what was lost: here are all.
 fn lost(verdict: &Verdict, names: &Names, at: Timestamp) -> Vec<Line> {
-    if verdict.closing.as_ref().is_none_or(|closing| closing.state != ItemState::Failed || closing.skip_after.is_some()) {
+    if verdict.closing.as_ref().is_none_or(|closing| closing.state != ItemState::Failed || closing.in_order) {
         return Vec::new();
     }
     let line =

@@ -26,22 +26,25 @@ const AT_A_TIME: u32 = 64;
 /// What was found last, when there was nothing to carry: while nobody commits, nothing is asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Idle {
-    at: Timestamp,
+    /// On the clock that nobody sets.
+    at: Duration,
     commits: u64,
     next: Option<Timestamp>,
 }
 
 pub(super) async fn tick(context: Arc<Context>, sinks: Arc<Sinks>, idle: Arc<Mutex<Option<Idle>>>) -> Result<Duration> {
     let mut idle = idle.lock().await;
-    let (now, commits) = (context.clock.now(), *context.store.signals().changes().borrow());
-    let still = |idle: &Idle| idle.commits == commits && now.since(idle.at) < BELIEVED && idle.next.is_none_or(|next| next > now);
+    let (now, uptime, commits) = (context.clock.now(), context.clock.uptime(), *context.store.signals().changes().borrow());
+    let still = |idle: &Idle| {
+        idle.commits == commits && uptime.saturating_sub(idle.at) < BELIEVED && idle.next.is_none_or(|next| next > now)
+    };
     if idle.as_ref().is_some_and(still) {
         return Ok(EVERY);
     }
     let mut tx = context.store.read().await?;
     let due = tx.due_deliveries(now, AT_A_TIME).await?;
     if due.is_empty() {
-        *idle = Some(Idle { at: now, commits, next: tx.next_delivery().await? });
+        *idle = Some(Idle { at: uptime, commits, next: tx.next_delivery().await? });
         return Ok(EVERY);
     }
     drop(tx);
@@ -57,7 +60,16 @@ pub(super) async fn tick(context: Arc<Context>, sinks: Arc<Sinks>, idle: Arc<Mut
 
 /// One try; answers the delivery as it is then.
 async fn carry(context: &Context, sinks: &Sinks, mut delivery: Delivery) -> Delivery {
-    let outcome = sent(context, sinks, &delivery).await;
+    let outcome = match rule(context, &delivery).await {
+        Ok(Some(rule)) => sent(context, sinks, &delivery, &rule).await,
+        // Nobody waits for it any more: it is no failure, and not shown as one.
+        Ok(None) => {
+            tracing::info!(alert.id = %delivery.alert, sink = delivery.sink, "not told: its [[alert]] is not there any more");
+            delivery.ended_at = Some(context.clock.now());
+            return delivery;
+        }
+        Err(wrong) => Err(wrong.to_string()),
+    };
     let now = context.clock.now();
     delivery.tries += 1;
     match outcome {
@@ -79,11 +91,22 @@ async fn carry(context: &Context, sinks: &Sinks, mut delivery: Delivery) -> Deli
     delivery
 }
 
-async fn sent(context: &Context, sinks: &Sinks, delivery: &Delivery) -> std::result::Result<(), String> {
-    let away = |wrong: crate::error::Error| wrong.to_string();
+/// The rule that names its sink. What this node remembers of a tenant may be older than the message: the store says.
+async fn rule(context: &Context, delivery: &Delivery) -> Result<Option<AlertRule>> {
+    let named = |rule: &AlertRule| rule.name() == delivery.sink;
     let mut rules = alarm::rules(context, delivery.owner).into_iter();
-    let rule = rules.find(|(owner, rule)| *owner == delivery.owner && rule.name() == delivery.sink);
-    let Some((_, rule)) = rule else { return Err("its [[alert]] is not there any more".into()) };
+    if let Some((_, rule)) = rules.find(|(owner, rule)| *owner == delivery.owner && named(rule)) {
+        return Ok(Some(rule));
+    }
+    if delivery.owner == Id(0) {
+        return Ok(None);
+    }
+    let tenants = context.store.read().await?.tenants().await?;
+    Ok(tenants.into_iter().find(|tenant| tenant.id == delivery.owner).and_then(|tenant| tenant.alerts.into_iter().find(named)))
+}
+
+async fn sent(context: &Context, sinks: &Sinks, delivery: &Delivery, rule: &AlertRule) -> std::result::Result<(), String> {
+    let away = |wrong: crate::error::Error| wrong.to_string();
     let Some(sink) = rule.sink() else { return Err("its [[alert]] names no sink".into()) };
     let alert = context.store.read().await.map_err(away)?.alert(delivery.alert).await.map_err(away)?;
     let alert = alert.ok_or("the alert is not there any more")?;
@@ -92,7 +115,7 @@ async fn sent(context: &Context, sinks: &Sinks, delivery: &Delivery) -> std::res
         Some(tenant) => (tenant.name.as_str().into(), Some(&tenant.ceiling)),
         None => ("windlass".into(), None),
     };
-    let secrets = secrets(context, delivery.owner, &rule).await.map_err(away)?;
+    let secrets = secrets(context, delivery.owner, rule).await.map_err(away)?;
     let letter = letter(context, delivery, alert).await.map_err(away)?;
     sinks.send(&letter, &To { sink, owner, ceiling, secrets, signs: rule.secret.as_deref() }).await
 }

@@ -106,11 +106,13 @@ impl Definitions {
         drop(tx);
         let mut known = HashMap::with_capacity(jobs.len());
         let tenants: HashMap<Id, Arc<Tenant>> = tenants.into_iter().map(|tenant| (tenant.id, Arc::new(tenant))).collect();
+        let ceilings: HashMap<Id, Arc<Ceiling>> =
+            tenants.values().map(|tenant| (tenant.id, Arc::new(tenant.ceiling.clone()))).collect();
         for job in jobs {
-            let ceiling = tenants.get(&job.tenant).map(|tenant| tenant.ceiling.clone()).unwrap_or_default();
+            let ceiling = ceilings.get(&job.tenant).cloned().unwrap_or_default();
             let grant = grants.remove(&job.id).unwrap_or_default();
             let rollout = rollouts.remove(&job.id);
-            known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling: Arc::new(ceiling), rollout }));
+            known.insert(job.id, Arc::new(Known { job, grant: Arc::new(grant), ceiling, rollout }));
         }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.tenants = tenants;

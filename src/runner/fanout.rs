@@ -78,6 +78,10 @@ async fn take(context: &Arc<Context>, chunks: &mut JoinSet<()>) -> Result<()> {
                 continue;
             }
             let Some(known) = context.definitions.job(run.job) else { continue };
+            // Not here, ever; a larger node has room for it.
+            if known.memory().in_mib() > context.memory.budget() {
+                continue;
+            }
             let Ok(made) = version::chosen(context, Some(&known), &run, true, made).await else { continue };
             while chunks.len() < CHUNKS {
                 let worker = chunk_worker(context.store.node(), context.store.new_id());
@@ -139,7 +143,7 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
     let input = context.store.read().await?.payload(run.tenant, run.id).await?.input;
     let ((state, state_calls), (port, calls)) = (mpsc::channel(16), mpsc::channel(16));
     let (artifacts, artifact_calls) = mpsc::channel(1);
-    let mut uploads = Uploads::new(context, &known.job.tenant_name, run, known.limits());
+    let mut uploads = Uploads::new(context, run, known, journal);
     let work = Work {
         tenant: known.job.tenant_name.clone(),
         job: known.job.spec.name.clone(),
@@ -165,7 +169,7 @@ async fn call(context: &Arc<Context>, held: &Held, journal: &Arc<Journal>, stop:
     };
     let outcome = tokio::select! {
         outcome = context.executor.execute(work) => outcome,
-        never = guest::serve_state(context, known, state_calls) => match never {},
+        never = guest::serve_state(context, known, journal, state_calls) => match never {},
         never = serve(context, held, calls) => match never {},
         never = keep(context, held, stop) => match never {},
         never = uploads.serve(artifact_calls) => match never {},

@@ -10,7 +10,7 @@ use super::definitions::Known;
 use crate::domain::limits::Limits;
 use crate::error::Result;
 use crate::id::Id;
-use crate::plugin::{Refusal, Secret, StateAnswer, StateAsk, StateCall};
+use crate::plugin::{Journal, Refusal, Secret, StateAnswer, StateAsk, StateCall};
 
 /// Bytes of one key, and of one value; how many, [`Limits`] says.
 const STATE_KEY: usize = 256;
@@ -41,11 +41,12 @@ pub(super) async fn secret(context: &Context, tenant: Id, name: &str) -> Result<
 pub(super) async fn serve_state(
     context: &Context,
     known: &Known,
+    journal: &Journal,
     mut calls: mpsc::Receiver<StateCall>,
 ) -> std::convert::Infallible {
     let limits = known.limits();
     while let Some(StateCall { ask, answer }) = calls.recv().await {
-        let answered = answer_state(context, known, &limits, ask).await.unwrap_or_else(|wrong| {
+        let answered = answer_state(context, known, journal, &limits, ask).await.unwrap_or_else(|wrong| {
             tracing::error!(tenant.name = %known.job.tenant_name, job.name = %known.job.spec.name, error = %wrong, "state could not be answered");
             Err(Refusal { code: "unavailable", message: "the store did not answer; try again".into() })
         });
@@ -57,6 +58,7 @@ pub(super) async fn serve_state(
 async fn answer_state(
     context: &Context,
     known: &Known,
+    journal: &Journal,
     limits: &Limits,
     ask: StateAsk,
 ) -> Result<std::result::Result<StateAnswer, Refusal>> {
@@ -76,14 +78,18 @@ async fn answer_state(
                 return Ok(Err(refusal));
             }
             let (keys, bytes) = tx.state_used(job).await?;
-            let before = standing.as_ref().map_or(0, |(value, _)| value.len() as u64);
-            let (keys, bytes) = (keys + u64::from(standing.is_none()), bytes - before + value.len() as u64);
+            // As the store counts: a new key is kept, too.
+            let before = standing.as_ref().map_or(0, |(value, _)| (key.len() + value.len()) as u64);
+            let with_this = bytes.saturating_sub(before) + (key.len() + value.len()) as u64;
+            let (keys, bytes) = (keys + u64::from(standing.is_none()), with_this);
             if let Some(refusal) = over_quota(&key, &value, keys, bytes, limits) {
                 return Ok(Err(refusal));
             }
             let version = standing.map_or(0, |(_, version)| version) + 1;
             tx.state_put(job, &key, value, version, now).await?;
             tx.commit().await?;
+            journal.took("state_keys", keys);
+            journal.took("state_bytes", bytes);
             Ok(Ok(StateAnswer::Version(version)))
         }
         StateAsk::Delete { key, expected } => {

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use crate::config::Role;
+use crate::domain::health::words;
 use crate::plugin::Right;
 use crate::store::Beat;
 
@@ -64,6 +66,12 @@ pub(super) async fn beat(context: &Context) {
             let skew = here.since(there).max(there.since(here));
             // Due times and ids would lie.
             let far = skew > context.settings.lease.skew.0;
+            let (roles, idle) = (&context.settings.roles, [Role::Scheduler, Role::Worker]);
+            let hinders = far && idle.into_iter().any(|role| roles.has(role));
+            context.duties.hindered(hinders.then(|| {
+                let off = words(Duration::from_secs(skew.as_secs()));
+                format!("this node's clock is {off} from the database's: it claims and schedules nothing until it is set")
+            }));
             if pulse.skewed.swap(far, Ordering::AcqRel) != far {
                 let skew_ms = skew.as_millis();
                 if far {

@@ -2,43 +2,69 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::span::Size;
 
-/// `worker.memory_budget`, handed out in MiB; who waits for some is served in turn.
+/// The node's budget, handed out in MiB; who waits for some is served in turn.
 #[derive(Debug, Clone)]
 pub struct Memory {
     budget: u32,
-    free: Option<Arc<Semaphore>>,
+    free: Arc<Semaphore>,
+    given_back: Arc<Notify>,
 }
 
 /// Promised to a guest until it is dropped.
-#[derive(Debug)]
-pub struct Promised(Option<OwnedSemaphorePermit>);
+#[derive(Debug, Default)]
+pub struct Promised {
+    permit: Option<OwnedSemaphorePermit>,
+    /// Told when it is dropped.
+    tells: Option<Arc<Notify>>,
+}
 
 impl Memory {
-    /// `None`: no budget, and nothing is counted.
-    pub fn new(budget: Option<Size>) -> Self {
-        let mib = budget.map(|budget| u32::try_from(budget.0 >> 20).unwrap_or(u32::MAX - 1));
-        Self { budget: mib.unwrap_or(u32::MAX), free: mib.map(|mib| Arc::new(Semaphore::new(mib as usize))) }
+    pub fn new(budget: Size) -> Self {
+        let budget = u32::try_from(budget.0 >> 20).unwrap_or(u32::MAX - 1);
+        Self { budget, free: Arc::new(Semaphore::new(budget as usize)), given_back: Arc::default() }
     }
 
-    /// MiB in all; `u32::MAX` without a budget.
+    /// MiB in all.
     pub fn budget(&self) -> u32 {
         self.budget
     }
 
-    /// MiB that nobody was promised; `u32::MAX` without a budget.
+    /// MiB that nobody was promised.
     pub fn free(&self) -> u32 {
-        self.free.as_ref().map_or(u32::MAX, |free| u32::try_from(free.available_permits()).unwrap_or(u32::MAX))
+        u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX)
     }
 
     /// `None` when so much is not free.
     pub fn try_take(&self, mib: u32) -> Option<Promised> {
-        let Some(free) = &self.free else { return Some(Promised(None)) };
-        free.clone().try_acquire_many_owned(mib).ok().map(|permit| Promised(Some(permit)))
+        let permit = self.free.clone().try_acquire_many_owned(mib).ok();
+        permit.map(|permit| Promised { permit: Some(permit), tells: None })
+    }
+
+    /// The same beside the runs, for what the worker does not see end: it is told. `None` also when less than `left` would be.
+    pub fn try_aside(&self, mib: u32, left: u32) -> Option<Promised> {
+        let mut promised = (self.free() >= mib.saturating_add(left)).then(|| self.try_take(mib)).flatten()?;
+        promised.tells = Some(self.given_back.clone());
+        Some(promised)
+    }
+
+    /// Waits until something is given back that was taken aside.
+    pub async fn given_back(&self) {
+        self.given_back.notified().await;
+    }
+
+    /// # Errors
+    /// `Invalid` when so much can never be free.
+    pub fn holds(&self, mib: u32) -> Result<()> {
+        let budget = self.budget;
+        if mib <= budget {
+            return Ok(());
+        }
+        Err(Error::invalid("memory", format!("it may take {mib} MiB, and this node gives all guests {budget} MiB")))
     }
 
     /// Waits until it is free.
@@ -46,20 +72,23 @@ impl Memory {
     /// # Errors
     /// `Invalid` when it never can be.
     pub async fn take(&self, mib: u32) -> Result<Promised> {
-        let Some(free) = &self.free else { return Ok(Promised(None)) };
-        if mib > self.budget {
-            let budget = self.budget;
-            return Err(Error::invalid("memory", format!("it may take {mib} MiB, and this node gives all guests {budget} MiB")));
-        }
-        let permit = free.clone().acquire_many_owned(mib).await;
-        permit.map(|permit| Promised(Some(permit))).map_err(|closed| Error::Internal(closed.into()))
+        self.holds(mib)?;
+        let permit = self.free.clone().acquire_many_owned(mib).await.map_err(|closed| Error::Internal(closed.into()))?;
+        Ok(Promised { permit: Some(permit), tells: None })
     }
 }
 
 impl Promised {
     /// So much of it, for one guest.
     pub fn split(&mut self, mib: u32) -> Self {
-        Self(self.0.as_mut().and_then(|permit| permit.split(mib as usize)))
+        Self { permit: self.permit.as_mut().and_then(|permit| permit.split(mib as usize)), tells: self.tells.clone() }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.tells.iter().for_each(|tells| tells.notify_one());
     }
 }
 
@@ -69,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_promised_is_not_free_until_it_is_given_back() {
-        let memory = Memory::new(Some(Size::mib(300)));
+        let memory = Memory::new(Size::mib(300));
         let mut two = memory.try_take(256).unwrap();
         assert_eq!((memory.free(), memory.try_take(64).is_none()), (44, true));
         let one = two.split(128);
@@ -83,9 +112,11 @@ mod tests {
         drop(one);
         assert!(waiting.await.unwrap());
         assert_eq!(memory.free(), 300);
-        let none = Memory::new(None);
-        assert!(none.try_take(u32::MAX).is_some() && none.take(u32::MAX).await.is_ok());
-        assert_eq!((none.free(), none.budget()), (u32::MAX, u32::MAX));
+        let aside = memory.try_aside(100, 100).unwrap();
+        assert!(memory.try_aside(101, 100).is_none(), "so much is to be left");
+        drop((memory.try_take(200).unwrap(), aside));
+        memory.given_back().await;
+        assert!((memory.free(), memory.holds(301).is_err(), memory.holds(300).is_ok()) == (300, true, true));
         assert_eq!((Size(0).in_mib(), Size(1).in_mib(), Size::mib(64).in_mib()), (0, 1, 64));
     }
 }

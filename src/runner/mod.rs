@@ -49,6 +49,7 @@ mod resumer;
 pub mod ring;
 pub mod scheduler;
 pub mod scribe;
+mod sources;
 mod tell;
 mod trace;
 mod version;
@@ -92,9 +93,9 @@ impl Context {
         objects: Objects,
     ) -> Arc<Self> {
         let items = items::Desk::open(store.clone(), clock.clone());
-        let memory = Memory::new(settings.worker.memory_budget);
+        let memory = Memory::new(settings.worker.budget());
         let traces = Traces::of(settings.otel.as_ref(), store.node());
-        Arc::new(Self {
+        let context = Arc::new(Self {
             store,
             executor,
             egress,
@@ -110,7 +111,9 @@ impl Context {
             shelf: recorder::Shelf::default(),
             duties: Duties::default(),
             traces,
-        })
+        });
+        trace::hear_of_cancelled(&context);
+        context
     }
 }
 
@@ -240,12 +243,12 @@ async fn every(
     tick: Tick,
 ) {
     // From now on it is missed, also when its first round hangs.
-    context.duties.came_round(name, context.clock.now(), Duration::ZERO);
+    context.duties.came_round(name, context.clock.uptime(), Duration::ZERO);
     loop {
         wake.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let rest = match tick(context.clone()).await {
             Ok(rest) => {
-                context.duties.came_round(name, context.clock.now(), rest);
+                context.duties.came_round(name, context.clock.uptime(), rest);
                 rest
             }
             Err(wrong) => {

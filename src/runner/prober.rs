@@ -1,6 +1,6 @@
 //! Measures backlogs and makes the runs they want.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::Known;
+use super::memory::Promised;
 use super::{Context, guest, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
@@ -16,7 +17,8 @@ use crate::domain::backlog::Measurement;
 use crate::domain::job::Job;
 use crate::domain::log::Level;
 use crate::domain::probe::{ProbeKind, Source};
-use crate::domain::run::{NewRun, Run, StateFilter};
+use crate::domain::retry::Decision;
+use crate::domain::run::{Final, NewRun, Run, StateFilter};
 use crate::domain::trigger::{BacklogSpec, Cause, Trigger, TriggerSpec};
 use crate::error::Result;
 use crate::id::Id;
@@ -25,8 +27,16 @@ use crate::probe::{self, Asker, TIME_LIMIT};
 use crate::store::backlog::Sample;
 use crate::store::run::RunQuery;
 
-/// Probes at a time: a farm of hung targets must not hold up the others (scenario W3), nor open a thousand sockets.
-const AT_A_TIME: usize = 64;
+/// Measurements at a time. They wait for their targets and work little: a farm of hung ones must not hold up the others
+/// (scenario W3), nor open a thousand sockets.
+const AT_A_TIME: usize = 256;
+/// Of one tenant, whose targets may all hang.
+const OF_A_TENANT: usize = 64;
+/// With more than so many under way, looks for due ones are not made at every end of one.
+const FEW: usize = 32;
+const BREATH: Duration = Duration::from_millis(100);
+/// Between two tries to get memory for a guest that measures.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How long a probe rests that could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// The database is asked at least so often, should a signal be lost.
@@ -35,14 +45,27 @@ const POLL: Duration = Duration::from_secs(30);
 /// What a probe came to; the error is for a person.
 type Found = std::result::Result<Measurement, String>;
 
+/// Triggers whose measurement is under way, each with its tenant.
+#[derive(Default)]
+struct UnderWay(HashMap<Id, Id>);
+
+impl UnderWay {
+    /// Whether it has a place now; not a second one.
+    fn enter(&mut self, trigger: &Trigger) -> bool {
+        let of_tenant = || self.0.values().filter(|tenant| **tenant == trigger.tenant).count();
+        let may = self.0.len() < AT_A_TIME && !self.0.contains_key(&trigger.id) && of_tenant() < OF_A_TENANT;
+        may && self.0.insert(trigger.id, trigger.tenant).is_none()
+    }
+}
+
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut definitions = context.store.signals().definitions();
-    let busy: Arc<Mutex<HashSet<Id>>> = Arc::default();
-    context.duties.came_round("prober", context.clock.now(), Duration::ZERO);
+    let busy: Arc<Mutex<UnderWay>> = Arc::default();
+    context.duties.came_round("prober", context.clock.uptime(), Duration::ZERO);
     loop {
         let rest = match start_due(&context, &busy).await {
             Ok(rest) => {
-                context.duties.came_round("prober", context.clock.now(), rest);
+                context.duties.came_round("prober", context.clock.uptime(), rest);
                 rest
             }
             Err(wrong) => {
@@ -56,44 +79,46 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = context.definitions.probe_soon.notified() => {}
             () = context.clock.sleep(rest) => {}
         }
+        let under_way = busy.lock().unwrap_or_else(PoisonError::into_inner).0.len();
+        if under_way > FEW {
+            tokio::time::sleep(BREATH).await;
+        }
     }
 }
 
 /// Starts the probes that are due and not under way; answers when to look again.
-async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<HashSet<Id>>>) -> Result<Duration> {
+async fn start_due(context: &Arc<Context>, busy: &Arc<Mutex<UnderWay>>) -> Result<Duration> {
     if !context.pulse.leads() {
         return Ok(super::FOLLOWING);
     }
     let mut tx = context.store.read().await?;
     let now = context.clock.now();
-    // Twice: so many may be under way, and stand first. Who answers goes before who does not.
+    // Twice: so many may be under way, and stand first.
     let due = tx.due_probes(now, 2 * AT_A_TIME as u32).await?;
     // What is under way is due until it is recorded, and says so when it is; only what comes after counts here.
     let next = tx.next_probe(now).await?;
     drop(tx);
-    for trigger in due {
-        let mut under_way = busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.len() >= AT_A_TIME || !under_way.insert(trigger.id) {
+    for (trigger, failed) in due {
+        if !busy.lock().unwrap_or_else(PoisonError::into_inner).enter(&trigger) {
             continue;
         }
-        drop(under_way);
         let (context, busy) = (context.clone(), busy.clone());
         tokio::spawn(async move {
             let id = trigger.id;
-            if let Err(wrong) = probed(&context, trigger).await {
+            if let Err(wrong) = probed(&context, trigger, failed).await {
                 tracing::error!(trigger.id = %id, error = %wrong, "a probe could not be recorded; it rests");
                 // It is due still: without a rest its target would be asked again at once, and again.
                 context.clock.sleep(AFTER_FAILURE).await;
             }
-            busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            busy.lock().unwrap_or_else(PoisonError::into_inner).0.remove(&id);
             context.definitions.probe_soon.notify_one();
         });
     }
     Ok(next.map_or(POLL, |next| next.since(context.clock.now())).min(POLL))
 }
 
-/// Measures once, records it, and enqueues what it wants.
-async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
+/// Measures once, records it, and enqueues what it wants. `failed`: it did the last time.
+async fn probed(context: &Arc<Context>, trigger: Trigger, failed: bool) -> Result<()> {
     let TriggerSpec::Backlog { backlog: spec } = &trigger.spec else { return Ok(()) };
     let Some(known) = context.definitions.job(trigger.job) else {
         // Added a moment ago: known at the next look.
@@ -105,7 +130,7 @@ async fn probed(context: &Arc<Context>, trigger: Trigger) -> Result<()> {
     let loaded = spec.probe != ProbeKind::Plugin || context.executor.has(&known.job.digest);
     let found = match (paused, loaded) {
         (true, _) => None,
-        (false, true) => Some(measure(context, &known, spec, &trigger).await),
+        (false, true) => Some(measure(context, &known, spec, (&trigger, failed)).await),
         // Said as any other failure: a node that cannot load it would else measure nothing for all, in silence.
         (false, false) => Some(Err("its plugin is not loaded on the node that measures; that node's log says why".into())),
     };
@@ -160,7 +185,7 @@ fn new_runs(job: &Job, wanted: u32, size: Option<u64>, spec: &BacklogSpec, now: 
     vec![run; wanted as usize]
 }
 
-async fn measure(context: &Arc<Context>, known: &Known, spec: &BacklogSpec, trigger: &Trigger) -> Found {
+async fn measure(context: &Arc<Context>, known: &Known, spec: &BacklogSpec, (trigger, failed): (&Trigger, bool)) -> Found {
     let word = spec.probe.word();
     // Apply has checked this; the ceiling may have been lowered since.
     if !known.ceiling.probes.iter().any(|probe| probe == word) {
@@ -172,9 +197,12 @@ async fn measure(context: &Arc<Context>, known: &Known, spec: &BacklogSpec, trig
         wrong.into_iter().map(|(key, message)| format!("{key}: {message}")).collect::<Vec<_>>().join("; ")
     };
     match Source::of(spec).map_err(wrong)? {
-        Source::Plugin => by_plugin(context, known, trigger).await,
+        Source::Plugin => by_plugin(context, known, trigger, failed).await,
         Source::Queue { job } => in_queue(context, known, &job).await.map_err(|wrong| wrong.to_string())?,
         Source::Sqlite { file, query } => {
+            if let Some(why) = known.ceiling.bars_file(&file) {
+                return Err(why);
+            }
             let file = Path::new(&file);
             if context.settings.probes.sqlite.iter().any(|allowed| allowed == file) {
                 probe::measure_file(file, &query).await
@@ -207,13 +235,28 @@ async fn secret(context: &Context, known: &Known, name: Option<&str>) -> std::re
     value.map(Some).map_err(|_| format!("the secret {name:?} is no text, which a password or a header must be"))
 }
 
-async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> Found {
+/// Memory for a guest that measures. It stands in no queue: who waits there for much would keep runs from what is free. What
+/// failed the last time leaves half of all to what answers.
+async fn memory(context: &Context, known: &Known, failed: bool) -> std::result::Result<Promised, String> {
+    let (memory, mib) = (&context.memory, known.memory().in_mib());
+    memory.holds(mib).map_err(|wrong| wrong.to_string())?;
+    let left = if failed { (memory.budget() / 2).min(memory.budget() - mib) } else { 0 };
+    let free = async {
+        loop {
+            if let Some(promised) = memory.try_aside(mib, left) {
+                return promised;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    // Not for ever: others wait for this measurement's place.
+    let promised = tokio::time::timeout(TIME_LIMIT, free).await;
+    promised.map_err(|_| "no memory is free for its guest: the node's memory_budget is taken".to_owned())
+}
+
+async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger, failed: bool) -> Found {
     let secrets = guest::secrets(context, known).await.map_err(|wrong| wrong.to_string())?;
-    // Not for ever: others wait for this probe's place.
-    let promised = tokio::time::timeout(TIME_LIMIT, context.memory.take(known.memory().in_mib())).await;
-    let _promised = promised
-        .map_err(|_| "no memory is free for its guest: the node's memory_budget is taken".to_owned())?
-        .map_err(|wrong| wrong.to_string())?;
+    let _promised = memory(context, known, failed).await?;
     let config = serde_json::to_string(&known.job.spec.config).map_err(|wrong| wrong.to_string())?;
     let journal = Arc::new(Journal::default());
     let (state, calls) = mpsc::channel(16);
@@ -242,7 +285,7 @@ async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> 
     let found = context.executor.measure(work);
     let found = tokio::select! {
         found = found => found,
-        never = guest::serve_state(context, known, calls) => match never {},
+        never = guest::serve_state(context, known, &journal, calls) => match never {},
     };
     // A probe has no page of its own: what it complains of goes to the server's log.
     for line in journal.take().lines.into_iter().filter(|line| line.level >= Level::Warn) {
@@ -252,15 +295,18 @@ async fn by_plugin(context: &Arc<Context>, known: &Known, trigger: &Trigger) -> 
 }
 
 /// Tells the job's probes that a run has ended: whether it moved anything, and whether anything is left.
-pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>, died: bool) {
+pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<Counts>, decision: &Decision) {
     let spec = context.definitions.job(run.job).and_then(|known| known.job.spec.backlog().cloned());
-    let Some(spec) = spec.filter(|spec| counts.is_some() || died || spec.cool_down.is_some()) else { return };
+    let (died, is_well) = (matches!(decision, Decision::End(Final::Dead(_))), *decision == Decision::End(Final::Succeeded));
+    let Some(spec) = spec.filter(|spec| counts.is_some() || died || is_well || spec.cool_down.is_some()) else { return };
     let told = async {
         let now = context.clock.now();
         let mut tx = context.store.begin().await?;
         for mut probe in tx.probes_of(run.job).await? {
             probe.cools(&spec, now);
-            probe.run_ended(counts, now);
+            if counts.is_some() || is_well {
+                probe.run_ended(counts, now);
+            }
             if died {
                 probe.run_died(&spec, now);
             } else {

@@ -16,11 +16,11 @@ const FULL: usize = 512;
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut later = context.store.signals().later();
-    context.duties.came_round("promoter", context.clock.now(), Duration::ZERO);
+    context.duties.came_round("promoter", context.clock.uptime(), Duration::ZERO);
     loop {
         let rest = match promote(&context).await {
             Ok(rest) => {
-                context.duties.came_round("promoter", context.clock.now(), rest);
+                context.duties.came_round("promoter", context.clock.uptime(), rest);
                 rest
             }
             Err(wrong) => {

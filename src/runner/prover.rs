@@ -106,7 +106,7 @@ impl Seen {
     }
 }
 
-/// The first time after now that is not in the ledger: a clock that ran ahead has settled those that are.
+/// The first time after now that is not settled in the ledger: a clock that ran ahead has run those that are.
 async fn first_open(context: &Context, standing: &Standing, schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>> {
     let first = schedule.after(now);
     if first == standing.next_due_at || first.is_none() {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conclude::{Ended, conclude, tell};
 use super::live::Why;
-use super::{Context, random};
+use super::{Context, random, trace};
 use crate::config::{Role, Roles};
 use crate::domain::attempt::Outcome;
 use crate::domain::retry::{Decision, decide};
@@ -17,7 +17,7 @@ use crate::domain::run::{Final, Reason, Run};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::store::node::Node;
-use crate::store::record::Finished;
+use crate::store::record::{Finished, Recorded};
 
 /// From being asked to stop to being stopped: both within the 10 s that design.md gives a cancel.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub async fn take_back(context: &Context) -> Result<()> {
         }
         taken += leases.len();
         let lost = ended(context, leases, &Outcome::Lost).await?;
-        context.store.record(lost).await?;
+        record(context, lost).await?;
     }
 }
 
@@ -74,6 +74,16 @@ async fn ended(context: &Context, runs: Vec<Run>, outcome: &Outcome) -> Result<V
         all.push(finished);
     }
     Ok(all)
+}
+
+/// Records them; those that were still to be ended are in their traces then.
+async fn record(context: &Context, ends: Vec<Finished>) -> Result<()> {
+    let told = if context.traces.are_wanted() { ends.clone() } else { Vec::new() };
+    let recorded = context.store.record(ends).await?;
+    for (finished, _) in told.iter().zip(recorded).filter(|(_, recorded)| *recorded == Recorded::Yes) {
+        trace::ended(context, finished).await;
+    }
+    Ok(())
 }
 
 /// Watches other nodes: whose heart has not beaten for the lease time is dead, and its runs are taken back.
@@ -153,7 +163,7 @@ impl Watch {
         let runs: Vec<Run> = runs.into_iter().filter(|run| context.live.get(run.id).is_none()).collect();
         if !runs.is_empty() {
             tracing::warn!(runs = runs.len(), "runs that were claimed without this node knowing are handed back");
-            context.store.record(ended(context, runs, &Outcome::Drained).await?).await?;
+            record(context, ended(context, runs, &Outcome::Drained).await?).await?;
         }
         Ok(())
     }

@@ -1,17 +1,23 @@
-//! Whose turn it is: deficit round robin over tenants, in worker time by weight, and over a tenant's jobs by priority and age.
+//! Whose turn it is: deficit round robin over tenants, in worker time by weight, and over a tenant's jobs by priority and age,
+//! those of one priority in worker time too.
 //! In memory; what it knows of work are hints from commits, and what it counts are the runs this node has.
 //!
 //! What a tenant has had is kept instead of what it is owed: who has had least is next, and a run is charged what runs of its
-//! job take on average before it begins, and what it took when it has ended (ADR 25).
+//! job take on average before it begins, and what it took when it has ended (ADR 25, ADR 35).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::Queue;
 use crate::clock::Timestamp;
 use crate::domain::admission::{Bounds, Load, Need, room};
 use crate::id::Id;
+
+mod lanes;
+mod shares;
+
+use lanes::Lanes;
+use shares::Shares;
 
 /// What a run of a job is taken for that has not run here yet.
 const FIRST: Duration = Duration::from_millis(100);
@@ -19,8 +25,6 @@ const FIRST: Duration = Duration::from_millis(100);
 const LEAST: Duration = Duration::from_micros(100);
 /// Worker time is kept in so many parts of a microsecond, so that a share of it by weight is a whole number.
 const PARTS: i128 = 1_000;
-/// A job gives way to one whose priority is higher by one for so long, and not longer.
-const AGE_MS: i64 = 10_000;
 /// When a run has waited so long for memory, what becomes free is kept for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -30,13 +34,9 @@ const TURNS: u32 = 4;
 #[derive(Debug, Default)]
 pub struct Ring {
     /// Tenants that may have work, by the worker time that they have had.
-    turn: Queue<i128>,
-    /// The same of all, in turn or not.
-    had: HashMap<Id, i128>,
-    /// What the last one that was next had had: who comes later is owed nothing from before.
-    floor: i128,
-    /// Jobs of a tenant that may have work, by since when they wait, less their priority.
-    lanes: HashMap<Id, Queue<i64>>,
+    turn: Shares,
+    /// Jobs that may have work, by tenant.
+    lanes: HashMap<Id, Lanes>,
     running: HashMap<Of, u32>,
     /// Of jobs that have run here.
     mean: HashMap<Id, Duration>,
@@ -96,23 +96,16 @@ struct Round<R> {
     rules: HashMap<Id, Rule>,
     picks: Vec<Pick>,
     places: HashMap<Id, usize>,
-    /// Tenants and jobs (with their tenant and key) that can have nothing now; they come back when it is made.
+    /// Tenants, and jobs with their tenant, that can have nothing now; they come back when it is made.
     aside: Vec<Id>,
-    shut: Vec<(Id, Id, i64)>,
+    shut: Vec<(Id, Id)>,
 }
 
 impl Ring {
     /// The job has got work.
     pub fn add(&mut self, tenant: Id, job: Id, priority: i32, now: Timestamp) {
-        let lanes = self.lanes.entry(tenant).or_default();
-        if !lanes.contains(job) {
-            lanes.put(job, rank(priority, now));
-        }
-        if !self.turn.contains(tenant) {
-            let had = self.had.entry(tenant).or_default();
-            *had = (*had).max(self.floor);
-            self.turn.put(tenant, *had);
-        }
+        self.lanes.entry(tenant).or_default().add(job, priority, now);
+        self.turn.add(tenant);
     }
 
     /// The job has no work left, as far as a claim saw.
@@ -121,7 +114,6 @@ impl Ring {
         if let Some(lanes) = self.lanes.get_mut(&tenant) {
             lanes.remove(job);
             if lanes.is_empty() {
-                self.lanes.remove(&tenant);
                 self.turn.remove(tenant);
             }
         }
@@ -154,8 +146,9 @@ impl Ring {
             aside: Vec::new(),
             shut: Vec::new(),
         };
-        while let Some((had, tenant)) = self.turn.first().filter(|_| round.free.slots > 0) {
-            self.floor = self.floor.max(had);
+        while round.free.slots > 0
+            && let Some(tenant) = self.turn.least()
+        {
             match self.next_lane(tenant, &mut round) {
                 Some((job, room)) => self.take(tenant, job, room.min(round.quantum), &mut round),
                 None => {
@@ -164,21 +157,16 @@ impl Ring {
                 }
             }
         }
-        for (tenant, job, key) in round.shut {
-            self.lanes.entry(tenant).or_default().put(job, key);
+        for (tenant, job) in round.shut {
+            self.lanes.entry(tenant).or_default().put_back(job);
         }
-        // Nobody is owed for what it could not take.
-        for tenant in round.aside {
-            let had = self.had.entry(tenant).or_default();
-            *had = (*had).max(self.floor);
-            self.turn.put(tenant, *had);
-        }
+        round.aside.into_iter().for_each(|tenant| self.turn.add(tenant));
         round.picks
     }
 
-    /// The tenant's job that waits longest, its priority counted in, of those that may start runs; and how many.
+    /// The tenant's job whose turn it is of those that may start runs; and how many.
     fn next_lane<R: Fn(Id, Id) -> Rule>(&mut self, tenant: Id, round: &mut Round<R>) -> Option<(Id, u32)> {
-        while let Some((key, job)) = self.lanes.get(&tenant)?.first() {
+        while let Some((job, since)) = self.lanes.get_mut(&tenant)?.turn() {
             let rule = round.rules.entry(job).or_insert_with(|| (round.rule)(tenant, job)).clone();
             let is_kept = self.kept.is_some_and(|(kept, _)| kept == job);
             let kept = self.kept.map_or(0, |(_, memory)| if is_kept { 0 } else { memory });
@@ -196,7 +184,6 @@ impl Ring {
                 Err(unmet) => unmet,
             };
             if let Need::Memory { needs, .. } = unmet {
-                let since = Timestamp(key.saturating_add(i64::from(rule.priority) * AGE_MS));
                 if self.kept.is_none() && needs <= round.free.budget && round.now.since(since) >= PATIENCE {
                     self.kept = Some((job, needs));
                 }
@@ -208,7 +195,7 @@ impl Ring {
             }
             if let Some(lanes) = self.lanes.get_mut(&tenant) {
                 lanes.remove(job);
-                round.shut.push((tenant, job, key));
+                round.shut.push((tenant, job));
             }
         }
         None
@@ -219,7 +206,7 @@ impl Ring {
         let charge = share(self.mean.get(&job).copied().unwrap_or(FIRST), rule.weight);
         self.kept.take_if(|(kept, _)| *kept == job);
         if let Some(lanes) = self.lanes.get_mut(&tenant) {
-            lanes.put(job, rank(rule.priority, round.now));
+            lanes.take(job, charge, runs, round.now);
         }
         round.free.slots -= runs;
         round.free.memory = round.free.memory.saturating_sub(rule.bounds.memory.saturating_mul(runs));
@@ -229,16 +216,13 @@ impl Ring {
         });
         round.picks[place].runs += runs;
         self.count(&round.picks[place], runs);
-        self.charge(tenant, charge * i128::from(runs));
-        // Where it would stand had they been taken one by one.
-        let last = self.had.get(&tenant).copied().unwrap_or_default() - charge;
-        self.floor = self.turn.first().map_or(last, |(next, _)| next.min(last)).max(self.floor);
+        self.turn.take(tenant, charge, runs);
     }
 
     /// So many of the pick's runs were not there, or not to be had.
     pub fn missed(&mut self, pick: &Pick, runs: u32) {
         self.uncount(pick, runs);
-        self.charge(pick.tenant, -(pick.charge * i128::from(runs)));
+        self.charge(pick, -(pick.charge * i128::from(runs)));
     }
 
     /// One of the pick's runs has ended, after so long.
@@ -247,18 +231,13 @@ impl Ring {
         let mean = self.mean.entry(pick.job).or_insert(took);
         *mean = (*mean * 7 + took) / 8;
         self.uncount(pick, 1);
-        self.charge(pick.tenant, share(took, pick.rule.weight) - pick.charge);
+        self.charge(pick, share(took, pick.rule.weight) - pick.charge);
     }
 
-    fn charge(&mut self, tenant: Id, more: i128) {
-        let had = self.had.entry(tenant).or_default();
-        *had += more;
-        if more < 0 {
-            // Behind whoever comes new.
-            *had = (*had).max(self.floor + 1);
-        }
-        if self.turn.contains(tenant) {
-            self.turn.put(tenant, *had);
+    fn charge(&mut self, pick: &Pick, more: i128) {
+        self.turn.charge(pick.tenant, more);
+        if let Some(lanes) = self.lanes.get_mut(&pick.tenant) {
+            lanes.charge(pick.job, more);
         }
     }
 
@@ -287,11 +266,6 @@ impl Ring {
 fn counted(pick: &Pick) -> impl Iterator<Item = Of> + use<> {
     let class = pick.rule.class.clone().map(Of::Class);
     [Of::Tenant(pick.tenant), Of::Job(pick.job)].into_iter().chain(class)
-}
-
-/// Where a job stands among its tenant's: all age alike, so it does not change while it waits.
-fn rank(priority: i32, now: Timestamp) -> i64 {
-    now.0.saturating_sub(i64::from(priority) * AGE_MS)
 }
 
 fn share(worker: Duration, weight: u32) -> i128 {

@@ -24,6 +24,8 @@ const WAITING: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(60);
 /// Instants that `catch_up = "all"` makes up for at most, and that are listed one by one.
 const CATCH_UP: usize = 100;
+/// What the last of those says.
+const CUT: &str = "those between this one and the next were missed, and are too many to list";
 /// Who cancels, as the cancelled run names it.
 const BY: &str = "its schedule, whose next time has come";
 
@@ -103,10 +105,14 @@ impl Plan {
                 return self.advanced.push((due.trigger.id, None));
             }
         };
+        if due.had_a_run {
+            // It stays as it is in the ledger; the next one has its own look.
+            return self.advanced.push((due.trigger.id, schedule.after(due.due_at)));
+        }
         let mut instants = vec![due.due_at];
         // One by one: those to come are not asked for, which for many a line is work.
         let next = std::iter::successors(schedule.after(due.due_at), |at| schedule.after(*at));
-        instants.extend(next.take_while(|at| *at <= now).take(CATCH_UP));
+        instants.extend(next.take_while(|at| *at <= now).take(CATCH_UP - 1));
         // After a long downtime: those in the middle are not listed, which the one before them says; the last one is.
         let listed = instants.len();
         instants.extend(schedule.before(now).filter(|last| instants.last().is_some_and(|at| at < last)));
@@ -114,20 +120,20 @@ impl Plan {
         self.advanced.push((due.trigger.id, schedule.after(now)));
         let first_taken = first_taken(spec, &instants, now);
         for (n, at) in instants.iter().enumerate() {
+            let cut = (cut && n + 1 == listed).then_some(CUT);
             match not_run(&known, spec, *at, n < first_taken, now) {
-                Some((result, mut note)) => {
-                    if cut && n + 1 == listed {
-                        note.push_str("; so were those between this one and the next, which are too many to list");
-                    }
-                    self.occurrences.push(occurrence(&due.trigger, *at, result, Some(note)));
+                Some((result, note)) => {
+                    let note = also(Some(note), cut);
+                    self.occurrences.push(occurrence(&due.trigger, *at, result, note));
                 }
-                None => self.take(&known, &due.trigger, spec, *at, now),
+                None => self.take(&known, &due.trigger, spec, (*at, cut), now),
             }
         }
     }
 
-    /// A run shall be made for this instant.
-    fn take(&mut self, known: &Known, trigger: &Trigger, spec: &ScheduleSpec, at: Timestamp, now: Timestamp) {
+    /// A run shall be made for this instant, of which there is this to note.
+    fn take(&mut self, known: &Known, trigger: &Trigger, spec: &ScheduleSpec, of: (Timestamp, Option<&str>), now: Timestamp) {
+        let (at, note) = of;
         if spec.overlap == Overlap::Cancel {
             self.cancel.insert((trigger.tenant, trigger.job));
             self.runs.retain(|(instant, _)| instant.occurrence.trigger != trigger.id);
@@ -135,8 +141,8 @@ impl Plan {
                 self.occurrences.push(occurrence(trigger, before, "skipped", Some("the next time came while it waited".into())));
             }
         }
-        let instant =
-            Instant { occurrence: occurrence(trigger, at, ran_or_late(at, now), None), overlap: spec.overlap, stands: false };
+        let occurrence = occurrence(trigger, at, ran_or_late(at, now), note.map(str::to_owned));
+        let instant = Instant { occurrence, overlap: spec.overlap, stands: false };
         self.runs.push((instant, new_run(&known.job, spec, at, now)));
     }
 
@@ -153,7 +159,7 @@ impl Plan {
             let enqueued = match enqueued {
                 Err(Error::TooMany(_)) if stands => continue,
                 Err(Error::TooMany(why)) => {
-                    (occurrence.result, occurrence.note) = ("suppressed", Some(why));
+                    (occurrence.result, occurrence.note) = ("suppressed", also(Some(why), occurrence.note.as_deref()));
                     self.occurrences.push(occurrence);
                     continue;
                 }
@@ -169,7 +175,7 @@ impl Plan {
                 // It waits on.
                 _ if stands => continue,
                 Enqueued::Merged(run) | Enqueued::Repeated(run) => {
-                    let waits = self.waiting.get(&occurrence.trigger);
+                    let (waits, cut) = (self.waiting.get(&occurrence.trigger), occurrence.note.take());
                     (occurrence.result, occurrence.run, occurrence.note) = match (overlap, waits) {
                         (Overlap::Skip | Overlap::Allow, _) => ("merged", Some(run), Some(format!("merged with run {run}"))),
                         (Overlap::Queue | Overlap::Cancel, None) => ("queued", None, Some(format!("waited for run {run}"))),
@@ -177,6 +183,7 @@ impl Plan {
                             ("skipped", None, Some(format!("the one due at {} waits already", at.rfc3339())))
                         }
                     };
+                    occurrence.note = also(occurrence.note, cut.as_deref());
                     if occurrence.result == "queued" {
                         self.waiting.insert(occurrence.trigger, occurrence.due_at);
                     }
@@ -198,6 +205,14 @@ fn not_run(known: &Known, spec: &ScheduleSpec, at: Timestamp, passed: bool, now:
         Some(("suppressed", "the job is paused".into()))
     } else {
         too_late(spec, at, now).then(|| ("missed", "later than its start deadline".into()))
+    }
+}
+
+/// Both notes.
+fn also(note: Option<String>, more: Option<&str>) -> Option<String> {
+    match (note, more) {
+        (Some(note), Some(more)) => Some(format!("{note}; {more}")),
+        (note, more) => note.or_else(|| more.map(str::to_owned)),
     }
 }
 

@@ -35,26 +35,35 @@ pub(super) struct Seen {
     began: Option<Timestamp>,
     /// By job: what its schedules promise after an instant. Cron is not asked again every 5 s.
     promised: HashMap<Id, (Timestamp, Id, Option<Due>)>,
-    /// When, and after how many commits.
-    read: Option<(Timestamp, u64)>,
+    read: Option<Read>,
     standing: HashMap<Id, JobHealth>,
     probes: HashMap<Id, Probe>,
     retrying: HashMap<Id, String>,
     ends: HashMap<Id, LastEnds>,
-    /// When, and what moves in the backlogs that are not empty; whether they outgrow their runs.
-    flowed: Option<Timestamp>,
+    /// When, as [`Read::uptime`], and what moves in the backlogs that are not empty; whether they outgrow their runs.
+    flowed: Option<Duration>,
     flows: HashMap<Id, (Option<Flow>, bool)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    at: Timestamp,
+    /// On the clock that nobody sets.
+    uptime: Duration,
+    /// Of this node, before it.
+    commits: u64,
 }
 
 pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Result<Duration> {
     let (now, mut seen) = (context.clock.now(), seen.lock().await);
     let (jobs, commits) = (context.definitions.jobs(), *context.store.signals().changes().borrow());
     // After an outage, or a sleep, what was due meanwhile has a while to be made up for, as at the start.
-    if seen.read.is_some_and(|(at, _)| now.since(at) > BELIEVED * 2) {
+    if seen.read.is_some_and(|read| now.since(read.at) > BELIEVED * 2) {
         seen.began = None;
     }
-    if seen.read.is_none_or(|(at, before)| before != commits || now.since(at) >= BELIEVED) {
-        seen.read(&context, &jobs, commits, now).await?;
+    let uptime = context.clock.uptime();
+    if seen.read.is_none_or(|read| read.commits != commits || uptime.saturating_sub(read.uptime) >= BELIEVED) {
+        seen.read(&context, &jobs, Read { at: now, uptime, commits }).await?;
     }
     let began = *seen.began.get_or_insert(now);
     let mut changed = Vec::new();
@@ -80,23 +89,27 @@ pub(super) async fn tick(context: Arc<Context>, seen: Arc<Mutex<Seen>>) -> Resul
 
 impl Seen {
     /// A handful of statements, however many jobs there are. Ends are read of the jobs that had some since the last time.
-    async fn read(&mut self, context: &Context, jobs: &[Arc<Known>], commits: u64, now: Timestamp) -> Result<()> {
+    async fn read(&mut self, context: &Context, jobs: &[Arc<Known>], read: Read) -> Result<()> {
         let mut tx = context.store.read().await?;
         (self.standing, self.retrying) = (tx.healths().await?, tx.retrying().await?);
         self.probes = tx.probes().await?.into_iter().map(|probe| (probe.job, probe)).collect();
         let ended: HashSet<Id> = match self.read {
-            Some((at, _)) => tx.ended_since(at.minus(COUNTED)).await?.into_iter().collect(),
+            // A clock that was set back has ended less since.
+            Some(before) => tx.ended_since(before.at.min(read.at).minus(COUNTED)).await?.into_iter().collect(),
             None => HashSet::new(),
         };
-        let unread = |job: &Id| ended.contains(job) || !self.ends.contains_key(job);
+        // What died may be discarded, and brought back: no counter tells of that.
+        let rested = self.flowed.is_none_or(|at| read.uptime.saturating_sub(at) >= BELIEVED);
+        let moves = |ends: &LastEnds| rested && (ends.dead_in_a_row > 0 || ends.settled);
+        let unread = |job: &Id| ended.contains(job) || self.ends.get(job).is_none_or(moves);
         let unread: Vec<Id> = jobs.iter().map(|known| known.job.id).filter(unread).collect();
         let mut ends = tx.last_ends(&unread).await?;
         self.ends.extend(unread.into_iter().map(|job| (job, ends.remove(&job).unwrap_or_default())));
-        if self.flowed.is_none_or(|at| now.since(at) >= BELIEVED) {
-            self.flows = flows(&mut tx, self.probes.values(), now).await?;
-            self.flowed = Some(now);
+        if rested {
+            self.flows = flows(&mut tx, self.probes.values(), read.at).await?;
+            self.flowed = Some(read.uptime);
         }
-        self.read = Some((now, commits));
+        self.read = Some(read);
         Ok(())
     }
 

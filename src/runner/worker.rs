@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Promised;
 use super::ring::{Free, Pick, Ring, Rule};
 use super::{Context, attempt};
 use crate::clock::Timestamp;
@@ -25,6 +26,9 @@ const CLAIM: u32 = 1_024;
 struct Worker {
     context: Arc<Context>,
     ring: Ring,
+    /// Runs whose guest has not ended; these alone take slots, for an end that is being recorded takes next to nothing.
+    guests: u32,
+    /// The same, and those whose end is not recorded.
     in_flight: u32,
     /// When all lanes with work were asked for.
     looked_at: Timestamp,
@@ -32,20 +36,39 @@ struct Worker {
     ends: mpsc::UnboundedSender<Ended>,
 }
 
-/// A run of a pick is over, after so long.
-type Ended = (Arc<Pick>, Duration);
+enum Ended {
+    /// A guest, whose run is yet to be recorded.
+    Guest,
+    /// A run of a pick is over, after so long.
+    Run(Arc<Pick>, Duration),
+}
+
+/// What a guest takes of the node, until this is dropped.
+pub(super) struct Slot {
+    promised: Promised,
+    ends: mpsc::UnboundedSender<Ended>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Before the worker hears of it, and looks what is free.
+        self.promised = Promised::default();
+        // The receiver waits for every one that was started.
+        let _ = self.ends.send(Ended::Guest);
+    }
+}
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let (ends, ended) = mpsc::unbounded_channel();
-    let mut worker =
-        Worker { context: context.clone(), ring: Ring::default(), in_flight: 0, looked_at: context.clock.now(), ended, ends };
+    let (ring, looked_at) = (Ring::default(), context.clock.now());
+    let mut worker = Worker { context: context.clone(), ring, guests: 0, in_flight: 0, looked_at, ended, ends };
     let mut definitions = context.store.signals().definitions();
-    context.duties.came_round("worker", context.clock.now(), Duration::ZERO);
+    context.duties.came_round("worker", context.clock.uptime(), Duration::ZERO);
     worker.look_everywhere().await;
     loop {
         let pause = match worker.claim().await {
             Ok(pause) => {
-                context.duties.came_round("worker", context.clock.now(), pause);
+                context.duties.came_round("worker", context.clock.uptime(), pause);
                 pause
             }
             Err(wrong) => {
@@ -59,7 +82,8 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             () = context.store.signals().work() => {}
-            Some(ended) = worker.ended.recv() => worker.end(&ended),
+            Some(ended) = worker.ended.recv() => worker.end(ended),
+            () = context.memory.given_back() => {}
             Ok(()) = definitions.changed() => {
                 context.definitions.read(&context).await;
                 worker.look_everywhere().await;
@@ -77,7 +101,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     // Running attempts record their own end; wait for all of them.
     while worker.in_flight > 0 {
         if let Some(ended) = worker.ended.recv().await {
-            worker.end(&ended);
+            worker.end(ended);
         }
     }
 }
@@ -98,20 +122,27 @@ impl Worker {
         self.ring.add(tenant, job, priority, self.context.clock.now());
     }
 
-    fn end(&mut self, (pick, took): &Ended) {
-        self.in_flight -= 1;
-        self.ring.ended(pick, *took);
+    fn end(&mut self, ended: Ended) {
+        match ended {
+            Ended::Guest => self.guests -= 1,
+            Ended::Run(pick, took) => {
+                self.in_flight -= 1;
+                self.ring.ended(&pick, took);
+            }
+        }
     }
 
     /// One claim; answers when another may find more.
     async fn claim(&mut self) -> Result<Duration> {
         while let Ok(ended) = self.ended.try_recv() {
-            self.end(&ended);
+            self.end(ended);
         }
         for (tenant, job) in self.context.store.signals().take_lanes() {
             self.add(tenant, job);
         }
-        let slots = self.context.settings.worker.runs_in_flight.saturating_sub(self.in_flight).min(CLAIM);
+        let most = self.context.settings.worker.runs_in_flight;
+        // With those whose end waits at most twice as many: where runs can be claimed and not recorded, they must not pile up.
+        let slots = most.saturating_sub(self.guests).min((most * 2).saturating_sub(self.in_flight)).min(CLAIM);
         if slots == 0 || self.context.live.is_draining() || !self.context.pulse.may_claim() {
             return Ok(POLL);
         }
@@ -140,15 +171,14 @@ impl Worker {
         let picks: HashMap<Id, Arc<Pick>> = picks.into_iter().map(|pick| (pick.job, Arc::new(pick))).collect();
         for claimed in taken.runs {
             let Some(pick) = picks.get(&claimed.run.job).cloned() else { continue };
-            self.in_flight += 1;
+            (self.guests, self.in_flight) = (self.guests + 1, self.in_flight + 1);
             let (context, ends) = (self.context.clone(), self.ends.clone());
-            let promised = promised.split(pick.rule.bounds.memory);
+            let slot = Slot { promised: promised.split(pick.rule.bounds.memory), ends: ends.clone() };
             tokio::spawn(async move {
                 let began = Instant::now();
-                attempt::make(&context, claimed).await;
-                drop(promised);
-                // The receiver waits for every one that was started.
-                let _ = ends.send((pick, began.elapsed()));
+                attempt::make(&context, claimed, slot).await;
+                // The same.
+                let _ = ends.send(Ended::Run(pick, began.elapsed()));
             });
         }
         // A lane that was empty has left the ring; another may have what its slots were kept for.
@@ -208,5 +238,26 @@ fn rule(context: &Context, tenant: Id, job: Id) -> Rule {
         priority: spec.priority + class.map_or(0, |class| class.priority),
         class: class.filter(|class| class.running.is_some()).map(|_| spec.class.as_str().into()),
         bounds: Bounds::of(&tenant.limits, spec, class, known.memory(), shut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::memory::Memory;
+    use crate::span::Size;
+
+    #[test]
+    fn a_guest_is_heard_of_after_its_memory_is_free() {
+        let memory = Memory::new(Size::mib(100));
+        let (ends, mut ended) = mpsc::unbounded_channel();
+        let slot = Slot { promised: memory.try_take(64).unwrap(), ends };
+        assert_eq!((memory.free(), ended.try_recv().is_ok()), (36, false));
+        let freed = std::thread::spawn(move || {
+            assert!(matches!(ended.blocking_recv(), Some(Ended::Guest)));
+            memory.free()
+        });
+        drop(slot);
+        assert_eq!(freed.join().unwrap(), 100);
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Settings, Sink, secrets_in};
 use crate::domain::alert::{AlertKind, Notice};
 use crate::domain::grant::{Ceiling, Origin};
+use crate::egress::scrub::Scrubber;
 use crate::egress::{Egress, Said};
 use crate::error::Result;
 use crate::id::Id;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read, and characters of it that an error shows.
 const ANSWER: usize = 64 * 1024;
 const SHOWN: usize = 200;
+/// Bytes from which on a piece of a path may be a secret, and is more than a word.
+const PIECE: usize = 8;
 
 /// What a sink is told.
 #[derive(Debug, Clone)]
@@ -140,7 +143,8 @@ impl Sinks {
         for (name, value) in headers {
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
-        self.asked(request, &to.owner, to.ceiling).await
+        let hidden = hidden(request.uri(), to.secrets.values().map(Vec::as_slice));
+        self.asked(request, &to.owner, to.ceiling, &hidden).await
     }
 
     /// Asks the heartbeat's URL.
@@ -150,7 +154,8 @@ impl Sinks {
     pub async fn beat(&self, url: &str) -> std::result::Result<(), String> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url.parse().map_err(|_| "the URL is none".to_owned())?;
-        self.asked(request, &Arc::from("windlass"), None).await
+        let hidden = hidden(request.uri(), std::iter::empty());
+        self.asked(request, &Arc::from("windlass"), None, &hidden).await
     }
 
     async fn asked(
@@ -158,15 +163,22 @@ impl Sinks {
         mut request: Request<Full<Bytes>>,
         owner: &Arc<str>,
         ceiling: Option<&Ceiling>,
+        hidden: &Scrubber,
     ) -> std::result::Result<(), String> {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(concat!("Windlass/", env!("CARGO_PKG_VERSION"))));
         let everywhere = everywhere(request.uri());
         let ceiling = ceiling.unwrap_or(&everywhere);
-        // A secret may stand in it, and many a server says in its answer what it was asked for.
-        let path = request.uri().path_and_query().map(|path| path.as_str().to_owned()).filter(|path| path.len() > 1);
         let said = self.egress.ask(owner, ceiling, request, PATIENCE, ANSWER).await.map_err(|refused| refused.why)?;
-        taken(&said, path.as_deref())
+        taken(&said, hidden)
     }
+}
+
+/// What must not stand in a reason: secrets; and what the URL has behind its host, whole and in pieces, for a secret may be
+/// written there, and many a server says in its answer what it was asked for.
+fn hidden<'a>(url: &'a Uri, secrets: impl Iterator<Item = &'a [u8]>) -> Scrubber {
+    let path = url.path_and_query().map_or("", |path| path.as_str());
+    let pieces = path.split(['/', '?', '&', '=']).filter(|piece| piece.len() >= PIECE);
+    Scrubber::new(secrets.map(<[u8]>::trim_ascii).chain(std::iter::once(path).chain(pieces).map(str::as_bytes)))
 }
 
 /// The machine's admin wrote the URL: it may be anywhere, but at what is never a target.
@@ -176,13 +188,11 @@ fn everywhere(uri: &Uri) -> Ceiling {
     Ceiling { hosts, networks: vec!["0.0.0.0/0".into(), "::/0".into()], ..Ceiling::default() }
 }
 
-/// `path`: what must not stand in the reason.
-fn taken(said: &Said, path: Option<&str>) -> std::result::Result<(), String> {
+fn taken(said: &Said, hidden: &Scrubber) -> std::result::Result<(), String> {
     if (200..300).contains(&said.status) {
         return Ok(());
     }
-    let whole = String::from_utf8_lossy(&said.body);
-    let whole = path.map_or_else(|| whole.clone().into_owned(), |path| whole.replace(path, "/…"));
+    let whole = hidden.masked(&String::from_utf8_lossy(&said.body), "…");
     let text: String = whole.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect();
     Err(format!("it answered {}{}{text}", said.status, if text.is_empty() { "" } else { ": " }))
 }
@@ -206,11 +216,27 @@ fn unset(name: &str, owner: &str) -> String {
 mod tests {
     use super::*;
 
+    fn reason(body: String, url: &str, secret: &str) -> String {
+        let said = Said { status: 404, headers: hyper::HeaderMap::default(), body: body.into() };
+        taken(&said, &hidden(&url.parse().unwrap(), std::iter::once(secret.as_bytes()))).unwrap_err()
+    }
+
     #[test]
     fn an_answer_that_repeats_what_it_was_asked_for_does_not_show_the_secret_in_it() {
-        let body = Bytes::from_static(b"Cannot POST /services/T0/hush");
-        let said = Said { status: 404, headers: hyper::HeaderMap::default(), body };
-        assert_eq!(taken(&said, Some("/services/T0/hush")).unwrap_err(), "it answered 404: Cannot POST /…");
-        assert!(taken(&Said { status: 204, ..said }, None).is_ok());
+        let url = "https://chat.test/services/T0/hush-hush";
+        let reason = |body: &str| reason(body.into(), url, "hunter2\n");
+        assert_eq!(reason("Cannot POST /services/T0/hush-hush"), "it answered 404: Cannot POST …");
+        assert_eq!(reason(r#"{"path": "\/services\/T0\/hush-hush"}"#), r#"it answered 404: {"path": "…"}"#);
+        assert_eq!(reason("no webhook hush-hush signed by hunter2"), "it answered 404: no webhook … signed by …");
+        let said = Said { status: 204, headers: hyper::HeaderMap::default(), body: Bytes::new() };
+        assert!(taken(&said, &Scrubber::default()).is_ok());
+    }
+
+    #[test]
+    fn of_a_secret_that_the_cut_goes_through_nothing_is_left() {
+        for before in SHOWN - 8..=SHOWN {
+            let reason = reason(format!("{}hunter2-hunter2", "x".repeat(before)), "https://a.test", "hunter2-hunter2");
+            assert!(!reason.contains("hun"), "{before}: {reason}");
+        }
     }
 }

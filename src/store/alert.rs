@@ -35,12 +35,28 @@ pub struct Delivery {
 /// A sink, of whom it is.
 pub type SinkKey = (Id, String);
 
+/// What a sink was told of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// When a message to it was written down last.
+    pub at: Timestamp,
+    /// One is still on its way.
+    pub is_unsent: bool,
+}
+
 static OPEN: Sql = Sql::new(
     "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at IS NULL ORDER BY id LIMIT 10000",
 );
-static CLOSED: Sql = Sql::new(
+static OPEN_PAGE: Sql = Sql::new(
+    "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at IS NULL \
+     AND ($1 = 0 OR tenant = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
+);
+static ENDED_PAGE: Sql = Sql::new(
     "SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE closed_at >= $1 \
-     AND ($2 = 0 OR tenant = $2) ORDER BY closed_at DESC LIMIT $3",
+     AND ($2 = 0 OR tenant = $2) AND id < $3 ORDER BY id DESC LIMIT $4",
+);
+static COUNT: Sql = Sql::new(
+    "SELECT count(*) AS n FROM (SELECT 1 FROM alert WHERE (closed_at IS NULL OR closed_at >= $1) AND ($2 = 0 OR tenant = $2) LIMIT 10001) x",
 );
 static ONE: Sql = Sql::new("SELECT id, tenant, job, node, kind, message, opened_at, closed_at FROM alert WHERE id = $1");
 static RAISE: Sql = Sql::new(
@@ -54,15 +70,26 @@ static LATE_SCHEDULES: Sql = Sql::new(
     "SELECT tenant, job, next_due_at AS at FROM schedule WHERE enabled = 1 AND next_due_at < $1 ORDER BY next_due_at LIMIT 1000",
 );
 static LATE_PROBES: Sql = Sql::new("SELECT tenant, job, next_at AS at FROM probe WHERE next_at < $1 ORDER BY next_at LIMIT 1000");
-static SILENCES: Sql = Sql::new("SELECT tenant, job, kind, until, by, made_at FROM silence WHERE until > $1 ORDER BY until");
+static SILENCES: Sql =
+    Sql::new("SELECT tenant, job, node, kind, until, by, made_at FROM silence WHERE until > $1 ORDER BY until");
 static SILENCE: Sql = Sql::new(
-    "INSERT INTO silence (tenant, job, kind, until, by, made_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, job, kind) DO UPDATE SET \
-     until = excluded.until, by = excluded.by, made_at = excluded.made_at",
+    "INSERT INTO silence (tenant, job, node, kind, until, by, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+     ON CONFLICT (tenant, job, node, kind) DO UPDATE SET until = excluded.until, by = excluded.by, made_at = excluded.made_at",
 );
-static SPEAK: Sql = Sql::new("DELETE FROM silence WHERE tenant = $1 AND job = $2 AND kind = $3");
+static SPEAK: Sql = Sql::new("DELETE FROM silence WHERE tenant = $1 AND job = $2 AND node = $3 AND kind = $4");
+/// What ended without a try was told to nobody: its sink was not named any more.
 static TOLD: Sql = Sql::new(
-    "SELECT alert, owner, sink, max(id) AS last FROM delivery WHERE (alert) IN (VALUES {1}) GROUP BY alert, owner, sink",
+    "SELECT alert, owner, sink, max(id) AS last, CAST(sum(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS unsent \
+     FROM delivery WHERE (alert) IN (VALUES {1}) AND (ended_at IS NULL OR tries > 0) GROUP BY alert, owner, sink",
 );
+/// What is over has no need of being told that it lasts.
+static REPLACE: Sql = Sql::new("DELETE FROM delivery WHERE ended_at IS NULL AND notice = 'repeated' AND (alert) IN (VALUES {1})");
+/// Old ones of alerts that are open still, but for the last to each sink, which says when it was told.
+static STALE: Sql = Sql::new(
+    "SELECT d.id FROM delivery d WHERE d.id < $1 AND d.ended_at IS NOT NULL AND EXISTS \
+     (SELECT 1 FROM delivery n WHERE n.alert = d.alert AND n.owner = d.owner AND n.sink = d.sink AND n.id > d.id) ORDER BY d.id LIMIT 1000",
+);
+static CUT_STALE: Sql = Sql::new("DELETE FROM delivery WHERE (id) IN (VALUES {1})");
 static TELL: Sql = Sql::new("INSERT INTO delivery (id, alert, owner, sink, notice, due_at, tries) VALUES {7}");
 static DUE: Sql = Sql::new(
     "SELECT d.id, d.alert, d.owner, d.sink, d.notice, d.due_at, d.tries, d.error, d.ended_at FROM delivery d WHERE d.ended_at IS NULL AND d.due_at <= $1 \
@@ -72,7 +99,7 @@ static DUE: Sql = Sql::new(
 static NEXT: Sql = Sql::new("SELECT min(due_at) AS at FROM delivery WHERE ended_at IS NULL");
 static LAST: Sql = Sql::new(
     "SELECT d.id, d.alert, d.owner, d.sink, d.notice, d.due_at, d.tries, d.error, d.ended_at FROM delivery d WHERE d.id IN \
-     (SELECT max(x.id) FROM delivery x WHERE x.id >= $1 AND (x.tries > 0 OR x.ended_at IS NOT NULL) GROUP BY x.owner, x.sink) ORDER BY d.owner, d.sink",
+     (SELECT max(x.id) FROM delivery x WHERE x.id >= $1 AND x.tries > 0 GROUP BY x.owner, x.sink) ORDER BY d.owner, d.sink",
 );
 static TRIED: Sql = Sql::new("UPDATE delivery SET due_at = $1, tries = $2, error = $3, ended_at = $4 WHERE id = $5");
 static OLD: Sql = Sql::new("SELECT id FROM alert WHERE closed_at < $1 ORDER BY closed_at LIMIT 1000");
@@ -86,9 +113,27 @@ impl Tx {
         self.rows(&OPEN, args![]).await?.iter().map(alert).collect()
     }
 
-    /// Those that ended since then, the last first; of one tenant, or of all.
-    pub async fn closed_alerts(&mut self, since: Timestamp, of: Option<Id>, limit: u32) -> Result<Vec<Alert>> {
-        self.rows(&CLOSED, args![since, of.unwrap_or(Id(0)), limit]).await?.iter().map(alert).collect()
+    /// Open ones, the newest first; of one tenant, or of all. `before` is the last of the page before.
+    pub async fn open_alerts_page(&mut self, of: Option<Id>, before: Option<Id>, limit: u32) -> Result<Vec<Alert>> {
+        let args = args![of.unwrap_or(Id(0)), before.unwrap_or(Id(i64::MAX)), limit];
+        self.rows(&OPEN_PAGE, args).await?.iter().map(alert).collect()
+    }
+
+    /// Those that have ended since then, in the same way.
+    pub async fn ended_alerts_page(
+        &mut self,
+        since: Timestamp,
+        of: Option<Id>,
+        before: Option<Id>,
+        limit: u32,
+    ) -> Result<Vec<Alert>> {
+        let args = args![since, of.unwrap_or(Id(0)), before.unwrap_or(Id(i64::MAX)), limit];
+        self.rows(&ENDED_PAGE, args).await?.iter().map(alert).collect()
+    }
+
+    /// How many are open or have ended since then, 10,001 at most.
+    pub async fn count_alerts(&mut self, since: Timestamp, of: Option<Id>) -> Result<u64> {
+        self.row(&COUNT, args![since, of.unwrap_or(Id(0))]).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
     pub async fn alert(&mut self, id: Id) -> Result<Option<Alert>> {
@@ -138,24 +183,31 @@ impl Tx {
 
     pub async fn put_silence(&mut self, s: &Silence) -> Result<()> {
         let kind = s.kind.map_or("", AlertKind::word);
-        self.exec(&SILENCE, args![s.tenant, s.job, kind, s.until, &s.by, s.made_at]).await?;
+        self.exec(&SILENCE, args![s.tenant, s.job, s.node, kind, s.until, &s.by, s.made_at]).await?;
         Ok(())
     }
 
     /// Answers whether there was one.
-    pub async fn end_silence(&mut self, tenant: Id, job: Id, kind: Option<AlertKind>) -> Result<bool> {
-        Ok(self.exec(&SPEAK, args![tenant, job, kind.map_or("", AlertKind::word)]).await? == 1)
+    pub async fn end_silence(&mut self, tenant: Id, job: Id, node: i64, kind: Option<AlertKind>) -> Result<bool> {
+        Ok(self.exec(&SPEAK, args![tenant, job, node, kind.map_or("", AlertKind::word)]).await? == 1)
     }
 
-    /// Who was told of these alerts, and when last.
-    pub async fn told_of(&mut self, alerts: &[Id]) -> Result<HashMap<Id, HashMap<SinkKey, Timestamp>>> {
-        let mut told: HashMap<Id, HashMap<SinkKey, Timestamp>> = HashMap::new();
+    /// Who was told of these alerts.
+    pub async fn told_of(&mut self, alerts: &[Id]) -> Result<HashMap<Id, HashMap<SinkKey, Told>>> {
+        let mut told: HashMap<Id, HashMap<SinkKey, Told>> = HashMap::new();
         let keys: Vec<_> = alerts.iter().map(|id| args![*id]).collect();
         for row in self.rows_for(&TOLD, &keys).await? {
             let key = (row.id("owner")?, row.text("sink")?);
-            told.entry(row.id("alert")?).or_default().insert(key, row.id("last")?.created_at());
+            let last = Told { at: row.id("last")?.created_at(), is_unsent: row.count("unsent")? > 0 };
+            told.entry(row.id("alert")?).or_default().insert(key, last);
         }
         Ok(told)
+    }
+
+    /// Takes back what was to be told again of these alerts, and has not been.
+    pub async fn untell_repeats(&mut self, alerts: &[Id]) -> Result<()> {
+        self.exec_keys(&REPLACE, &alerts.iter().map(|id| args![*id]).collect::<Vec<_>>()).await?;
+        Ok(())
     }
 
     /// Messages that are to go out now.
@@ -190,8 +242,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Cuts alerts that ended long ago, with what was told of them, and silences that are over; at most 1,000.
+    /// Cuts alerts that ended long ago, with what was told of them, what was told long ago of those that last, and silences that
+    /// are over; at most 1,000 of each.
     pub(super) async fn prune_alerts(&mut self, now: Timestamp) -> Result<()> {
+        let stale = self.rows(&STALE, args![Id::first_at(now.minus(KEPT))]).await?;
+        let stale = stale.iter().map(|row| Ok(args![row.id("id")?])).collect::<Result<Vec<_>>>()?;
+        self.exec_keys(&CUT_STALE, &stale).await?;
         let old = self.rows(&OLD, args![now.minus(KEPT)]).await?;
         let keys = old.iter().map(|row| Ok(args![row.id("id")?])).collect::<Result<Vec<_>>>()?;
         self.exec_keys(&CUT_DELIVERIES, &keys).await?;
@@ -226,6 +282,7 @@ fn silence(row: &Row) -> Result<Silence> {
     Ok(Silence {
         tenant: row.id("tenant")?,
         job: row.id("job")?,
+        node: row.int("node")?,
         kind: if kind.is_empty() { None } else { Some(known(&kind, AlertKind::parse(&kind))?) },
         until: row.time("until")?,
         by: row.text("by")?,

@@ -43,9 +43,12 @@ impl Tx {
         self.rows(&BETWEEN, args![trigger, from, to]).await?.iter().map(result).collect()
     }
 
-    /// Of these instants the first ones that can have their runs now; all when their schedule is gone.
-    pub(super) async fn startable(&mut self, window: &Window, next: &[(Id, Id)]) -> Result<usize> {
-        Ok(self.open(window.trigger).await?.map_or(next.len(), |open| open.free.min(next.len())))
+    /// How many of these instants can have their runs now, and what the next one waits for; all when their schedule is gone.
+    pub(super) async fn startable(&mut self, window: &Window, next: &[(Id, Id)]) -> Result<(usize, Option<String>)> {
+        let Some(open) = self.open(window.trigger).await? else { return Ok((next.len(), None)) };
+        let room = open.free.min(next.len());
+        let waits = || format!("max_live of the job ({} of {} unfinished)", open.max_live, open.max_live);
+        Ok((room, (room < next.len()).then(waits)))
     }
 
     /// Makes the runs of these instants (tenant, instant).

@@ -29,8 +29,10 @@ static PUT: Sql = Sql::new(
      working = excluded.working, cool_until = excluded.cool_until",
 );
 static DUE: Sql = Sql::new(
-    "SELECT t.id, t.tenant, t.job, t.position, t.spec FROM probe p JOIN trigger t ON t.id = p.trigger_id WHERE p.next_at <= $1 \
-     ORDER BY CASE WHEN p.failed = 0 THEN 0 ELSE 1 END, p.next_at LIMIT $2",
+    "SELECT t.id, t.tenant, t.job, t.position, t.spec, d.failed FROM (SELECT trigger_id, next_at, failed, \
+     row_number() OVER (PARTITION BY tenant ORDER BY CASE WHEN failed = 0 THEN 0 ELSE 1 END, next_at) AS place \
+     FROM probe WHERE next_at <= $1) AS d JOIN trigger t ON t.id = d.trigger_id \
+     ORDER BY d.place, CASE WHEN d.failed = 0 THEN 0 ELSE 1 END, d.next_at LIMIT $2",
 );
 static NEXT: Sql = Sql::new("SELECT min(next_at) AS at FROM probe WHERE next_at > $1");
 static ONE: Sql = Sql::new(
@@ -79,9 +81,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Backlog triggers whose probe is due, the oldest first.
-    pub async fn due_probes(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Trigger>> {
-        self.rows(&DUE, args![now, limit]).await?.iter().map(trigger).collect()
+    /// Backlog triggers whose probe is due, and whether it failed the last time: the first of each tenant, the second of each,
+    /// and so on; of a tenant the oldest first, and those that failed last.
+    pub async fn due_probes(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(Trigger, bool)>> {
+        let rows = self.rows(&DUE, args![now, limit]).await?;
+        rows.iter().map(|row| Ok((trigger(row)?, row.int("failed")? > 0))).collect()
     }
 
     /// When the next probe after `now` is due.

@@ -39,7 +39,7 @@ impl Tx {
                 self.exec(&ASK, args![id, tenant, now, by]).await?;
                 Ok(Cancelled::Asked)
             }
-            state => Err(Error::Conflict(format!("run {id} has {} already; a final run does not change", state.word()))),
+            state => Err(Error::Conflict(format!("run {id} is over ({}); a final run does not change", state.word()))),
         }
     }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::sql::{Dialect, Sql, args};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::domain::run::NewRun;
 use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// A tenant at its limit is counted so often at most.
 const AT_LIMIT: Duration = Duration::from_secs(1);
+/// Counting a row takes about a hundredth of this: of a large crowd the writer counts more seldom.
+const A_ROW: Duration = Duration::from_micros(10);
 /// And this often where others may add to it.
 const SHARED: Duration = Duration::from_secs(10);
 
@@ -64,24 +65,34 @@ impl Room {
     }
 }
 
+/// Whether a count is believed, now that so many more shall wait.
+fn is_good((waiting, at): (u64, Timestamp), (most, more): (u64, u64), shared: bool, now: Timestamp) -> bool {
+    let age = match (waiting + more > most, shared) {
+        (true, _) => AT_LIMIT,
+        (false, true) => SHARED,
+        (false, false) => Duration::MAX,
+    };
+    let age = age.max(A_ROW.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX)));
+    now >= at && now.since(at) < age
+}
+
 impl Tx {
-    /// Room for these runs. Costs no statement as long as no tenant of theirs has a limit, or is far from it.
-    pub(super) async fn room_for(&mut self, lists: &[Vec<NewRun>], now: Timestamp) -> Result<Room> {
+    /// Room for runs of these tenants. Costs no statement as long as none of them has a limit, or is far from it.
+    pub(super) async fn room_for(&mut self, runs: impl Iterator<Item = Id>, now: Timestamp) -> Result<Room> {
         self.read_limits().await?;
-        let mut wanted: HashMap<Id, u64> = HashMap::new();
-        for run in lists.iter().flatten() {
-            *wanted.entry(run.tenant).or_default() += 1;
-        }
         let mut room = Room::default();
+        if self.crowds().limits.is_empty() {
+            return Ok(room);
+        }
+        let mut wanted: HashMap<Id, u64> = HashMap::new();
+        for tenant in runs {
+            *wanted.entry(tenant).or_default() += 1;
+        }
         for (tenant, more) in wanted {
             let Some((name, most)) = self.crowds().limits.get(&tenant).cloned() else { continue };
             let kept = self.crowds().counts.get(&tenant).copied();
-            let age = if self.dialect() == Dialect::Postgres { SHARED } else { Duration::MAX };
-            let is_good = |(waiting, at): &(u64, Timestamp)| {
-                let age = if waiting + more > most { AT_LIMIT } else { age };
-                now >= *at && now.since(*at) < age
-            };
-            let waiting = match kept.filter(is_good) {
+            let shared = self.dialect() == Dialect::Postgres;
+            let waiting = match kept.filter(|kept| is_good(*kept, (most, more), shared, now)) {
                 Some((waiting, _)) => waiting,
                 None => {
                     let waiting = self.count_waiting(tenant, most).await?;
@@ -92,6 +103,14 @@ impl Tx {
             room.0.insert(tenant, Left { left: most.saturating_sub(waiting), most, tenant: name });
         }
         Ok(room)
+    }
+
+    /// How many runs of these tenants, one after the other, may wait; and what the next one has no place in.
+    pub(super) async fn places_for(&mut self, runs: &[Id], now: Timestamp) -> Result<(usize, Option<String>)> {
+        let mut room = self.room_for(runs.iter().copied(), now).await?;
+        let fit = runs.iter().take_while(|tenant| room.take(**tenant).is_ok()).count();
+        let full = runs.get(fit).and_then(|tenant| room.0.get(tenant));
+        Ok((fit, full.map(|Left { most, tenant, .. }| format!("limits.waiting of {tenant} ({most} of {most})"))))
     }
 
     /// So many runs of these tenants wait from now on.
@@ -133,5 +152,24 @@ impl Tx {
 
     fn crowds(&self) -> MutexGuard<'_, Kept> {
         self.known.crowds.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_crowd_is_counted_seldom_and_a_small_one_each_second() {
+        let good = |waiting, shared, seconds: u64| {
+            let now = Timestamp(1_000_000_000);
+            is_good((waiting, now), (1_000_000, 1), shared, now.plus(Duration::from_secs(seconds)))
+        };
+        assert!(good(7, false, 3_600), "far from its limit, and nobody else adds to it");
+        assert_eq!((good(7, true, 9), good(7, true, 10)), (true, false), "others may have added to it");
+        assert_eq!((good(1_000_000, false, 9), good(1_000_000, false, 10)), (true, false));
+        let small = |ms| is_good((5, Timestamp(0)), (5, 1), false, Timestamp(ms));
+        assert_eq!((small(999), small(1_000)), (true, false));
+        assert!(!is_good((5, Timestamp(10)), (9, 1), false, Timestamp(9)), "the clock was set back");
     }
 }

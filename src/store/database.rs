@@ -47,6 +47,13 @@ impl Database {
         found.map(Iterator::collect).unwrap_or_default()
     }
 
+    /// Device and inode of the file, when it is one and there.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let Self::Sqlite(path) = self else { return None };
+        path.metadata().ok().map(|found| (found.dev(), found.ino()))
+    }
+
     /// Of the file and its write-ahead log; 0 where the database is none.
     pub(super) fn file_bytes(&self) -> u64 {
         let Self::Sqlite(path) = self else { return 0 };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::crowd::Room;
+use super::notice::NewNotice;
 use super::sql::{Arg, Dialect, Sql, args};
 use super::tx::{Tx, expect_rows};
 use crate::clock::Timestamp;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// How long an idempotency key is remembered, in ms (24 h).
-const DEDUPE_MS: i64 = 24 * 3600 * 1000;
+pub(super) const DEDUPE_MS: i64 = 24 * 3600 * 1000;
 
 static READY: Sql = Sql::new(
     "INSERT INTO ready (job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by) VALUES {14}",
@@ -20,12 +21,13 @@ static LATER: Sql = Sql::new(
     "INSERT INTO later (job, id, tenant, revision, created_at, cause, payload, attempt, fence, failed, lost, snoozed, first_started_at, start_by, due_at, why) VALUES {16}",
 );
 static PAYLOAD: Sql = Sql::new("INSERT INTO payload (tenant, run, input, parent, requested_by) VALUES {5}");
-// PostgreSQL alone, before the live runs and keys of these jobs are read: another node may be about to add to them.
+// PostgreSQL alone, before live runs, keys and notices of these jobs are read: another node may be about to add to them.
 static LOCK: Sql = Sql::new("SELECT id FROM job WHERE (id) IN (VALUES {1}) ORDER BY id FOR UPDATE");
 static LIVE_OF: Sql = Sql::new("SELECT job, key, run FROM live WHERE (job) IN (VALUES {1}) ORDER BY job, run");
 static LIVE: Sql = Sql::new("INSERT INTO live (job, key, run) VALUES {3}");
-static DEDUPE_OF: Sql = Sql::new("SELECT job, key, request_hash, run, expires_at FROM dedupe WHERE (job, key) IN (VALUES {2})");
-static DEDUPE: Sql = Sql::new(
+pub(super) static DEDUPE_OF: Sql =
+    Sql::new("SELECT job, key, request_hash, run, expires_at FROM dedupe WHERE (job, key) IN (VALUES {2})");
+pub(super) static DEDUPE: Sql = Sql::new(
     "INSERT INTO dedupe (job, key, request_hash, run, expires_at) VALUES {5} ON CONFLICT (job, key) DO UPDATE SET \
      request_hash = excluded.request_hash, run = excluded.run, expires_at = excluded.expires_at",
 );
@@ -88,12 +90,9 @@ impl Tx {
         if lists.iter().all(Vec::is_empty) {
             return Ok(lists.iter().map(|_| Vec::new()).collect());
         }
-        if self.dialect() == Dialect::Postgres {
-            self.lock_jobs(lists).await?;
-        }
         let mut live = self.live_of(lists).await?;
         let mut seen = self.seen_keys(lists, now).await?;
-        let mut room = self.room_for(lists, now).await?;
+        let mut room = self.room_for(lists.iter().flatten().map(|run| run.tenant), now).await?;
         let mut plan = Plan::default();
         let answers = lists
             .iter()
@@ -204,9 +203,15 @@ impl Tx {
         expect_rows(self.exec_rows(&LATER, rows).await?, expected, "enqueue for later")
     }
 
-    async fn lock_jobs(&mut self, lists: &[Vec<NewRun>]) -> Result<()> {
+    /// Keeps other nodes from adding runs, keys and notices to these jobs until the end of this batch; all at once and in one
+    /// order, so that no two batches wait for each other. What is on loan is alone anyway.
+    pub(super) async fn lock_jobs(&mut self, lists: &[Vec<NewRun>], notices: &[NewNotice]) -> Result<()> {
+        if self.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
         let guarded = |run: &&NewRun| run.max_live > 0 || run.idempotency.is_some();
-        let jobs: BTreeSet<Id> = lists.iter().flatten().filter(guarded).map(|run| run.job).collect();
+        let runs = lists.iter().flatten().filter(guarded).map(|run| run.job);
+        let jobs: BTreeSet<Id> = runs.chain(notices.iter().map(|notice| notice.job)).collect();
         self.rows_for(&LOCK, &jobs.into_iter().map(|job| args![job]).collect::<Vec<_>>()).await?;
         Ok(())
     }

@@ -25,9 +25,13 @@ static PUT: Sql = Sql::new(
     "INSERT INTO health (job, tenant, health, why, since, failed_in_a_row) VALUES {6} ON CONFLICT (job) DO UPDATE SET health = excluded.health, \
      why = excluded.why, since = excluded.since",
 );
-/// Twenty of each job, newest first: two seeks a job, however long its history is.
+/// Twenty of each job, newest first: two seeks a job, however long its history is. `settled`: a dead one that needs nobody, but
+/// for one whose new run is under way, for that is no answer yet.
 static LAST: Sql = Sql::new(
-    "SELECT d.job, d.state, d.message, d.ended_at, d.taken, d.done FROM job j JOIN done d ON d.job = j.id WHERE (j.id) IN (VALUES {1}) AND d.id >= \
+    "SELECT d.job, d.state, d.message, d.ended_at, d.taken, d.done, CAST(CASE WHEN s.run IS NULL THEN 0 \
+     WHEN EXISTS (SELECT 1 FROM ready y WHERE y.job = d.job AND y.id = s.rerun) OR EXISTS (SELECT 1 FROM later w WHERE w.tenant = d.tenant AND w.id = s.rerun) \
+     OR EXISTS (SELECT 1 FROM lease e WHERE e.id = s.rerun) THEN 0 ELSE 1 END AS BIGINT) AS settled \
+     FROM job j JOIN done d ON d.job = j.id LEFT JOIN settled s ON s.tenant = d.tenant AND s.run = d.id WHERE (j.id) IN (VALUES {1}) AND d.id >= \
      (SELECT min(x.id) FROM (SELECT l.id FROM done l WHERE l.job = j.id ORDER BY l.id DESC LIMIT 20) x) ORDER BY d.job, d.id DESC",
 );
 static ENDED: Sql = Sql::new("SELECT DISTINCT job FROM tally WHERE minute >= $1 AND succeeded + dead + cancelled > 0");
@@ -36,8 +40,10 @@ static WAITING: Sql = Sql::new("SELECT job, why FROM later WHERE failed > 0 OR s
 /// The last ends of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LastEnds {
-    /// Dead ones since the last that was not, at most 20.
+    /// Dead ones since the last that was not, at most 20; without those that a person has discarded or run again.
     pub dead_in_a_row: u32,
+    /// Whether there are such: they can be brought back.
+    pub settled: bool,
     pub last_error: Option<String>,
     pub last_success_at: Option<Timestamp>,
     /// The last success that got something done, as far as the plugin counts.
@@ -67,6 +73,7 @@ impl Tx {
         for row in self.rows_for(&LAST, &jobs.iter().map(|job| args![*job]).collect::<Vec<_>>()).await? {
             let (ends, broken) = found.entry(row.id("job")?).or_default();
             match row.int("state")? {
+                super::record::DEAD if row.int("settled")? != 0 => ends.settled = true,
                 super::record::DEAD if !*broken => {
                     ends.dead_in_a_row += 1;
                     if ends.last_error.is_none() {

@@ -40,11 +40,6 @@ static CHANGE: Sql = Sql::new(
      attempt = excluded.attempt, deliveries = excluded.deliveries, lease_by = excluded.lease_by, lease_until = excluded.lease_until, \
      fence = excluded.fence, ended_at = excluded.ended_at WHERE item.fence = excluded.fence - 1 RETURNING run, name",
 );
-static SKIP_AFTER: Sql = Sql::new(
-    "UPDATE item SET state = 4, message = $1, ended_at = $2, fence = fence + 1, lease_until = NULL \
-     WHERE tenant = $3 AND run = $4 AND position > $5 AND state < 2",
-);
-
 /// Runs whose next items one statement seeks; fewer are filled up with a run that does not exist.
 const ARMS: usize = 16;
 static NEXT: LazyLock<Sql> = LazyLock::new(|| {
@@ -135,19 +130,10 @@ impl Tx {
         for (run, _) in self.change_items(changes).await? {
             *changed.entry(run).or_insert(0) += 1;
         }
-        for (tenant, run, broken) in breaks {
-            self.skip_after(tenant, run, broken, now).await?;
-        }
+        self.skip_after(&breaks, now).await?;
         for (n, a) in these {
             told[n].get_or_insert(Ok(Answer::Count(changed.get(&a.run).copied().unwrap_or(0))));
         }
-        Ok(())
-    }
-
-    /// Those behind the one that failed have no further chance.
-    pub(super) async fn skip_after(&mut self, tenant: Id, run: Id, failed: u64, now: Timestamp) -> Result<()> {
-        let message = format!("previous failure (step {})", failed + 1);
-        self.exec(&SKIP_AFTER, args![message, now, tenant, run, failed]).await?;
         Ok(())
     }
 

@@ -41,6 +41,13 @@ static CLOSE: Sql = Sql::new(
     "UPDATE item SET state = v.column3, message = v.column4, ended_at = v.column5, fence = fence + 1, lease_until = NULL FROM (VALUES {5}) v \
      WHERE item.tenant = v.column1 AND item.run = v.column2 AND item.state < 2",
 );
+static FIRST_OPEN: Sql = Sql::new(
+    "SELECT tenant, run, min(position) AS position FROM item WHERE (tenant, run) IN (VALUES {2}) AND state < 2 GROUP BY tenant, run",
+);
+static SKIP: Sql = Sql::new(
+    "UPDATE item SET state = 4, message = v.column4, ended_at = v.column5, fence = fence + 1, lease_until = NULL FROM (VALUES {5}) v \
+     WHERE item.tenant = v.column1 AND item.run = v.column2 AND item.position > v.column3 AND item.state < 2",
+);
 static CARRY: Sql = Sql::new(
     "INSERT INTO item (tenant, run, name, position, state, input, message, output, attempt, deliveries, fence, ended_at) \
      SELECT i.tenant, v.column3, i.name, i.position, CASE WHEN i.state = 2 THEN 2 ELSE 0 END, i.input, \
@@ -82,13 +89,22 @@ impl Tx {
 
     /// What is open of runs (tenant, run) has no further chance; answers how many that were.
     pub async fn close_items(&mut self, runs: &[(Id, Id, Closing)], now: Timestamp) -> Result<u64> {
-        for (tenant, run, closing) in runs {
-            if let Some(failed) = closing.skip_after {
-                self.skip_after(*tenant, *run, failed, now).await?;
-            }
-        }
+        let strict: Vec<_> =
+            runs.iter().filter(|(.., closing)| closing.in_order).map(|(tenant, run, _)| args![*tenant, *run]).collect();
+        let first = self.rows_for(&FIRST_OPEN, &strict).await?;
+        let first = first.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?, row.count("position")?)));
+        self.skip_after(&first.collect::<Result<Vec<_>>>()?, now).await?;
         let row = |(tenant, run, closing): &(Id, Id, Closing)| args![*tenant, *run, closing.state.code(), &closing.message, now];
         self.exec_rows(&CLOSE, runs.iter().map(row).collect()).await
+    }
+
+    /// Open items of runs (tenant, run, position) behind the one that failed have no further chance.
+    pub(super) async fn skip_after(&mut self, failed: &[(Id, Id, u64)], now: Timestamp) -> Result<()> {
+        let row = |(tenant, run, position): &(Id, Id, u64)| {
+            args![*tenant, *run, *position, format!("previous failure (step {})", position + 1), now]
+        };
+        self.exec_rows(&SKIP, failed.iter().map(row).collect()).await?;
+        Ok(())
     }
 
     /// Gives new runs the items of old ones (tenant, old, new): what is done stays done, the rest is open.

@@ -30,6 +30,9 @@ impl Line {
     }
 }
 
+/// What may have come of an instant.
+pub const RESULTS: [&str; 8] = ["ran", "late", "queued", "merged", "skipped", "missed", "suppressed", "backfilled"];
+
 /// Where a page of the ledger ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -60,6 +63,9 @@ pub struct Query {
     /// Without job and tenant: of all.
     pub job: Option<Id>,
     pub tenant: Option<Id>,
+    /// Words in the name of tenant or job, as in "alpha / drain"; with the jobs that have them, when they are few.
+    pub words: String,
+    pub named: Vec<Id>,
     /// One result; any when there is none.
     pub result: Option<String>,
     /// Due at or after.
@@ -84,12 +90,26 @@ static OF_JOB: Sql = Sql::new(
      ORDER BY due_at DESC, trigger_id DESC LIMIT $6",
 );
 static OF_TENANT: Sql = Sql::new(
-    "SELECT * FROM occurrence WHERE tenant = $1 AND due_at >= $2 AND due_at <= $3 AND (due_at < $3 OR trigger_id < $4) AND ($5 = '' OR result = $5) \
-     ORDER BY due_at DESC, trigger_id DESC LIMIT $6",
+    "SELECT * FROM occurrence o WHERE tenant = $1 AND due_at >= $2 AND due_at <= $3 AND (due_at < $3 OR trigger_id < $4) AND ($5 = '' OR result = $5) \
+     AND ($6 = '' OR EXISTS (SELECT 1 FROM job j JOIN tenant n ON n.id = j.tenant WHERE j.id = o.job AND n.name || ' / ' || j.name LIKE $6 ESCAPE '!')) \
+     ORDER BY due_at DESC, trigger_id DESC LIMIT $7",
 );
 static OF_ALL: Sql = Sql::new(
-    "SELECT * FROM occurrence WHERE due_at >= $1 AND due_at <= $2 AND (due_at < $2 OR trigger_id < $3) AND ($4 = '' OR result = $4) \
-     ORDER BY due_at DESC, trigger_id DESC LIMIT $5",
+    "SELECT * FROM occurrence o WHERE due_at >= $1 AND due_at <= $2 AND (due_at < $2 OR trigger_id < $3) AND ($4 = '' OR result = $4) \
+     AND ($5 = '' OR EXISTS (SELECT 1 FROM job j JOIN tenant n ON n.id = j.tenant WHERE j.id = o.job AND n.name || ' / ' || j.name LIKE $5 ESCAPE '!')) \
+     ORDER BY due_at DESC, trigger_id DESC LIMIT $6",
+);
+/// Along the index of what did not just run; said twice, so that it is seen to be that one.
+static OF_RESULT: Sql = Sql::new(
+    "SELECT * FROM occurrence o WHERE result = $1 AND result <> 'ran' AND due_at >= $2 AND due_at <= $3 AND (due_at < $3 OR trigger_id < $4) \
+     AND ($5 = 0 OR tenant = $5) \
+     AND ($6 = '' OR EXISTS (SELECT 1 FROM job j JOIN tenant n ON n.id = j.tenant WHERE j.id = o.job AND n.name || ' / ' || j.name LIKE $6 ESCAPE '!')) \
+     ORDER BY due_at DESC, trigger_id DESC LIMIT $7",
+);
+/// Few jobs: each is sought, and what is found is sorted; with the plus no index offers itself for the order instead.
+static OF_JOBS: Sql = Sql::new(
+    "SELECT * FROM occurrence WHERE (job) IN (VALUES {1}) AND due_at >= $1 AND due_at <= $2 AND (due_at < $3 OR trigger_id < $4) \
+     AND ($5 = '' OR result = $6) ORDER BY +due_at DESC, trigger_id DESC LIMIT $7",
 );
 static COMING: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec, s.next_due_at, j.name AS job_name, j.paused_at, n.name AS tenant_name, n.zone FROM schedule s \
@@ -100,15 +120,26 @@ static COMING: Sql = Sql::new(
 
 impl Tx {
     pub async fn ledger(&mut self, query: &Query) -> Result<Vec<Line>> {
-        let last = query.before.unwrap_or(Place { due_at: Timestamp(i64::MAX), trigger: Id(i64::MAX) });
-        let result = query.result.clone().unwrap_or_default();
-        let tail = args![query.since, last.due_at, last.trigger, result, query.limit];
-        let (sql, scope) = match (query.job, query.tenant) {
-            (Some(job), _) => (&OF_JOB, args![job]),
-            (None, Some(tenant)) => (&OF_TENANT, args![tenant]),
-            (None, None) => (&OF_ALL, Vec::new()),
+        let Query { job, tenant, words, named, result, since, before, limit } = query;
+        let last = before.unwrap_or(Place { due_at: Timestamp(i64::MAX), trigger: Id(i64::MAX) });
+        let (result, pattern) =
+            (result.clone().unwrap_or_default(), if words.is_empty() { String::new() } else { super::dead::like(words) });
+        let place = args![*since, last.due_at, last.trigger];
+        let rows = if let Some(job) = job {
+            self.rows(&OF_JOB, [args![*job], place, args![result, *limit]].concat()).await?
+        } else if !named.is_empty() {
+            let keys: Vec<_> = named.iter().map(|job| args![*job]).collect();
+            let rest = args![*since, last.due_at, last.due_at, last.trigger, result.clone(), result, *limit];
+            self.rows_for_and(&OF_JOBS, &keys, &rest).await?
+        } else if !result.is_empty() && result != "ran" {
+            let scope = tenant.unwrap_or(Id(0));
+            self.rows(&OF_RESULT, [args![result], place, args![scope, pattern, *limit]].concat()).await?
+        } else if let Some(tenant) = tenant {
+            self.rows(&OF_TENANT, [args![*tenant], place, args![result, pattern, *limit]].concat()).await?
+        } else {
+            self.rows(&OF_ALL, [place, args![result, pattern, *limit]].concat()).await?
         };
-        self.rows(sql, [scope, tail].concat()).await?.iter().map(line).collect()
+        rows.iter().map(line).collect()
     }
 
     /// Schedules by when they are due next: of one tenant, or all; `words` stand in the name of tenant or job.

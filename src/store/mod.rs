@@ -49,6 +49,7 @@ pub mod record;
 pub mod recording;
 pub mod rollout;
 pub mod run;
+pub mod said;
 pub mod schedule;
 pub mod secret;
 mod signals;
@@ -83,6 +84,8 @@ pub struct Store {
     signals: Signals,
     known: Arc<known::Known>,
     database: Arc<Database>,
+    /// Device and inode of the SQLite file as it was opened.
+    file: Option<(u64, u64)>,
     clock: Arc<dyn Clock>,
     /// On PostgreSQL alone: one process owns a SQLite file.
     cluster: Option<Arc<Cluster>>,
@@ -120,7 +123,8 @@ impl Store {
             tokio::spawn(cluster.clone().tell(news));
             tokio::spawn(cluster.clone().hear(signals.clone()));
         }
-        Ok(Self { inbox, readers, ids, node, signals, known, database: Arc::new(database), clock, cluster })
+        let file = database.file();
+        Ok(Self { inbox, readers, ids, node, signals, known, database: Arc::new(database), file, clock, cluster })
     }
 
     /// Renews this node's right to its runs. On SQLite nobody could take it: `None`.
@@ -181,6 +185,22 @@ impl Store {
     /// Whether nothing can be written any more, because the server has stopped.
     pub fn is_closed(&self) -> bool {
         self.inbox.is_closed()
+    }
+
+    /// Whether what is written will be found again. The kernel keeps a file that was removed as long as somebody has it open.
+    ///
+    /// # Errors
+    /// `Unavailable` when nothing can be written any more, or the SQLite file is not the one that was opened.
+    pub fn stands(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        if self.database.file() == self.file {
+            return Ok(());
+        }
+        let what =
+            "was removed or replaced under this server, and what is written now will be lost; stop it and restore a backup";
+        Err(Error::Unavailable(format!("{} {what}", self.database.name())))
     }
 
     pub fn node(&self) -> i64 {

@@ -8,8 +8,8 @@ use crate::domain::run::Run;
 use crate::error::{Error, Result};
 use crate::id::Id;
 
-/// Bits of a node's number in an id.
-const MOST: i64 = 1_023;
+/// The highest number of a node: an id has so many bits for it.
+pub const MOST: i64 = 1_023;
 /// How long a number rests before another process gets it: ids carry it, and clocks differ.
 const REST_MS: i64 = 24 * 3600 * 1000;
 

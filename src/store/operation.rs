@@ -62,7 +62,8 @@ static OPEN: Sql = Sql::new("SELECT * FROM operation WHERE ended_at IS NULL ORDE
 static NEXT: Sql = Sql::new("SELECT tenant, run FROM operation_run WHERE operation = $1 AND run > $2 ORDER BY run LIMIT $3");
 /// Whoever moves the cursor has the batch: another node that read the same changes nothing.
 static MOVE: Sql = Sql::new("UPDATE operation SET cursor = $1 WHERE id = $2 AND cursor = $3 AND ended_at IS NULL");
-static COUNT: Sql = Sql::new("UPDATE operation SET done = $1, failed = $2, state = $3, ended_at = $4 WHERE id = $5");
+static COUNT: Sql = Sql::new("UPDATE operation SET done = $1, failed = $2, state = $3, ended_at = $4, waits = $5 WHERE id = $6");
+static WAITS: Sql = Sql::new("UPDATE operation SET waits = $1 WHERE id = $2 AND ended_at IS NULL");
 static RESULTS: Sql = Sql::new(
     "INSERT INTO operation_run (operation, run, tenant, result, rerun) VALUES {5} ON CONFLICT (operation, run) DO UPDATE SET \
      result = excluded.result, rerun = excluded.rerun",
@@ -146,16 +147,15 @@ impl Tx {
     pub async fn work_on(&mut self, o: &Operation, now: Timestamp) -> Result<Operation> {
         let next = self.rows(&NEXT, args![o.id, o.cursor, o.order.rate]).await?;
         let mut next: Vec<(Id, Id)> = next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect::<Result<_>>()?;
-        let mut last = next.len() < o.order.rate as usize;
-        let mut after = o.clone();
-        if let Some(window) = &o.order.backfill {
-            let room = self.startable(window, &next).await?;
-            last &= room == next.len();
-            next.truncate(room);
-            // Its job has as many unfinished runs as it may have.
-            if next.is_empty() && !last {
-                return Ok(after);
+        let (room, waits) = self.room_of(o, &next, now).await?;
+        let last = room == next.len() && next.len() < o.order.rate as usize;
+        next.truncate(room);
+        let mut after = Operation { waits, ..o.clone() };
+        if next.is_empty() && !last {
+            if after.waits != o.waits {
+                self.exec(&WAITS, args![after.waits.clone(), o.id]).await?;
             }
+            return Ok(after);
         }
         after.cursor = next.last().map_or(o.cursor, |(_, run)| *run);
         if self.exec(&MOVE, args![after.cursor, o.id, o.cursor]).await? != 1 {
@@ -171,12 +171,27 @@ impl Tx {
         if last {
             (after.state, after.ended_at) = (OperationState::Done, Some(now));
         }
-        let args = args![after.done, after.left, after.state.word(), after.ended_at, o.id];
+        let args = args![after.done, after.left, after.state.word(), after.ended_at, after.waits.clone(), o.id];
         expect_rows(self.exec(&COUNT, args).await?, 1, "operation")?;
         let row = |r: OperationRun| -> Vec<Arg> { args![o.id, r.run, r.tenant, r.result.word(), r.rerun] };
         let expected = results.len();
         expect_rows(self.exec_rows(&RESULTS, results.into_iter().map(row).collect()).await?, expected, "operation")?;
         Ok(after)
+    }
+
+    /// How many of the next pieces can be dealt with now, and what the one behind them waits for. What finds no place is not
+    /// left, but waits for its turn.
+    async fn room_of(&mut self, o: &Operation, next: &[(Id, Id)], now: Timestamp) -> Result<(usize, Option<String>)> {
+        let tenants: Vec<Id> = next.iter().map(|(tenant, _)| *tenant).collect();
+        match (o.action, &o.order.backfill) {
+            (Action::Discard | Action::Undo, _) => Ok((next.len(), None)),
+            (Action::Rerun | Action::Backfill, None) => self.places_for(&tenants, now).await,
+            (_, Some(window)) => {
+                let (startable, waits) = self.startable(window, next).await?;
+                let (room, full) = self.places_for(&tenants[..startable], now).await?;
+                Ok((room, full.or(waits)))
+            }
+        }
     }
 
     async fn deal_with(&mut self, o: &Operation, next: &[(Id, Id)], now: Timestamp) -> Result<Vec<OperationRun>> {
@@ -265,6 +280,7 @@ fn operation(row: &Row) -> Result<Operation> {
         started_at: row.time("started_at")?,
         ended_at: row.opt_time("ended_at")?,
         by: row.text("by")?,
+        waits: row.opt_text("waits")?,
     })
 }
 

@@ -40,7 +40,7 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
         return Err(Error::invalid("database_url", format!("it names no database; {right}")));
     }
     // Nothing of ours is a float, and poolers refuse the parameter.
-    Ok(options.application_name("windlass").extra_float_digits(None).statement_cache_capacity(500).disable_statement_logging())
+    Ok(options.application_name("windlass").extra_float_digits(None).statement_cache_capacity(1_000).disable_statement_logging())
 }
 
 /// What a look at the server found.

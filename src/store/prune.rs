@@ -48,13 +48,14 @@ static OLD_LOGS: Sql = Sql::new(
     "SELECT DISTINCT l.run FROM log l JOIN done d ON d.tenant = l.tenant AND d.id = l.run WHERE l.tenant = $1 AND l.run < $2 AND d.ended_at < $3 LIMIT $4",
 );
 /// A revision that a newer one has replaced, and the job's oldest run is younger than that by an hour and more: seeks, where
-/// asking who names a revision would walk the job's history. 2097152: ids of a millisecond.
+/// asking who names a revision would walk the job's history. Ids with ids: their time is ahead of the clock after it went back.
+/// 2097152: ids of a millisecond.
 static OLD_REVISIONS: Sql = Sql::new(
     "SELECT r.id FROM job_revision r WHERE EXISTS (SELECT 1 FROM job_revision n WHERE n.job = r.job AND n.id > r.id AND n.created_at < $1 \
-     AND NOT EXISTS (SELECT 1 FROM done d WHERE d.job = n.job AND d.id < (n.created_at + 3600000) * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM ready y WHERE y.job = n.job AND y.id < (n.created_at + 3600000) * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM later t WHERE t.job = n.job AND t.id < (n.created_at + 3600000) * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.tenant = n.tenant AND l.job = n.job AND l.id < (n.created_at + 3600000) * 2097152)) \
+     AND NOT EXISTS (SELECT 1 FROM done d WHERE d.job = n.job AND d.id < n.id + 3600000 * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM ready y WHERE y.job = n.job AND y.id < n.id + 3600000 * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM later t WHERE t.job = n.job AND t.id < n.id + 3600000 * 2097152) \
+     AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.tenant = n.tenant AND l.job = n.job AND l.id < n.id + 3600000 * 2097152)) \
      ORDER BY r.id LIMIT $2",
 );
 static OLD_SAMPLES: Sql = Sql::new(
@@ -65,7 +66,9 @@ static OLD_REST: Sql = Sql::new(
     "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM session WHERE expires_at < $1) OR EXISTS (SELECT 1 FROM dedupe WHERE expires_at < $1) \
      OR EXISTS (SELECT 1 FROM audit WHERE id < $2) \
      OR EXISTS (SELECT 1 FROM operation WHERE id < $3 AND ended_at IS NOT NULL) OR EXISTS (SELECT 1 FROM tally WHERE minute < $4) \
-     OR EXISTS (SELECT 1 FROM push WHERE id < $5) OR EXISTS (SELECT 1 FROM alert WHERE closed_at < $6) THEN 1 ELSE 0 END AS BIGINT) AS n",
+     OR EXISTS (SELECT 1 FROM push WHERE id < $5) OR EXISTS (SELECT 1 FROM alert WHERE closed_at < $6) \
+     OR EXISTS (SELECT 1 FROM silence WHERE until < $1) OR EXISTS (SELECT 1 FROM delivery d WHERE d.id < $7 AND d.ended_at IS NOT NULL AND EXISTS \
+     (SELECT 1 FROM delivery n WHERE n.alert = d.alert AND n.owner = d.owner AND n.sink = d.sink AND n.id > d.id)) THEN 1 ELSE 0 END AS BIGINT) AS n",
 );
 static CUT_DONE: Sql = Sql::new("DELETE FROM done WHERE (tenant, id) IN (VALUES {2})");
 static CUT_ATTEMPT: Sql = Sql::new("DELETE FROM attempt WHERE (tenant, run) IN (VALUES {2})");
@@ -157,7 +160,8 @@ impl Tx {
             Id::first_at(expiry.operations),
             expiry.minute,
             Id::first_at(now.minus(PUSHED)),
-            now.minus(super::alert::KEPT)
+            now.minus(super::alert::KEPT),
+            Id::first_at(now.minus(super::alert::KEPT))
         ];
         Ok(self.row(&OLD_REST, args).await?.map_or(Ok(0), |row| row.int("n"))? != 0)
     }

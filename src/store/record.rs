@@ -11,6 +11,7 @@ use crate::domain::attempt::{Counts, Used};
 use crate::domain::item::{Closing, ItemState};
 use crate::domain::retry::{Budget, Decision};
 use crate::domain::run::{Final, Progress, Reason, Run, State};
+use crate::domain::trace::Asks;
 use crate::error::Result;
 use crate::id::Id;
 
@@ -36,6 +37,8 @@ pub struct Finished {
     pub progress: Option<Progress>,
     pub items: OpenItems,
     pub used: Option<Used>,
+    /// For its trace; not stored.
+    pub asks: Asks,
 }
 
 /// What becomes of items that are open when an attempt ends.
@@ -76,6 +79,7 @@ impl Finished {
             progress: None,
             items: OpenItems::None,
             used: None,
+            asks: Asks::default(),
         }
     }
 }
@@ -92,10 +96,10 @@ static STANDING: Sql = Sql::new("SELECT id, fence FROM lease WHERE (id, fence) I
 static DONE: Sql = Sql::new(
     "INSERT INTO done (tenant, id, job, revision, state, reason, cause, payload, attempt, failed, lost, snoozed, node, created_at, started_at, \
      ended_at, taken, done, undone, remain, print, message, outcome, \
-     peak_memory, requests) VALUES {25}",
+     peak_memory, requests, took) VALUES {26}",
 );
 static ATTEMPT: Sql = Sql::new(
-    "INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests) VALUES {11}",
+    "INSERT INTO attempt (tenant, run, attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests, took) VALUES {12}",
 );
 static NOT_LIVE: Sql = Sql::new("DELETE FROM live WHERE (run) IN (VALUES {1})");
 static OUTSIDE: Sql = Sql::new(
@@ -179,7 +183,7 @@ impl Tx {
                         rows.closing.push((
                             f.run.tenant,
                             f.run.id,
-                            Closing { state: ItemState::Skipped, message, skip_after: None },
+                            Closing { state: ItemState::Skipped, message, in_order: false },
                         ));
                     }
                 }
@@ -199,8 +203,9 @@ impl Tx {
                         f.outcome,
                         Some(f.message.as_str()),
                         Some(delay),
-                        f.used.map(|used| used.peak_memory),
-                        f.used.map(|used| used.requests)
+                        f.used.as_ref().map(|used| used.peak_memory),
+                        f.used.as_ref().map(|used| used.requests),
+                        took(f)
                     ]);
                     rows.waiting.push(again(&f.run, *due_at, why, *spent));
                     if f.items == OpenItems::Wait {
@@ -229,11 +234,15 @@ impl Tx {
 
     /// Ends runs that no node has: cancelled while they waited.
     pub(super) async fn end_waiting(&mut self, runs: Vec<Run>, message: &str, now: Timestamp) -> Result<()> {
-        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned(), skip_after: None });
+        let items = OpenItems::Close(Closing { state: ItemState::Skipped, message: message.to_owned(), in_order: false });
         let end =
             |run| Finished { items: items.clone(), ..Finished::new(run, Decision::End(Final::Cancelled), "cancelled", message) };
         let ended: Vec<Finished> = runs.into_iter().map(end).collect();
-        self.settle(&ended.iter().collect::<Vec<_>>(), now).await
+        self.settle(&ended.iter().collect::<Vec<_>>(), now).await?;
+        if self.signals.tells_of_cancelled() {
+            self.news.cancelled.extend(ended);
+        }
+        Ok(())
     }
 }
 
@@ -366,9 +375,17 @@ fn done_row(f: &Finished, end: Final, message: &str, payload: bool, node: i64, n
         message,
         // The other states say it themselves, and history is long.
         matches!(end, Final::Dead(_)).then_some(last_outcome(f)),
-        f.used.map(|used| used.peak_memory),
-        f.used.map(|used| used.requests)
+        f.used.as_ref().map(|used| used.peak_memory),
+        f.used.as_ref().map(|used| used.requests),
+        took(f)
     ]
+}
+
+/// What most take nothing of costs nothing.
+fn took(f: &Finished) -> Option<String> {
+    let took = &f.used.as_ref()?.took;
+    // A map of words and numbers is always JSON.
+    if took.is_empty() { None } else { serde_json::to_string(took).ok() }
 }
 
 /// A guest that ended well, with more failed than its job allows, has not succeeded.

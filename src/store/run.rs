@@ -89,7 +89,7 @@ static READY_JOB: Sql = Sql::new(
 );
 static PAYLOAD: Sql = Sql::new("SELECT input, output, details, parent, requested_by FROM payload WHERE tenant = $1 AND run = $2");
 static ATTEMPTS: Sql = Sql::new(
-    "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
+    "SELECT attempt, node, started_at, ended_at, outcome, message, delay_ms, peak_memory, requests, took FROM attempt WHERE tenant = $1 AND run = $2 ORDER BY attempt DESC",
 );
 static COUNT_READY: Sql = Sql::new("SELECT count(*) AS n FROM (SELECT 1 FROM ready WHERE job = $1 LIMIT 10001) x");
 static COUNT_RETRIED: Sql =
@@ -103,7 +103,7 @@ static COUNT_DEAD: Sql = Sql::new(
     "SELECT count(*) AS n FROM (SELECT 1 FROM done d WHERE d.tenant = $1 AND d.state = 1 AND d.state <> 0 AND NOT EXISTS \
      (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x",
 );
-static LAST_ATTEMPT: Sql = Sql::new("SELECT node, outcome, peak_memory, requests FROM done WHERE tenant = $1 AND id = $2");
+static LAST_ATTEMPT: Sql = Sql::new("SELECT node, outcome, peak_memory, requests, took FROM done WHERE tenant = $1 AND id = $2");
 
 impl Tx {
     pub async fn run(&mut self, tenant: Id, id: Id) -> Result<Option<Run>> {
@@ -313,6 +313,7 @@ fn attempt(row: &Row) -> Result<Attempt> {
 }
 
 fn used(row: &Row) -> Result<Option<Used>> {
-    let both = row.opt_count("peak_memory")?.zip(row.opt_count("requests")?);
-    Ok(both.map(|(peak_memory, requests)| Used { peak_memory, requests }))
+    let Some((peak_memory, requests)) = row.opt_count("peak_memory")?.zip(row.opt_count("requests")?) else { return Ok(None) };
+    let took = row.opt_text("took")?.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
+    Ok(Some(Used { peak_memory, requests, took }))
 }

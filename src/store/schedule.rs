@@ -26,6 +26,8 @@ pub struct Occurrence {
 pub struct Due {
     pub trigger: Trigger,
     pub due_at: Timestamp,
+    /// It has had its run: by a clock that ran ahead.
+    pub had_a_run: bool,
 }
 
 /// An instant that waits for a run of its job to end.
@@ -69,7 +71,9 @@ static MOVE: Sql = Sql::new("UPDATE trigger SET position = $1 WHERE id = $2");
 static SCHEDULE: Sql =
     Sql::new("INSERT INTO schedule (trigger_id, tenant, job, enabled, next_due_at) VALUES ($1, $2, $3, 1, $4)");
 static DUE: Sql = Sql::new(
-    "SELECT t.id, t.tenant, t.job, t.position, t.spec, s.next_due_at FROM schedule s JOIN trigger t ON t.id = s.trigger_id \
+    "SELECT t.id, t.tenant, t.job, t.position, t.spec, s.next_due_at, \
+     (SELECT count(*) FROM occurrence o WHERE o.trigger_id = s.trigger_id AND o.due_at = s.next_due_at AND o.run IS NOT NULL) AS runs \
+     FROM schedule s JOIN trigger t ON t.id = s.trigger_id \
      WHERE s.enabled = 1 AND s.next_due_at <= $1 ORDER BY s.next_due_at LIMIT 1000",
 );
 static NEXT_DUE: Sql = Sql::new("SELECT min(next_due_at) AS at FROM schedule WHERE enabled = 1");
@@ -86,10 +90,12 @@ static LOST: Sql = Sql::new(
 static MEND: Sql = Sql::new(
     "UPDATE schedule SET next_due_at = v.column2 FROM (VALUES {3}) v WHERE schedule.trigger_id = v.column1 AND COALESCE(schedule.next_due_at, -1) = v.column3",
 );
-static SETTLED: Sql = Sql::new("SELECT due_at FROM occurrence WHERE trigger_id = $1 AND due_at > $2 ORDER BY due_at LIMIT 1000");
+static SETTLED: Sql = Sql::new(
+    "SELECT due_at FROM occurrence WHERE trigger_id = $1 AND due_at > $2 AND result <> 'missed' ORDER BY due_at LIMIT 1000",
+);
 static OCCURRED: Sql = Sql::new(
     "INSERT INTO occurrence (trigger_id, due_at, tenant, job, result, run, note, recorded_at) VALUES {8} ON CONFLICT (trigger_id, due_at) DO UPDATE SET \
-     result = excluded.result, run = excluded.run, note = excluded.note, recorded_at = excluded.recorded_at WHERE occurrence.result = 'queued'",
+     result = excluded.result, run = excluded.run, note = excluded.note, recorded_at = excluded.recorded_at WHERE occurrence.result IN ('queued', 'missed')",
 );
 static QUEUED: Sql = Sql::new(
     "SELECT t.id, t.tenant, t.job, t.position, t.spec, o.due_at, o.note, (SELECT count(*) FROM live l WHERE l.job = o.job) AS live \
@@ -98,6 +104,11 @@ static QUEUED: Sql = Sql::new(
 static LIVE_OF: Sql = Sql::new("SELECT run FROM live WHERE job = $1 ORDER BY run");
 static OCCURRENCES: Sql =
     Sql::new("SELECT due_at, result, run, note FROM occurrence WHERE job = $1 ORDER BY due_at DESC LIMIT $2");
+
+static INSTANT: Sql = Sql::new(
+    "SELECT o.due_at, t.spec FROM occurrence o JOIN trigger t ON t.id = o.trigger_id WHERE o.job = $1 AND o.run = $2 AND o.due_at <= $3 \
+     ORDER BY o.due_at DESC LIMIT 1",
+);
 
 impl Tx {
     pub async fn triggers_of(&mut self, job: Id) -> Result<Vec<Trigger>> {
@@ -201,7 +212,9 @@ impl Tx {
     /// Schedules due by now, the oldest first, at most 1,000.
     pub async fn due_schedules(&mut self, now: Timestamp) -> Result<Vec<Due>> {
         let rows = self.rows(&DUE, args![now]).await?;
-        rows.iter().map(|row| Ok(Due { trigger: trigger(row)?, due_at: row.time("next_due_at")? })).collect()
+        let due =
+            |row: &Row| Ok(Due { trigger: trigger(row)?, due_at: row.time("next_due_at")?, had_a_run: row.int("runs")? > 0 });
+        rows.iter().map(due).collect()
     }
 
     /// Instants that wait for a run to end, those first that need not any more; at most 1,000.
@@ -244,12 +257,13 @@ impl Tx {
         Ok(())
     }
 
-    /// Instants of a schedule after this one that the ledger has, at most 1,000.
+    /// Instants of a schedule after this one that the ledger has as settled, at most 1,000. One that was missed is not: nothing
+    /// came of it, and if it is still to come, the clock that missed it was wrong.
     pub async fn settled_after(&mut self, trigger: Id, at: Timestamp) -> Result<Vec<Timestamp>> {
         self.rows(&SETTLED, args![trigger, at]).await?.iter().map(|row| row.time("due_at")).collect()
     }
 
-    /// What stands already stays, but for what was queued.
+    /// What stands already stays, but for what was queued, and for what was missed.
     pub async fn put_occurrences(&mut self, occurrences: &[Occurrence], now: Timestamp) -> Result<()> {
         let rows = occurrences
             .iter()
@@ -257,6 +271,12 @@ impl Tx {
             .collect();
         self.exec_rows(&OCCURRED, rows).await?;
         Ok(())
+    }
+
+    /// The time that a run of the job is for, and its trigger: the last before the run was made, or one of few before that.
+    pub async fn instant_of(&mut self, job: Id, run: Id, made_at: Timestamp) -> Result<Option<(Timestamp, TriggerSpec)>> {
+        let row = self.row(&INSTANT, args![job, run, made_at]).await?;
+        row.map(|row| Ok((row.time("due_at")?, row.json("spec")?))).transpose()
     }
 
     /// The last occurrences of a job, newest first: (due at, result, run, note).

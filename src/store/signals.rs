@@ -1,15 +1,18 @@
 //! What commits tell: who waits for something to do wakes, and reads the truth.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
 use super::audit::Entry;
 use super::meter::Meters;
+use super::record::Finished;
 use super::tx::News;
 use crate::clock::Timestamp;
 use crate::id::Id;
+
+type Cancelled = Box<dyn Fn(Vec<Finished>) + Send + Sync>;
 
 /// What a commit tells others. Signals only wake: whoever wakes reads the truth, and a poll would find it anyway.
 #[derive(Clone)]
@@ -23,6 +26,8 @@ pub struct Signals {
     notices: Arc<watch::Sender<u64>>,
     /// When the earliest run of `later` is due, as far as commits told.
     later: Arc<watch::Sender<Timestamp>>,
+    /// Who is told of runs that ended while they waited, when it is committed.
+    cancelled: Arc<OnceLock<Cancelled>>,
     /// Where other nodes are told; nobody on SQLite.
     herald: Option<mpsc::UnboundedSender<News>>,
 }
@@ -38,6 +43,7 @@ impl Default for Signals {
             operations: Arc::new(watch::Sender::new(0)),
             notices: Arc::new(watch::Sender::new(0)),
             later: Arc::new(watch::Sender::new(Timestamp(i64::MAX))),
+            cancelled: Arc::default(),
             herald: None,
         }
     }
@@ -53,6 +59,10 @@ impl Signals {
     pub(super) fn publish(&self, mut news: News) {
         std::mem::take(&mut news.audited).iter().for_each(Entry::log);
         self.meters.add(&news.counted);
+        let cancelled = std::mem::take(&mut news.cancelled);
+        if let Some(tell) = self.cancelled.get().filter(|_| !cancelled.is_empty()) {
+            tell(cancelled);
+        }
         if let Some(herald) = &self.herald {
             // The store is closing when nobody listens any more.
             let _ = herald.send(news.clone());
@@ -63,7 +73,7 @@ impl Signals {
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
         // What was counted was counted where it was committed, and logged there.
-        let News { woken, redefined, operated, noticed, later, counted: _, audited: _ } = news;
+        let News { woken, redefined, operated, noticed, later, counted: _, cancelled: _, audited: _ } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }
@@ -81,6 +91,16 @@ impl Signals {
             self.notices.send_modify(|n| *n += 1);
         }
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Tells of runs that end while they wait, once this process has committed it. The first who asks is told.
+    pub fn on_cancelled(&self, tell: impl Fn(Vec<Finished>) + Send + Sync + 'static) {
+        // There is one runner for a store.
+        let _ = self.cancelled.set(Box::new(tell));
+    }
+
+    pub(super) fn tells_of_cancelled(&self) -> bool {
+        self.cancelled.get().is_some()
     }
 
     /// Jobs (tenant, job) that have got rows to claim since the last time.

@@ -13,6 +13,7 @@ use super::Signals;
 use super::audit::Entry;
 use super::known::Known;
 use super::meter::Counted;
+use super::record::Finished;
 use super::sql::{Arg, CHUNKS, Dialect, Row, Sql, chunks, postgres_arguments, sqlite_arguments};
 use super::tally::Tallies;
 use crate::clock::Timestamp;
@@ -92,6 +93,8 @@ pub(super) struct News {
     pub later: Option<Timestamp>,
     /// For `/metrics`.
     pub counted: Counted,
+    /// Runs that ended while they waited, where somebody wants to know.
+    pub cancelled: Vec<Finished>,
     /// For the log.
     pub audited: Vec<Entry>,
 }
@@ -215,6 +218,15 @@ impl Tx {
         Ok(found)
     }
 
+    /// The same for a statement that asks for more behind the keys, which are no more than one chunk holds.
+    pub(super) async fn rows_for_and(&mut self, sql: &'static Sql, keys: &[Vec<Arg>], rest: &[Arg]) -> Result<Vec<Row>> {
+        let (mut found, dialect) = (Vec::new(), self.dialect());
+        for (size, args) in padded(keys).take(1) {
+            found = self.rows_text(sql.for_rows(size, dialect), [&args[..], rest].concat()).await?;
+        }
+        Ok(found)
+    }
+
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT: not worth preparing.
     pub(super) async fn control(&mut self, word: &'static str) -> Result<()> {
         match self.wire()? {
@@ -274,6 +286,9 @@ pub(super) fn failed(text: &str, wrong: sqlx::Error) -> Error {
         sqlx::Error::Database(inner) if inner.is_unique_violation() => {
             Error::Conflict(format!("it is there already ({})", inner.message()))
         }
+        _ if is_full(&wrong) => {
+            Error::Unavailable(format!("the database has no room left ({wrong}): free some in the data folder"))
+        }
         _ if is_away(&wrong) => Error::Unavailable(format!("the database is away ({wrong}); try again")),
         _ => Error::Internal(anyhow::Error::new(wrong).context(format!("statement: {head}…"))),
     }
@@ -290,6 +305,13 @@ pub(super) fn is_away(wrong: &sqlx::Error) -> bool {
             .is_some_and(|pg| ["08", "25P03", "53", "57P", "55P03"].iter().any(|class| pg.code().starts_with(class))),
         _ => false,
     }
+}
+
+/// Whether SQLite could not write for want of room (13), or the disk refused (10 and its kinds). PostgreSQL's are away.
+fn is_full(wrong: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(inner) = wrong else { return false };
+    inner.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
+        && inner.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 10 | 13))
 }
 
 /// How many rows a statement must have touched.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::claim::{Taken, Want};
 use super::known::Known;
+use super::notice::{NewNotice, Noticed};
 use super::record::{Finished, Recorded};
 use super::sql::Dialect;
 use super::tx::{Conn, Link, Loan, News, Returned, Tx};
@@ -30,6 +31,7 @@ type EnqueuedEach = Vec<Result<Enqueued>>;
 
 pub(super) enum Op {
     Enqueue(Vec<NewRun>, Reply<EnqueuedEach>),
+    Notice(NewNotice, Reply<Noticed>),
     Claim(Want, Reply<Taken>),
     Record(Vec<Finished>, Reply<Vec<Recorded>>),
     Lend(oneshot::Sender<Result<Loan>>),
@@ -40,6 +42,7 @@ impl Op {
     fn refuse(self, wrong: &Error) {
         match self {
             Self::Enqueue(_, reply) => drop(reply.send(Err(again(wrong)))),
+            Self::Notice(_, reply) => drop(reply.send(Err(again(wrong)))),
             Self::Claim(_, reply) => drop(reply.send(Err(again(wrong)))),
             Self::Record(_, reply) => drop(reply.send(Err(again(wrong)))),
             Self::Lend(reply) => drop(reply.send(Err(again(wrong)))),
@@ -52,6 +55,14 @@ impl Store {
     /// The only door in. Answers run by run, in order: one refused run does not keep its neighbours out.
     pub async fn enqueue(&self, runs: Vec<NewRun>) -> Result<Vec<Result<Enqueued>>> {
         self.ask(|reply| Op::Enqueue(runs, reply)).await
+    }
+
+    /// Takes a notification in; it is durable when this answers, and shares its commit with whatever else came meanwhile.
+    ///
+    /// # Errors
+    /// `Unavailable` when too many wait for its job; `Conflict` when the job has no webhook any more.
+    pub async fn notice(&self, new: NewNotice) -> Result<Noticed> {
+        self.ask(|reply| Op::Notice(new, reply)).await
     }
 
     /// Gives this node the right to runs of these jobs, oldest first.
@@ -104,11 +115,12 @@ struct Batch {
     record: Vec<(Vec<Finished>, Reply<Vec<Recorded>>)>,
     claim: Vec<(Want, Reply<Taken>)>,
     enqueue: Vec<(Vec<NewRun>, Reply<EnqueuedEach>)>,
+    notice: Vec<(NewNotice, Reply<Noticed>)>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.record.is_empty() && self.claim.is_empty() && self.enqueue.is_empty()
+        self.record.is_empty() && self.claim.is_empty() && self.enqueue.is_empty() && self.notice.is_empty()
     }
 }
 
@@ -124,6 +136,7 @@ pub(super) async fn run(mut writer: Writer, mut inbox: mpsc::Receiver<Op>) {
                 Op::Record(finished, reply) => batch.record.push((finished, reply)),
                 Op::Claim(want, reply) => batch.claim.push((want, reply)),
                 Op::Enqueue(runs, reply) => batch.enqueue.push((runs, reply)),
+                Op::Notice(new, reply) => batch.notice.push((new, reply)),
                 Op::Lend(to) => loans.push(to),
             }
         }
@@ -176,28 +189,21 @@ impl Writer {
 
     /// One transaction for all; when it fails, each member gets one of its own, so that one failure spares its neighbours.
     async fn commit(&mut self, batch: Batch) {
-        let Batch { record, claim, enqueue } = batch;
-        let (finished, record): (Vec<_>, Vec<_>) = record.into_iter().map(|(f, r)| (f.len(), (f, r))).unzip();
-        let (finished_rows, record_replies): (Vec<_>, Vec<_>) = record.into_iter().unzip();
-        let (wants, claim_replies): (Vec<_>, Vec<_>) = claim.into_iter().unzip();
-        let (runs, enqueue_replies): (Vec<_>, Vec<_>) = enqueue.into_iter().unzip();
-        let work = Work { finished: finished_rows, wants, runs };
+        let Batch { record, claim, enqueue, notice } = batch;
+        let (finished, records): (Vec<_>, Vec<_>) = record.into_iter().unzip();
+        let (wants, claims): (Vec<_>, Vec<_>) = claim.into_iter().unzip();
+        let (runs, enqueues): (Vec<_>, Vec<_>) = enqueue.into_iter().unzip();
+        let (new, notices): (Vec<_>, Vec<_>) = notice.into_iter().unzip();
+        let (work, replies) = (Work { finished, wants, runs, notices: new }, Replies { records, claims, enqueues, notices });
         match self.attempt(&work).await {
-            Ok(done) => {
-                debug_assert_eq!(finished.len(), done.recorded.len());
-                answer(record_replies, done.recorded);
-                answer(claim_replies, done.claimed);
-                answer(enqueue_replies, done.enqueued);
-            }
+            Ok(done) => replies.answer(done),
             Err(wrong @ Error::Unavailable(_)) => {
                 tracing::warn!(error = %wrong, "the database is away; a batch was not taken");
-                record_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
-                claim_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
-                enqueue_replies.into_iter().for_each(|reply| drop(reply.send(Err(again(&wrong)))));
+                replies.refuse(&wrong);
             }
             Err(wrong) => {
                 tracing::warn!(error = %wrong, "a batch failed; its members are tried one by one");
-                self.one_by_one(work, record_replies, claim_replies, enqueue_replies).await;
+                self.one_by_one(work, replies).await;
             }
         }
     }
@@ -221,23 +227,18 @@ impl Writer {
         done
     }
 
-    /// Ends first, which frees slots; then claims, then enqueues.
+    /// Ends first, which frees slots; then claims, then what is new.
     async fn apply(&mut self, work: &Work) -> Result<Done> {
         let now = self.clock.now();
-        Ok(Done {
-            recorded: self.tx.record(&work.finished, now).await?,
-            claimed: self.tx.claim(&work.wants, now).await?,
-            enqueued: self.tx.enqueue(&work.runs, now).await?,
-        })
+        let recorded = self.tx.record(&work.finished, now).await?;
+        let claimed = self.tx.claim(&work.wants, now).await?;
+        self.tx.lock_jobs(&work.runs, &work.notices).await?;
+        let enqueued = self.tx.enqueue(&work.runs, now).await?;
+        Ok(Done { recorded, claimed, enqueued, noticed: self.tx.notice(&work.notices, now).await? })
     }
 
-    async fn one_by_one(
-        &mut self,
-        work: Work,
-        records: Vec<Reply<Vec<Recorded>>>,
-        claims: Vec<Reply<Taken>>,
-        enqueues: Vec<Reply<EnqueuedEach>>,
-    ) {
+    async fn one_by_one(&mut self, work: Work, replies: Replies) {
+        let Replies { records, claims, enqueues, notices } = replies;
         for (finished, reply) in work.finished.into_iter().zip(records) {
             let done = self.attempt(&Work { finished: vec![finished], ..Work::default() }).await;
             let _ = reply.send(done.map(|mut done| done.recorded.pop().unwrap_or_default()));
@@ -249,6 +250,10 @@ impl Writer {
         for (runs, reply) in work.runs.into_iter().zip(enqueues) {
             let done = self.attempt(&Work { runs: vec![runs], ..Work::default() }).await;
             let _ = reply.send(done.map(|mut done| done.enqueued.pop().unwrap_or_default()));
+        }
+        for (new, reply) in work.notices.into_iter().zip(notices) {
+            let done = self.attempt(&Work { notices: vec![new], ..Work::default() }).await;
+            let _ = reply.send(done.and_then(|mut done| done.noticed.pop().unwrap_or_else(|| Err(closed()))));
         }
     }
 
@@ -339,18 +344,45 @@ struct Work {
     finished: Vec<Vec<Finished>>,
     wants: Vec<Want>,
     runs: Vec<Vec<NewRun>>,
+    notices: Vec<NewNotice>,
 }
 
 struct Done {
     recorded: Vec<Vec<Recorded>>,
     claimed: Vec<Taken>,
     enqueued: Vec<Vec<Result<Enqueued>>>,
+    noticed: Vec<Result<Noticed>>,
+}
+
+/// Who waits for what becomes of [`Work`], in the same order.
+struct Replies {
+    records: Vec<Reply<Vec<Recorded>>>,
+    claims: Vec<Reply<Taken>>,
+    enqueues: Vec<Reply<EnqueuedEach>>,
+    notices: Vec<Reply<Noticed>>,
+}
+
+impl Replies {
+    fn answer(self, done: Done) {
+        debug_assert_eq!(self.records.len(), done.recorded.len());
+        answer(self.records, done.recorded.into_iter().map(Ok));
+        answer(self.claims, done.claimed.into_iter().map(Ok));
+        answer(self.enqueues, done.enqueued.into_iter().map(Ok));
+        answer(self.notices, done.noticed.into_iter());
+    }
+
+    fn refuse(self, wrong: &Error) {
+        answer(self.records, std::iter::repeat_with(|| Err(again(wrong))));
+        answer(self.claims, std::iter::repeat_with(|| Err(again(wrong))));
+        answer(self.enqueues, std::iter::repeat_with(|| Err(again(wrong))));
+        answer(self.notices, std::iter::repeat_with(|| Err(again(wrong))));
+    }
 }
 
 /// Who does not wait any more does not mind.
-fn answer<T>(replies: Vec<Reply<T>>, answers: Vec<T>) {
+fn answer<T>(replies: Vec<Reply<T>>, answers: impl Iterator<Item = Result<T>>) {
     for (reply, answer) in replies.into_iter().zip(answers) {
-        let _ = reply.send(Ok(answer));
+        let _ = reply.send(answer);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/metrics`: what this process has counted, and what the database holds now, as OpenMetrics text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use axum::Router;
@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::api::Caller;
-use crate::app::App;
+use crate::app::{App, Who};
 use crate::clock::Timestamp;
 use crate::domain::alert::Alert;
 use crate::domain::health::lag;
@@ -68,6 +68,8 @@ struct Scrape {
     lease_age: Gauge,
     /// Memory that is granted to what runs.
     granted: Gauge,
+    /// Bytes that this node's guests may be granted.
+    budget: u64,
     /// Open alerts, how many of a job and kind.
     alerts: BTreeMap<((Id, Id), &'static str), f64>,
     /// Sinks that did not take their last message.
@@ -81,6 +83,10 @@ impl Scrape {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
     async fn read(app: &App) -> Result<Self> {
         let (counted, now) = (app.store.signals().meters().counted(), app.now());
+        // Those that are named still: nobody mends one that is not.
+        let sinks = app.sinks(None, &Who::server()).await?;
+        let failing: BTreeSet<_> =
+            sinks.iter().filter(|sink| sink.fails()).map(|sink| (sink.tenant.as_deref(), sink.sink.as_str())).collect();
         let mut tx = app.store.read().await?;
         let names = tx.job_names().await?.into_iter().map(|(id, tenant, job)| (id, (tenant, job))).collect();
         let dead = tx.dead_of_jobs().await?.into_iter().map(|(tenant, job, n)| ((tenant, job), n as f64)).collect();
@@ -92,7 +98,6 @@ impl Scrape {
         let oldest = tx.oldest_leases().await?;
         let lease_age = oldest.into_iter().map(|(tenant, job, at)| ((tenant, job), now.since(at).as_secs_f64())).collect();
         let probes = tx.probes().await?;
-        let last = tx.last_deliveries(now).await?;
         let (compiles, took) = app.catalog.compiled();
         let of = |value: &dyn Fn(&crate::domain::backlog::Probe) -> Option<f64>| -> Gauge {
             probes.iter().filter_map(|probe| Some(((probe.tenant, probe.job), value(probe)?))).collect()
@@ -105,8 +110,9 @@ impl Scrape {
             leases: bounded(leases, |a, b| a + b),
             lease_age: bounded(lease_age, f64::max),
             granted: bounded(granted, |a, b| a + b),
+            budget: app.settings.worker.budget().0,
             alerts: alerts(&tx.open_alerts().await?),
-            failing_sinks: last.iter().filter(|last| last.error.is_some()).count() as f64,
+            failing_sinks: failing.len() as f64,
             heartbeats: heartbeats(&tx.nodes().await?, now),
             compiled: (compiles, took.as_secs_f64()),
             counted,
@@ -181,6 +187,9 @@ impl Scrape {
             let [tenant, job] = if *key == SERVER { none } else { self.labels(*key) };
             metric.encode_family(&[tenant, job, ("kind", (*kind).to_owned())])?.encode_gauge(n)?;
         }
+        let about = "Memory that guests of this node may be granted at a time";
+        let budget = i64::try_from(self.budget).unwrap_or(i64::MAX);
+        to.encode_descriptor("guest_memory_budget_bytes", about, None, MetricType::Gauge)?.encode_gauge(&budget)?;
         let about = "Sinks of alerts that did not take their last message";
         to.encode_descriptor("failing_sinks", about, None, MetricType::Gauge)?.encode_gauge(&self.failing_sinks)?;
         let about = "Since the heartbeat of a node that is there was noted; on SQLite there is none";

@@ -109,12 +109,13 @@ async fn nowhere(State(web): State<Web>, headers: HeaderMap) -> Response {
 
 /// Whether every loop that matters comes round: a process that lives and does nothing is ill. Asks no database.
 async fn healthy(State(web): State<Web>) -> Result<&'static str> {
-    let hanging = web.duties.hanging(web.app.now());
+    let hanging = web.duties.hanging(web.app.clock.uptime());
     if hanging.is_empty() { Ok("ok\n") } else { Err(Error::Unavailable(hanging.join("; "))) }
 }
 
-/// Whether the database answers.
+/// Whether the database answers, and what is written is kept.
 async fn ready(State(web): State<Web>) -> Result<&'static str> {
+    web.app.store.stands()?;
     web.app.is_first_start().await?;
     Ok("ready\n")
 }

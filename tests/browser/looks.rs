@@ -22,6 +22,7 @@ pub async fn everywhere(chrome: &Chrome, dead: &str) {
         "/t/cedar/jobs/drain-jobs/backfill",
         "/alerts",
         "/nodes",
+        "/nodes/settings",
         "/audit",
         "/t/cedar",
         "/t/cedar/runs",

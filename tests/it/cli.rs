@@ -20,6 +20,7 @@ mod audit;
 mod dead;
 mod machine;
 mod plugin;
+mod plugin_show;
 mod plugin_test;
 mod replay;
 mod rollout;
@@ -52,6 +53,28 @@ async fn as_holder(served: &Served, token: &str, args: &[&str], stdin: &str) -> 
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let run = move || windlass(&args.iter().map(String::as_str).collect::<Vec<_>>(), Some((&server, &token)), &stdin);
     tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[test]
+fn every_setting_says_where_it_is_from_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("windlass.toml");
+    std::fs::write(&file, "worker = { guest_threads = 3 }\ndatabase_url = \"postgres://ann:hunter2@db.example.org/jobs\"\n")
+        .unwrap();
+    let path = file.to_str().unwrap();
+    let shown = windlass(&["config", "show", "--config", path, "--data-dir", "elsewhere"], None, "");
+    let lines: Vec<String> = shown.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let right = [
+        "KEY VALUE FROM".to_owned(),
+        "data_dir elsewhere --data-dir".into(),
+        format!("database_url postgres://ann:…@db.example.org/jobs {path}:2"),
+        format!("worker.guest_threads 3 {path}:1"),
+    ];
+    assert_eq!((shown.code, lines), (0, right.to_vec()), "{}", shown.err);
+    let all = windlass(&["config", "show", "--effective", "--json", "--config", path], None, "");
+    let all: Value = serde_json::from_str(&all.out).unwrap();
+    let one = json!({ "key": "lease.lease", "value": "10s", "from": "default" });
+    assert!(all.as_array().unwrap().contains(&one) && !all.to_string().contains("hunter2"), "{all}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use windlass::id::Id;
 use windlass::runner::Runner;
 
 use crate::api::world::Served;
+use crate::runner::fairness;
 use crate::world::{new_run, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +53,35 @@ async fn dead(served: &Served, job: &str, n: u64) -> (Job, Vec<Id>, Runner) {
 async fn over(served: &Served, operation: Id) -> Operation {
     let found = async || Some(served.app.operation(operation, &Who::server()).await.unwrap()).filter(|o| o.ended_at.is_some());
     served.world.until("the operation is over", SECOND, found).await
+}
+
+/// Runs that find no place among those that wait are not ticked off.
+#[tokio::test]
+async fn a_rerun_of_many_waits_for_room_among_the_tenants_waiting_runs() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let (job, _, runner) = dead(&served, "j", 5).await;
+    fairness::limit(world, |limits| limits.waiting = Some(2)).await;
+    let pause = async |paused: bool| {
+        let mut tx = world.store.begin().await.unwrap();
+        let now = world.clock.now();
+        if paused {
+            tx.pause_job(job.tenant, job.id, "ann", None, now).await.unwrap();
+        } else {
+            tx.resume_job(job.tenant, job.id, now).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+    pause(true).await;
+    let begun = served.app.operate(Action::Rerun, order(all(), 10), Some(5), &Who::server()).await.unwrap();
+    let look = async || served.app.operation(begun.id, &Who::server()).await.unwrap();
+    let waits = world.until("it waits", SECOND, async || Some(look().await).filter(|o| o.waits.is_some())).await;
+    assert_eq!((waits.done, waits.left, waits.ended_at), (2, 0, None));
+    assert_eq!(waits.waits.as_deref(), Some("limits.waiting of alpha (2 of 2)"));
+    pause(false).await;
+    let done = over(&served, begun.id).await;
+    assert_eq!((done.done, done.left, done.state), (5, 0, OperationState::Done));
+    runner.drain().await;
 }
 
 #[tokio::test]
@@ -277,6 +307,29 @@ async fn w13_what_is_added_is_polled_within_an_interval_and_what_is_removed_no_m
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(polls(), before);
+    runner.drain().await;
+}
+
+#[tokio::test]
+async fn v11_what_ended_well_is_not_run_again_within_an_hour() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let job = world.job("transcode", json!({ "rerun_after": "3600s", "max_live": 0 })).await;
+    let runner = world.start().await;
+    let run = world.enqueue(&job).await;
+    assert_eq!(world.ended(run, SECOND).await.state.word(), "succeeded");
+    let again = format!("tenants/alpha/runs/{run}/rerun");
+    world.clock.advance(3500 * SECOND);
+    let refused = served.post(&again, &json!({})).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.body["detail"].as_str().unwrap().contains("(rerun_after): from 2026-11-22T11:0"), "{}", refused.body);
+    world.clock.advance(100 * SECOND);
+    assert_eq!(served.post(&again, &json!({})).await.status, 201);
+    // What failed may be tried again at once.
+    world.guests.script("transcode", |_| std::future::ready(Outcome::failed(Class::Permanent, "no")));
+    let failed = world.enqueue(&job).await;
+    assert_eq!(world.ended(failed, SECOND).await.state.word(), "dead");
+    assert_eq!(served.post(&format!("tenants/alpha/runs/{failed}/rerun"), &json!({})).await.status, 201);
     runner.drain().await;
 }
 

@@ -134,6 +134,35 @@ fn both_databases_have_the_same_migrations() {
 }
 
 #[test]
+fn the_document_of_the_store_has_every_table() {
+    let document = fs::read_to_string(root().join("docs/store.md")).unwrap();
+    let heads = document.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split(" | ").next()?.to_owned()));
+    let named: BTreeSet<String> =
+        heads.flat_map(|head| head.split(['`', ',', ' ']).map(str::to_owned).collect::<Vec<_>>()).collect();
+    let mut there = BTreeSet::new();
+    for file in files(&root().join("migrations/sqlite"), "sql") {
+        for line in fs::read_to_string(file).unwrap().lines() {
+            let words: Vec<&str> = line.trim_end_matches(';').split_whitespace().collect();
+            match words[..] {
+                ["CREATE", "TABLE", name, ..] => {
+                    there.insert(name.to_owned());
+                }
+                ["DROP", "TABLE", name] => {
+                    there.remove(name);
+                }
+                ["ALTER", "TABLE", old, "RENAME", "TO", new] => {
+                    there.remove(old);
+                    there.insert(new.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(there.len() > 40, "{there:?}");
+    assert_none(&there.difference(&named).map(|table| format!("docs/store.md lacks the table {table}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn every_scenario_is_proven_or_says_why_not() {
     let table = fs::read_to_string(root().join("docs/scenarios.md")).expect("docs/scenarios.md");
     let tests: Vec<String> =

@@ -1,17 +1,20 @@
 //! A secret's value is nowhere but at its target: not in a guest, a log at its most talkative, a page, an answer of the API,
-//! nor in any file that the server leaves.
+//! a trace, an alert, a recording, nor in any file that the server leaves.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, files_with};
+use crate::alerts::world::Hook;
+use crate::harness::{Server, files_with, wait};
 use crate::plugin::guests;
+use crate::runner::traces::Collector;
 
 const OLD: &str = "sesame-0pen+now/please";
 const NEW: &str = "another-w0rd+of/the-day";
@@ -125,4 +128,56 @@ fn a_secrets_value_is_nowhere_but_at_its_target() {
     }
     assert!(!files_with(&data, &["thief"]).is_empty(), "there is something to look through");
     assert_eq!(files_with(&data, &forms), [""; 0]);
+}
+
+#[test]
+fn a_secrets_value_is_in_no_trace_no_alert_and_no_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (address, told) = target();
+    let (runtime, collector) = (tokio::runtime::Runtime::new().unwrap(), Collector::default());
+    let (hook, endpoint) = runtime.block_on(async { (Hook::open().await, collector.open().await) });
+    let mut server = Server::start_with(&data, &[("WINDLASS_OTEL__ENDPOINT", &endpoint)]);
+    std::fs::write(data.join("hostile.wasm"), guests::hostile()).unwrap();
+    let origin = &hook.origin;
+    let file = tenant_file(address).replacen("hosts = [\"http", &format!("hosts = [\"{origin}\", \"http"), 1).replacen(
+        "[[job]]",
+        &format!(
+            "[[alert]]\nwhen = [\"failing\"]\nwebhook = \"{origin}/hook\"\n[[alert]]\nwhen = [\"failing\"]\nslack = \"{origin}/chat\"\n[[job]]"
+        ),
+        1,
+    );
+    std::fs::write(data.join("acme.toml"), file).unwrap();
+    assert_eq!(server.cli(&["plugin", "push", "hostile.wasm"]).code, 0);
+    let applied = server.cli(&["apply", "acme.toml"]);
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert_eq!(server.cli_with(&["secret", "set", "acme/key"], OLD.as_bytes()).code, 0);
+    // What came back is what it fails with: the message goes wherever messages go.
+    let input = json!({ "attack": "steal", "url": format!("http://{address}/"), "header": "authorization", "text": "Bearer {}", "fail": 1 });
+    let run = server.cli(&["job", "run", "acme/thief", "--wait", "--json", "--input", &input.to_string()]);
+    let run: Value = serde_json::from_str(&run.stdout).unwrap();
+    let (id, message) = (run["id"].as_str().unwrap(), run["error"].as_str().unwrap());
+    assert!(run["state"] == "dead" && message.contains("Bearer ****"), "{run}");
+    assert_eq!(told.recv().unwrap(), format!("Bearer {OLD}"), "the target has it");
+    let paths = || hook.got().iter().map(|got| got.path.clone()).collect::<std::collections::BTreeSet<_>>();
+    wait("both sinks are told", Duration::from_secs(60), || (paths().len() == 2).then_some(()));
+    let alerts: Vec<String> = hook.got().iter().map(|got| got.text.clone()).collect();
+    assert!(alerts.iter().all(|text| text.contains("the last run is dead") && text.contains("Bearer ****")), "{alerts:?}");
+    let recorded = server.cli(&["run", "recording", &format!("acme/{id}"), "--output", "run.recording"]);
+    assert_eq!(recorded.code, 0, "{recorded:?}");
+    let (packed, mut recording) = (std::fs::File::open(data.join("run.recording")).unwrap(), String::new());
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut recording).unwrap();
+    assert!(recording.contains("Bearer ****"), "its answer is in the recording: {recording}");
+    assert!(server.terminate().success());
+    let spans = format!("{:?}", collector.spans());
+    assert!(
+        spans.contains(&format!("http://{address}/")) && spans.contains("Bearer ****"),
+        "the call and its end are in the trace: {spans}"
+    );
+    let forms = forms(OLD);
+    for (what, text) in
+        [("trace", &spans), ("recording", &recording)].into_iter().chain(alerts.iter().map(|text| ("alert", text)))
+    {
+        assert!(!forms.iter().any(|form| text.contains(form.as_str())), "{what}: {text}");
+    }
 }

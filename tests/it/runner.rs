@@ -6,13 +6,15 @@ mod ends;
 pub mod fairness;
 mod fanout;
 pub mod items;
+mod limits;
+mod notices;
 mod outside;
 mod recording;
 mod request;
 mod rollouts;
 mod schedules;
 mod steps;
-mod traces;
+pub mod traces;
 mod wiki;
 
 use std::sync::Arc;

@@ -142,6 +142,29 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert!(world.enqueue(&job).await > *ids.last().unwrap(), "ids go on growing");
 }
 
+/// Ids that run ahead of the clock keep what is over for longer than was asked, and say nothing of time.
+#[tokio::test]
+async fn many_restarts_do_not_carry_ids_into_the_future() {
+    let mut world = World::new().await;
+    let job = world.job("j", json!({ "max_live": 0 })).await;
+    let mut last = world.enqueue(&job).await;
+    for _ in 0..20 {
+        world.clock.advance(Duration::from_secs(1));
+        world = world.reopened().await;
+        let next = world.enqueue(&job).await;
+        assert!(next > last);
+        last = next;
+    }
+    assert_eq!(last.created_at(), world.clock.now());
+    // What has ended is known too, when the clock was set back.
+    while let Some(claimed) = claim(&world, job.id, 1).await.pop() {
+        world.store.record(vec![finished(&claimed, Decision::End(Final::Succeeded))]).await.unwrap();
+    }
+    world.clock.step(-10_000);
+    world = world.reopened().await;
+    assert!(world.enqueue(&job).await > last);
+}
+
 #[tokio::test]
 async fn what_is_not_committed_has_not_happened() {
     let world = World::new().await;

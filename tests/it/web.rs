@@ -109,6 +109,7 @@ async fn every_page_shows_and_no_page_takes_words_for_markup() {
         "/alerts".into(),
         "/alerts?tenant=epsilon".into(),
         "/nodes".into(),
+        "/nodes/settings".into(),
         "/audit".into(),
         "/audit?tenant=alpha&what=job&before=01KASV7Q2M4T9".into(),
     ];
@@ -250,6 +251,27 @@ async fn buttons_do_what_they_say_and_the_next_page_says_so() {
 
     let cancelled = browser.press(&format!("/t/alpha/runs/{}/cancel", world.running)).await;
     assert!(browser.page(location(&cancelled)).await.contains("pill stopping"));
+}
+
+/// The numbers are those of the buttons, and the largest cause is there however many tenants have smaller ones.
+#[tokio::test]
+async fn failures_of_many_tenants_are_counted_whole_and_the_largest_stand_first() {
+    let world = World::new(clock()).await;
+    for n in 0..110 {
+        world.dies(&format!("small-{n}"), 1).await;
+    }
+    world.dies("zz-last", 9).await;
+    let browser = Browser::of(&world).await;
+    let page = browser.page("/failures").await;
+    assert!(page.contains("<b class=\"red\">122</b> dead runs") && page.contains("Re-run all 122…"), "{page}");
+    assert!(page.contains("the largest <b>100</b> causes") && page.contains("Causes of fewer runs are not listed"), "{page}");
+    let at = |line: &str| page.find(line).unwrap_or_else(|| panic!("{line} in {page}"));
+    assert!(
+        at("zz-last / drain-jobs") < at("epsilon / drain-jobs") && at("epsilon / drain-jobs") < page.rfind("small-").unwrap(),
+        "{page}"
+    );
+    let one = browser.page("/failures?tenant=zz-last").await;
+    assert!(one.contains("<b class=\"red\">9</b> dead runs") && one.contains("Dead <b class=\"red\">9</b>"), "{one}");
 }
 
 #[tokio::test]

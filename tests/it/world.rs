@@ -22,7 +22,7 @@ use windlass::id::Id;
 use windlass::objects::Objects;
 use windlass::plugin::{Answer, Executor, Work};
 use windlass::runner::{Context, Runner};
-use windlass::span::Span;
+use windlass::span::{Size, Span};
 use windlass::store::Store;
 use windlass::store::claim::{Claimed, Lane, Want};
 use windlass::vault::Vault;
@@ -151,11 +151,16 @@ impl World {
 
     /// A job of tenant alpha; `spec` is merged over name and plugin.
     pub async fn job(&self, name: &str, spec: serde_json::Value) -> Job {
+        self.job_of(self.tenant.id, name, spec).await
+    }
+
+    /// The same of another tenant.
+    pub async fn job_of(&self, tenant: Id, name: &str, spec: serde_json::Value) -> Job {
         let mut whole = json!({"name": name, "plugin": "noop"});
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let spec: JobSpec = serde_json::from_value(whole).unwrap();
         let mut tx = self.store.begin().await.unwrap();
-        let job = tx.put_job(self.tenant.id, &spec, "sha256:none", "test", self.clock.now()).await.unwrap();
+        let job = tx.put_job(tenant, &spec, "sha256:none", "test", self.clock.now()).await.unwrap();
         let now = self.clock.now();
         let seed = job.id;
         let next = |trigger: &windlass::domain::trigger::TriggerSpec| match trigger {
@@ -166,7 +171,7 @@ impl World {
             }
             _ => None,
         };
-        tx.put_triggers(self.tenant.id, job.id, &job.spec.triggers, now, next).await.unwrap();
+        tx.put_triggers(tenant, job.id, &job.spec.triggers, now, next).await.unwrap();
         tx.commit().await.unwrap();
         job
     }
@@ -190,6 +195,8 @@ impl World {
         let vault = Vault::open(&self.dir.path().join("secret.key"), None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut settings = Settings::default();
+        // What waits, and for what, does not hang on the machine that tests.
+        settings.worker.memory_budget = Some(Size::mib(64 * 1024));
         change(&mut settings);
         // The clock is ours, the database's is the machine's.
         settings.lease.skew = Span::secs(u32::MAX.into());

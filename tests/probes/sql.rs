@@ -105,16 +105,16 @@ fn mariadb_is_asked_in_a_session_that_only_reads() {
 }
 
 #[test]
-fn a_sqlite_file_is_asked_when_windlass_toml_names_it() {
+fn a_sqlite_file_is_asked_when_windlass_toml_and_the_ceiling_name_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, other) = (folder.path().join("shop.db"), folder.path().join("other.db"));
+    let [file, other, foreign] = ["shop.db", "other.db", "foreign.db"].map(|file| folder.path().join(file));
     for file in [&file, &other] {
         let made = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
                     c.executescript('CREATE TABLE task (id INT, age REAL); INSERT INTO task VALUES (1, 2.5), (2, 3.5)')";
         run(Command::new("python3").args(["-c", made]).arg(file));
     }
-    let listed = format!("[{:?}]", file.display().to_string());
-    let mut scene = Scene::start_with("sql", &[], &[("WINDLASS_PROBES__SQLITE", &listed)]);
+    let listed = format!("{:?}", [&file, &foreign]);
+    let mut scene = Scene::start_with("sql", &[format!("sqlite:{}", file.display())], &[("WINDLASS_PROBES__SQLITE", &listed)]);
     let of = |query: &str| format!("probe = \"sql\", url = \"sqlite:{}\", query = \"{query}\"", file.display());
     let wrong = nonsense(&of);
     let mut jobs: Vec<_> = wrong.iter().map(|(job, trigger, _)| (*job, trigger.clone())).collect();
@@ -128,6 +128,9 @@ fn a_sqlite_file_is_asked_when_windlass_toml_names_it() {
     let unlisted = of("SELECT 1").replace("shop.db", "other.db");
     let unlisted = scene.refused(&[("unlisted", unlisted)]);
     assert!(unlisted.contains("is no file that probes may query; windlass.toml may add it"), "{unlisted}");
+    let elsewhere = scene.refused(&[("elsewhere", of("SELECT 1").replace("shop.db", "foreign.db"))]);
+    let right = format!("a server admin may add it: [ceiling] hosts = [\"sqlite:{}\"]", foreign.display());
+    assert!(elsewhere.contains(&right), "another tenant's file: {elsewhere}");
     let own = of("SELECT 1").replace(&file.display().to_string(), &scene.server.dir().join("windlass.db").display().to_string());
     assert!(scene.refused(&[("own", own)]).contains("is no file that probes may query"));
 }

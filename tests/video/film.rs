@@ -83,6 +83,12 @@ pub fn turn(from: &Film, to: &Path) {
     ffmpeg(&["-i", from.path(), "-c", "copy", "-metadata:s:v:0", "rotate=90", to.to_str().unwrap()]);
 }
 
+/// So many times one after the other, nothing coded anew.
+pub fn looped(from: &Film, times: u32, to: &Path) {
+    let more = (times - 1).to_string();
+    ffmpeg(&["-stream_loop", &more, "-i", from.path(), "-c", "copy", to.to_str().unwrap()]);
+}
+
 /// Answers what it said.
 fn ffmpeg(arguments: &[&str]) -> String {
     let output = Command::new("ffmpeg").args(["-hide_banner", "-nostdin", "-y"]).args(arguments).output().unwrap();

@@ -16,6 +16,8 @@ use film::Film;
 use harness::wait;
 use scene::Scene;
 
+/// What `-af` makes of whatever sounds: two channels that have nothing in common.
+const STEREO_NOISE: &str = "aformat=channel_layouts=stereo,aeval=random(0)-0.5|random(1)-0.5:c=same";
 /// Below this a picture would not be the same one any more; scaled and at the presets' rates they have 38 to 42.
 const ALIKE_DB: f64 = 33.0;
 
@@ -171,13 +173,80 @@ fn a_derivative_is_left_behind_with_its_run_where_that_is_asked_for() {
         (&one["name"], &one["media_type"], list["items"].as_array().unwrap().len()),
         (&json!("film.160p.mp4"), &json!("video/mp4"), 1)
     );
-    let saved = scene.server.dir().join("saved.mp4");
-    let (run, file) = (format!("video/{id}"), saved.to_str().unwrap());
-    let told = scene.server.cli(&["run", "artifacts", &run, "--save", "film.160p.mp4", "--output", file]);
-    assert_eq!(told.code, 0, "{told:?}");
-    assert_eq!(std::fs::read(&saved).unwrap(), std::fs::read(&scene.made(&film, "160p.mp4").0).unwrap(), "the same as was put");
+    let saved = scene.saved(&run, "film.160p.mp4");
+    assert_eq!(std::fs::read(&saved.0).unwrap(), std::fs::read(&scene.made(&film, "160p.mp4").0).unwrap(), "the same as was put");
 
     let run = scene.run(&film, &json!({ "presets": ["160p.mp4"], "max_bytes": 2_000 }));
     assert_eq!(run["state"], "dead", "{run}");
     assert!(scene.items(&run)[0]["message"].as_str().unwrap().contains("max_bytes is 2000"), "{run}");
+}
+
+#[test]
+fn a_film_that_another_run_has_left_is_transcoded_and_asks_nobody() {
+    let scene = Scene::start_with(
+        r#"
+[[job]]
+name = "again"
+plugin = "video-transcode@1"
+max_live = 0
+config = { artifacts = true, presets = ["160p.mp4"], source = { artifact = { name = "film.240p.mp4" } } }
+triggers = [{ after = { job = "transcode" } }]
+[job.grant]
+artifacts = { read = ["transcode"] }
+"#,
+    );
+    let film = scene.film("film.mp4", &["-t", "1", "-c:v", "libx264", "-bf", "2", "-c:a", "aac", "-shortest"], "426x240", "25");
+    let first = scene.run(&film, &json!({ "presets": ["240p.mp4"], "artifacts": true }));
+    assert_eq!(first["state"], "succeeded", "{first}");
+    let run = wait("the run that follows has ended", Duration::from_secs(120), || {
+        let list = scene.server.json(&["run", "list", "--job", "video/again"]);
+        Some(list["items"][0].clone()).filter(|run| run["ended_at"].is_string())
+    });
+    let run = scene.told(&format!("video/{}", run["id"].as_str().unwrap()));
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let made = scene.saved(&run, "film.240p.160p.mp4");
+    assert_eq!((made.video()["height"].as_u64(), made.frames(), made.sound()), (Some(160), film.frames(), film.sound()));
+
+    let gone = json!({ "source": { "artifact": { "run": first["id"], "name": "film.720p.mp4" } } });
+    let run = scene.run_job("again", &gone.to_string());
+    assert_eq!((&run["state"], &run["attempt"]), (&json!("dead"), &json!(1)), "{run}");
+    assert!(run["error"].as_str().unwrap().contains("has left the artifact \"film.720p.mp4\""), "{run}");
+}
+
+#[test]
+fn a_derivative_may_be_larger_than_the_memory_that_makes_it() {
+    let job = |name: &str, grant: &str| {
+        format!(
+            r#"
+[[job]]
+name = "{name}"
+plugin = "video-transcode@1"
+time_limit = "5m"
+config = {{ target = "SHELF/made/{{{{name}}}}.{{{{preset}}}}", artifacts = true, presets = ["160p.mp4"], max_bytes = 60000000 }}
+[job.grant]
+http = [{{ host = "SHELF", methods = ["GET", "PUT"] }}]
+limits = {{ request_bytes = "64 MiB" }}
+{grant}
+"#
+        )
+    };
+    let memory = 32;
+    let jobs = [job("long", &format!("memory = \"{memory} MiB\"\nscratch = \"64 MiB\"")), job("tight", "scratch = \"256 KiB\"")];
+    let scene = Scene::start_with(&jobs.concat());
+    // Noise needs all the bits that it may have.
+    let noise = ["-t", "8", "-c:v", "libx264", "-af", STEREO_NOISE, "-c:a", "aac", "-b:a", "512k"];
+    let short = scene.film("short.mp4", &noise, "320x180", "1/4");
+    let long = scene.looped("long.mp4", &short, 170);
+    let run = scene.run_job("long", &scene.input(long.name(), &json!({})));
+    assert_eq!(run["state"], "succeeded", "{run} {:?}", scene.items(&run));
+    let made = scene.made(&long, "160p.mp4");
+    assert!(made.bytes() > memory << 20, "{} bytes", made.bytes());
+    assert_eq!((made.frames(), made.sound()), (long.frames(), long.sound()));
+    let left = scene.saved(&run, "long.160p.mp4");
+    assert!(std::fs::read(&left.0).unwrap() == std::fs::read(&made.0).unwrap(), "the same as was put");
+
+    let run = scene.run_job("tight", &scene.input(short.name(), &json!({})));
+    assert_eq!(run["state"], "dead", "{run}");
+    let items = scene.items(&run);
+    assert!(items[0]["message"].as_str().unwrap().contains("the scratch folder takes no more"), "{items:?}");
 }

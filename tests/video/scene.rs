@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::film::{Film, turn};
+use crate::film::{Film, looped, turn};
 use crate::harness::Server;
 use crate::shelf::Shelf;
 
@@ -18,6 +18,11 @@ pub struct Scene {
 
 impl Scene {
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With further jobs; `SHELF` stands for the shelf's address.
+    pub fn start_with(jobs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::start(&folder.path().join("films"));
         let server = Server::start(&folder.path().join("data"));
@@ -28,6 +33,8 @@ impl Scene {
 [ceiling]
 hosts = ["{url}"]
 networks = ["127.0.0.0/8"]
+scratch = "64 MiB"
+limits = {{ request_bytes = "64 MiB" }}
 
 [[job]]
 name = "transcode"
@@ -40,7 +47,7 @@ config = {{ target = "{url}/made/{{{{name}}}}.{{{{preset}}}}" }}
 http = [{{ host = "{url}", methods = ["GET", "PUT"] }}]
 "#
         );
-        fs::write(&file, text).unwrap();
+        fs::write(&file, text + &jobs.replace("SHELF", url)).unwrap();
         server.json(&["apply", file.to_str().unwrap()]);
         Self { server, shelf, folder }
     }
@@ -65,6 +72,12 @@ http = [{{ host = "{url}", methods = ["GET", "PUT"] }}]
         Film(self.place(name))
     }
 
+    /// A film so many times one after the other.
+    pub fn looped(&self, name: &str, film: &Film, times: u32) -> Film {
+        looped(film, times, &self.place(name));
+        Film(self.place(name))
+    }
+
     /// What was made of a film.
     pub fn made(&self, film: &Film, key: &str) -> Film {
         Film(self.place(&format!("made/{}.{key}", film.name().trim_end_matches(".mp4"))))
@@ -76,9 +89,21 @@ http = [{{ host = "{url}", methods = ["GET", "PUT"] }}]
     }
 
     pub fn run_named(&self, name: &str, more: &Value) -> Value {
-        let input = self.input(name, more);
-        let ended = self.server.cli(&["job", "run", "video/transcode", "--input", &input, "--wait", "--timeout", "5m", "--json"]);
+        self.run_job("transcode", &self.input(name, more))
+    }
+
+    pub fn run_job(&self, job: &str, input: &str) -> Value {
+        let job = format!("video/{job}");
+        let ended = self.server.cli(&["job", "run", &job, "--input", input, "--wait", "--timeout", "5m", "--json"]);
         serde_json::from_str(&ended.stdout).unwrap_or_else(|wrong| panic!("{wrong}: {ended:?}"))
+    }
+
+    /// What a run has left under this name, saved.
+    pub fn saved(&self, run: &Value, name: &str) -> Film {
+        let (run, file) = (format!("video/{}", run["id"].as_str().unwrap()), self.place(&format!("saved-{name}")));
+        let told = self.server.cli(&["run", "artifacts", &run, "--save", name, "--output", file.to_str().unwrap()]);
+        assert_eq!(told.code, 0, "{told:?}");
+        Film(file)
     }
 
     /// Starts it and answers its address, `video/…`.
@@ -96,7 +121,7 @@ http = [{{ host = "{url}", methods = ["GET", "PUT"] }}]
         list["items"].as_array().unwrap().clone()
     }
 
-    fn input(&self, name: &str, more: &Value) -> String {
+    pub fn input(&self, name: &str, more: &Value) -> String {
         let mut input = json!({ "source": format!("{}/{name}", self.shelf.url) });
         input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         input.to_string()

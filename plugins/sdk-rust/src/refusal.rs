@@ -41,4 +41,4 @@ macro_rules! from_contract {
         }
     )+};
 }
-from_contract!(artifacts, items, secrets, sign, state);
+from_contract!(artifact_source, artifacts, items, secrets, sign, state);

@@ -24,6 +24,6 @@ fn describe() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "summary": env!("CARGO_PKG_DESCRIPTION"),
         "config": config::schema(),
-        "wants": ["control", "http", "items", "log", "progress"],
+        "wants": ["control", "items", "log", "progress"],
     })
 }

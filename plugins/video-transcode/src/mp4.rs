@@ -3,6 +3,7 @@
 pub mod boxes;
 pub mod read;
 pub mod samples;
+pub mod spool;
 pub mod write;
 
 /// A part of a track's media on the movie's time line.

@@ -1,6 +1,7 @@
 //! The job: the source's index, an item for each derivative that fits, and each of them made and put where it belongs.
 
 use std::cell::Cell;
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,6 +10,8 @@ use windlass_plugin::{Failure, Output, Work, artifacts, control, http, log, prog
 
 use crate::config::Wanted;
 use crate::mp4::read::Movie;
+use crate::mp4::spool::{self, Spool};
+use crate::mp4::write::Made;
 use crate::nal::Format;
 use crate::preset::{Derivative, fitting};
 use crate::source::{Source, refused};
@@ -55,7 +58,8 @@ pub fn run(work: &Work) -> Result<Output, Failure> {
             }
             Ok(())
         };
-        let made = make(&mut source, &movie, &wanted, key, derivative, report);
+        let made =
+            make(&mut source, &movie, &wanted, key, derivative, report).map_err(|failure| unless_first(failure, ended.get()));
         if !made.as_ref().is_err_and(|failure| failure.class() != windlass_plugin::Class::Permanent) {
             ended.set(ended.get() + 1);
         }
@@ -84,15 +88,15 @@ fn make(
     derivative: Derivative,
     report: impl Fn(u64) -> Result<(), Failure>,
 ) -> Result<String, Failure> {
-    let file = transcode(source, movie, &derivative, wanted.max_bytes, &mut |done| report(done))?;
-    let (size, mut places) = (file.len(), Vec::new());
+    let mut made = transcode(source, movie, &derivative, (wanted.max_bytes, Spool::open()?), &mut |done| report(done))?;
+    let (size, mut places) = (made.length(), Vec::new());
     if let Some(name) = wanted.artifact(key) {
-        leave(&name, &file)?;
+        leave(&name, &mut made)?;
         places.push(format!("as the artifact {name}"));
     }
     if let Some(url) = wanted.address(key) {
-        let answered =
-            http::request("PUT", &url).header("content-type", "video/mp4").body(file).first_byte_timeout(STORE).send()?;
+        let request = http::request("PUT", &url).header("content-type", "video/mp4").first_byte_timeout(STORE);
+        let answered = request.send_from(size, &mut made.reader()?)?;
         if !(200..300).contains(&answered.status) {
             return Err(refused(answered, &format!("putting {url}")));
         }
@@ -102,11 +106,20 @@ fn make(
 }
 
 /// A derivative that is made again takes the place of the one before.
-fn leave(name: &str, file: &[u8]) -> Result<(), Failure> {
+fn leave(name: &str, made: &mut Made) -> Result<(), Failure> {
     let artifact = artifacts::create(name, "video/mp4")?;
-    file.chunks(PIECE).try_for_each(|piece| artifact.write(piece))?;
+    let (mut reader, mut piece) = (made.reader()?, Vec::with_capacity(PIECE));
+    while reader.by_ref().take(PIECE as u64).read_to_end(&mut piece)? > 0 {
+        artifact.write(&piece)?;
+        piece.clear();
+    }
     artifact.finish()?;
     Ok(())
+}
+
+/// A scratch folder that earlier derivatives have filled is empty in the next attempt, which has ended some by then.
+fn unless_first(failure: Failure, ended: u64) -> Failure {
+    if ended > 0 && failure.message().starts_with(spool::FULL) { Failure::snooze(0, failure.message()) } else { failure }
 }
 
 /// Whether it is shown a quarter turned, by the matrix of its track: then its sides change places.

@@ -1,13 +1,17 @@
-//! The film that is read: piece by piece where its server can do that, else as a whole.
+//! The film that is read: over HTTP, piece by piece where its server can do that, else as a whole; or what another run left.
 
 use std::time::Duration;
 
+use windlass_plugin::artifacts;
 use windlass_plugin::http::{self, Response};
 use windlass_plugin::text::{cut, quote};
 use windlass_plugin::{Class, Failure, now_ms};
 
-/// Bytes of one request.
+use crate::config::Place;
+
+/// Bytes of one request, and of one reading of an artifact.
 const PIECE: u64 = 2 * 1024 * 1024;
+const READ: u32 = 1024 * 1024;
 /// Pieces that are kept: picture and sound lie beside each other, but not always in order.
 const KEPT: usize = 3;
 /// Bytes of a film whose server only gives it as a whole.
@@ -15,17 +19,40 @@ const MAX_WHOLE: usize = 15 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Source {
-    url: String,
+    origin: Origin,
     length: u64,
-    /// Which film it was when the first piece came.
-    tag: Option<String>,
     /// Number and bytes, the last one used last; one piece with everything where the server cannot give pieces.
     pieces: Vec<(u64, Vec<u8>)>,
     piece: u64,
 }
 
+enum Origin {
+    /// `tag`: which film it was when the first piece came.
+    Http {
+        url: String,
+        tag: Option<String>,
+    },
+    Artifact(artifacts::Source),
+    /// All of it is there.
+    Whole,
+}
+
 impl Source {
-    pub fn open(url: &str) -> Result<Self, Failure> {
+    pub fn open(place: &Place) -> Result<Self, Failure> {
+        match place {
+            Place::Url(url) => Self::over_http(url),
+            Place::Artifact { run, name } => {
+                let left = artifacts::open(run, name)?;
+                let length = left.length();
+                if length == 0 {
+                    return Err(Failure::permanent(format!("the artifact {name:?} of the run {run} is empty")));
+                }
+                Ok(Self { origin: Origin::Artifact(left), length, pieces: Vec::new(), piece: READ.into() })
+            }
+        }
+    }
+
+    fn over_http(url: &str) -> Result<Self, Failure> {
         let response = ask(url, 0)?;
         let doing = format!("reading {}", cut(url, 300));
         if response.status == 200 {
@@ -36,7 +63,7 @@ impl Source {
                 }
                 Failure::from(error)
             })?;
-            return Ok(Self::whole(url, bytes));
+            return Ok(Self::whole(bytes));
         }
         let length = response.header("content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         let Some(length) = length else {
@@ -44,12 +71,12 @@ impl Source {
         };
         let tag = tag(&response);
         let first = response.bytes(PIECE as usize)?;
-        Ok(Self { url: url.to_owned(), length, tag, pieces: vec![(0, first)], piece: PIECE })
+        Ok(Self { origin: Origin::Http { url: url.to_owned(), tag }, length, pieces: vec![(0, first)], piece: PIECE })
     }
 
-    pub fn whole(url: &str, bytes: Vec<u8>) -> Self {
+    pub fn whole(bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
-        Self { url: url.to_owned(), length, tag: None, pieces: vec![(0, bytes)], piece: length.max(1) }
+        Self { origin: Origin::Whole, length, pieces: vec![(0, bytes)], piece: length.max(1) }
     }
 
     pub fn length(&self) -> u64 {
@@ -71,7 +98,7 @@ impl Source {
             let piece = self.piece(at / self.piece)?;
             let part = &piece[from.min(piece.len())..(from + wanted).min(piece.len())];
             if part.is_empty() {
-                return Err(Failure::transient(format!("the source's server gave less than byte {at}, which it says there is")));
+                return Err(Failure::transient(format!("the source was given without byte {at}, which it is said to have")));
             }
             bytes.extend_from_slice(part);
         }
@@ -93,12 +120,18 @@ impl Source {
     }
 
     fn fetch(&self, number: u64) -> Result<Vec<u8>, Failure> {
-        let response = ask(&self.url, number * PIECE)?;
-        if response.status != 206 || tag(&response) != self.tag {
-            // The next attempt begins with what there is then.
-            return Err(Failure::transient(format!("the source has changed while it was read: {}", cut(&self.url, 300))));
+        match &self.origin {
+            Origin::Http { url, tag: before } => {
+                let response = ask(url, number * PIECE)?;
+                if response.status != 206 || tag(&response) != *before {
+                    // The next attempt begins with what there is then.
+                    return Err(Failure::transient(format!("the source has changed while it was read: {}", cut(url, 300))));
+                }
+                Ok(response.bytes(PIECE as usize)?)
+            }
+            Origin::Artifact(left) => Ok(left.read_at(number * self.piece, READ)?),
+            Origin::Whole => Ok(Vec::new()),
         }
-        Ok(response.bytes(PIECE as usize)?)
     }
 }
 

@@ -7,7 +7,8 @@ use windlass_plugin::Failure;
 
 use crate::mp4::read::{Movie, Track};
 use crate::mp4::samples::Sample;
-use crate::mp4::write::{Head, Media, rescaled};
+use crate::mp4::spool::Spool;
+use crate::mp4::write::{Head, Made, Media, rescaled};
 use crate::mp4::{Edit, Kind};
 use crate::nal::{Coded, Format};
 use crate::picture::Scaler;
@@ -21,19 +22,20 @@ const BEGINNINGS: f64 = 5.0;
 /// The video's place among the tracks; sound follows.
 const VIDEO: usize = 0;
 
-/// Makes the derivative and answers the file, which has `most` bytes of media at most. `frame_done` is told how many frames are done, and may end it.
+/// Makes the derivative and answers the file, which has `most` bytes of media at most; they wait in `spool`.
+/// `frame_done` is told how many frames are done, and may end it.
 pub fn transcode(
     source: &mut Source,
     movie: &Movie,
     derivative: &Derivative,
-    most: usize,
+    (most, spool): (usize, Spool),
     frame_done: &mut dyn FnMut(u64) -> Result<(), Failure>,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Made, Failure> {
     too_long(movie, derivative, most)?;
     let format = Format::parse(&movie.video.entry)?;
     let samples = &movie.video.samples;
     let mut decoder = Decoder::new();
-    let mut out = Output::new(movie, derivative, most)?;
+    let mut out = Output::new(movie, derivative, most, spool)?;
     // Frames that are decoded, by when they are shown, and the earliest that is still to be decoded.
     let mut waiting: BTreeMap<(i64, usize), YuvFrame> = BTreeMap::new();
     let to_come = earliest_from(samples);
@@ -113,7 +115,7 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(movie: &'a Movie, derivative: &Derivative, most: usize) -> Result<Self, Failure> {
+    fn new(movie: &'a Movie, derivative: &Derivative, most: usize, spool: Spool) -> Result<Self, Failure> {
         let (width, height) = (derivative.width, derivative.height);
         let seconds = movie.video.seconds(movie.video.duration().cast_signed()).max(0.001);
         let rate = (movie.video.samples.len() as f64 / seconds).clamp(1.0, 240.0);
@@ -129,7 +131,7 @@ impl<'a> Output<'a> {
             most,
             scaler: Scaler::new(width, height),
             encoder,
-            media: Media::new(1 + movie.audio.len()),
+            media: Media::new(1 + movie.audio.len(), spool),
             sets: None,
             last: None,
             first_pts: movie.video.samples.iter().map(|sample| sample.pts).min().unwrap_or_default(),
@@ -152,7 +154,7 @@ impl<'a> Output<'a> {
     fn write(&mut self, source: &mut Source, frame: Option<(Vec<u8>, bool, i64, u32)>, next: Option<i64>) -> Result<(), Failure> {
         let Some((sample, can_begin, pts, duration)) = frame else { return Ok(()) };
         let lasts = next.map_or(duration, |next| u32::try_from(next - pts).unwrap_or(duration));
-        self.media.add(VIDEO, &sample, lasts, Some(can_begin));
+        self.media.add(VIDEO, &sample, lasts, Some(can_begin))?;
         let until = self.movie.video.seconds(pts + i64::from(lasts) - self.first_pts);
         self.sound_until(source, if next.is_some() { until } else { f64::INFINITY })?;
         if self.media.len() > self.most {
@@ -165,14 +167,14 @@ impl<'a> Output<'a> {
         for (n, track) in self.movie.audio.iter().enumerate() {
             while let Some(sample) = track.samples.get(self.sound[n]).filter(|sample| track.seconds(sample.pts) < seconds) {
                 let bytes = source.read(sample.offset, sample.size as usize)?;
-                self.media.add(VIDEO + 1 + n, &bytes, sample.duration, None);
+                self.media.add(VIDEO + 1 + n, &bytes, sample.duration, None)?;
                 self.sound[n] += 1;
             }
         }
         Ok(())
     }
 
-    fn finish(mut self, source: &mut Source, format: &Format) -> Result<Vec<u8>, Failure> {
+    fn finish(mut self, source: &mut Source, format: &Format) -> Result<Made, Failure> {
         let last = self.last.take();
         self.write(source, last, None)?;
         let (sps, pps) = self.sets.as_ref().ok_or_else(|| Failure::permanent("the source has no frame that can be shown"))?;
@@ -215,6 +217,8 @@ impl<'a> Output<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::mp4::read::Movie;
 
@@ -226,7 +230,7 @@ mod tests {
         let mut config = EncoderConfig::new(96, 64);
         config.mbtree = false;
         let mut encoder = Encoder::new(config).unwrap();
-        let mut media = Media::new(2);
+        let mut media = Media::new(2, Spool::in_memory());
         let mut sets = (Vec::new(), Vec::new());
         for n in 0..FRAMES {
             let y = (0..96 * 64).map(|at| if at % 96 < n * 8 { 210 } else { 50 }).collect();
@@ -235,9 +239,9 @@ mod tests {
             if let Some(found) = coded.sps.zip(coded.pps) {
                 sets = found;
             }
-            media.add(VIDEO, &coded.sample, 1001 + n as u32, Some(coded.can_begin));
+            media.add(VIDEO, &coded.sample, 1001 + n as u32, Some(coded.can_begin)).unwrap();
             if n % 6 == 0 {
-                media.add(1, &[n as u8; 5], 3_000, None);
+                media.add(1, &[n as u8; 5], 3_000, None).unwrap();
             }
         }
         let format =
@@ -254,26 +258,33 @@ mod tests {
         };
         let sound = crate::mp4::boxes::boxed(b"mp4a", b"what only a decoder of sound understands");
         let heads = [head(Kind::Video, (96, 64), format.entry(96, 64, &sets.0, &sets.1)), head(Kind::Audio, (0, 0), sound)];
-        media.finish(1_000, &heads)
+        read(media.finish(1_000, &heads))
+    }
+
+    fn read(mut made: Made) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        made.reader().unwrap().read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, made.length());
+        bytes
     }
 
     fn made(bytes: Vec<u8>) -> Result<(Movie, Vec<u8>), Failure> {
-        let mut source = Source::whole("film", bytes);
+        let mut source = Source::whole(bytes);
         let movie = Movie::open(&mut source)?;
         let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
         let mut done = 0;
-        let made = transcode(&mut source, &movie, &derivative, MOST, &mut |frames| {
+        let made = transcode(&mut source, &movie, &derivative, (MOST, Spool::in_memory()), &mut |frames| {
             done = frames;
             Ok(())
         })?;
         assert_eq!(done, FRAMES as u64);
-        Ok((movie, made))
+        Ok((movie, read(made)))
     }
 
     #[test]
     fn what_is_made_is_a_film_of_the_same_times_and_sound() {
         let (before, file) = made(film()).unwrap();
-        let mut source = Source::whole("made", file);
+        let mut source = Source::whole(file);
         let after = Movie::open(&mut source).unwrap();
         let format = Format::parse(&after.video.entry).unwrap();
         assert_eq!((format.width, format.height, after.timescale), (48, 32, before.timescale));
@@ -304,17 +315,17 @@ mod tests {
             let mut bytes = film.clone();
             bytes[at] ^= 0xff;
             // A flip in what is only passed on may go unnoticed.
-            let mut source = Source::whole("film", bytes);
+            let mut source = Source::whole(bytes);
             let _ = Movie::open(&mut source);
         }
     }
 
     #[test]
     fn who_says_stop_is_heard() {
-        let mut source = Source::whole("film", film());
+        let mut source = Source::whole(film());
         let movie = Movie::open(&mut source).unwrap();
         let derivative = Derivative { width: 48, height: 32, bitrate: 100_000 };
-        let stopped = transcode(&mut source, &movie, &derivative, MOST, &mut |frames| {
+        let stopped = transcode(&mut source, &movie, &derivative, (MOST, Spool::in_memory()), &mut |frames| {
             if frames == 3 { Err(Failure::transient("stop")) } else { Ok(()) }
         });
         assert_eq!(stopped.unwrap_err().message(), "stop");
@@ -322,14 +333,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_put_is_not_begun() {
-        let mut source = Source::whole("film", film());
+        let mut source = Source::whole(film());
         let movie = Movie::open(&mut source).unwrap();
         let derivative = Derivative { width: 48, height: 32, bitrate: 1_000_000_000 };
-        let failure = transcode(&mut source, &movie, &derivative, MOST, &mut |_| panic!("it was begun")).unwrap_err();
+        let failure =
+            transcode(&mut source, &movie, &derivative, (MOST, Spool::in_memory()), &mut |_| panic!("it was begun")).unwrap_err();
         assert!(failure.message().contains("max_bytes is 1048576"), "{failure}");
         // What turns out larger than it was thought ends as soon as that is seen.
         let derivative = Derivative { width: 48, height: 32, bitrate: 1 };
-        let failure = transcode(&mut source, &movie, &derivative, 100, &mut |_| Ok(())).unwrap_err();
+        let failure = transcode(&mut source, &movie, &derivative, (100, Spool::in_memory()), &mut |_| Ok(())).unwrap_err();
         assert!(failure.message().contains("more bytes than max_bytes, 100"), "{failure}");
     }
 }

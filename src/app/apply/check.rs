@@ -60,6 +60,7 @@ impl App {
             found.extend(job.grant.beyond(&ceiling, &format!("{field}.grant")));
             found.extend(beyond_probes(job, &parsed.file.jobs, &ceiling, &self.settings.probes.sqlite, &field));
             found.extend(beyond_time(job, &ceiling, &field));
+            found.extend(beyond_jobs(job, &parsed.file.jobs, &field));
             found.extend(self.beyond_budget(job, &field));
             if let Some(plugin) = plugin {
                 found.extend(beyond_plugin(job, plugin, &field));
@@ -92,11 +93,16 @@ impl App {
 
     /// Memory that this node could never give one of its guests; on many, another may.
     fn beyond_budget(&self, job: &JobSpec, field: &str) -> Option<Problem> {
-        let (asked, budget) = (job.grant.memory, self.settings.worker.memory_budget?);
+        let (asked, worker) = (job.grant.memory, &self.settings.worker);
+        let budget = worker.budget();
         (asked > budget && !self.store.is_shared()).then(|| {
-            let message = format!(
-                "{asked} is above worker.memory_budget of windlass.toml, {budget}, and no run could ever start; write less, or raise it there"
-            );
+            let of = match worker.memory_budget {
+                Some(_) => format!("worker.memory_budget of windlass.toml, {budget}"),
+                None => format!(
+                    "{budget}, three quarters of this machine's memory (worker.memory_budget of windlass.toml may say more)"
+                ),
+            };
+            let message = format!("{asked} is above {of}, and no run could ever start; write less, or raise it there");
             Problem::new(format!("{field}.grant.memory"), message)
         })
     }
@@ -170,6 +176,17 @@ fn beyond_time(job: &JobSpec, ceiling: &Ceiling, field: &str) -> Option<Problem>
     })
 }
 
+/// Artifacts of jobs that are not there. `jobs`: all of the file.
+fn beyond_jobs(job: &JobSpec, jobs: &[JobSpec], field: &str) -> Vec<Problem> {
+    let read = job.grant.artifacts.read.iter().enumerate();
+    let unknown = read.filter(|(_, name)| !jobs.iter().any(|job| job.name == **name));
+    let problem = |(n, name): (usize, &String)| {
+        let near = did_you_mean(name, jobs.iter().map(|job| job.name.as_str()));
+        Problem::new(format!("{field}.grant.artifacts.read[{n}]"), format!("there is no job {name:?} in this file{near}"))
+    };
+    unknown.map(problem).collect()
+}
+
 /// A sink is reached as a guest's target is: only within the ceiling.
 fn beyond_hosts(rule: &AlertRule, ceiling: &Ceiling, n: usize) -> Option<Problem> {
     let sink = rule.sink()?;
@@ -219,6 +236,11 @@ fn beyond_probes(job: &JobSpec, jobs: &[JobSpec], ceiling: &Ceiling, files: &[Pa
             Ok(Source::Queue { job: other }) if !jobs.iter().any(|job| job.name == other) => {
                 let near = did_you_mean(&other, jobs.iter().map(|job| job.name.as_str()));
                 refuse("job", format!("there is no job {other:?} in this file{near}"));
+            }
+            Ok(Source::Sqlite { file, .. }) => {
+                if let Some(why) = ceiling.bars_file(&file) {
+                    refuse("url", why);
+                }
             }
             // What is wrong by itself was told when the file was read.
             Ok(_) | Err(_) => {}

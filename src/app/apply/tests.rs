@@ -390,3 +390,10 @@ async fn an_alert_goes_only_where_the_ceiling_and_the_server_let_it() {
     let wrong = bare.apply(FILE).await.unwrap_err().to_string();
     assert!(wrong.contains("alert[1].mail: this server has no way for mail; windlass.toml may add it: mail = {"), "{wrong}");
 }
+
+#[tokio::test]
+async fn artifacts_are_granted_of_jobs_that_the_file_has() {
+    let place = Place::new().await;
+    let wrong = place.apply(&FILE.replace("read = [\"nightly\"]", "read = [\"nightli\"]")).await.unwrap_err().to_string();
+    assert!(wrong.contains("job[0].grant.artifacts.read[0]: there is no job \"nightli\" in this file"), "{wrong}");
+}

@@ -1,5 +1,5 @@
-//! How fast a film is transcoded in the sandbox, all of it: read over HTTP, decoded, scaled, encoded, left behind. Natively the
-//! same crates would be dependencies of the host; docs/adr/0021-guests-bring-kept-crates.md has the share of native that was measured.
+//! How fast a film is transcoded in the sandbox, all of it: read over HTTP, decoded, scaled, encoded, left behind; and by the same
+//! code without one, a program of its own (plugins/video-transcode/src/native.rs), for its crates are no dependencies of the host.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,8 +27,31 @@ const PRESET: &str = "240p.mp4";
 const LIMIT: Duration = Duration::from_secs(600);
 const MEMORY: Size = Size::mib(256);
 
-pub(super) async fn measure(folder: &Path, film: &Path) -> Result<Measure> {
+pub(super) async fn measure(folder: &Path, film: &Path, native: Option<&Path>) -> Result<Vec<Measure>> {
     step("a film, transcoded in the sandbox");
+    let guest = in_a_sandbox(folder, film).await?;
+    let mut measures =
+        vec![Measure { name: "a film to 240p in the guest, 1 thread", value: guest, unit: "frames/s", target: "" }];
+    if let Some(program) = native {
+        step("the same film without a sandbox");
+        let native = without_one(program, film)?;
+        measures.push(Measure { name: "the same film natively, 1 thread", value: native, unit: "frames/s", target: "" });
+        measures.push(Measure { name: "the guest's share of native", value: guest / native, unit: "ratio", target: "" });
+    }
+    Ok(measures)
+}
+
+/// Frames a second.
+fn without_one(program: &Path, film: &Path) -> Result<f64> {
+    let done = std::process::Command::new(program).arg(film).arg(PRESET).output()?;
+    let told: Option<Value> = serde_json::from_slice(&done.stdout).ok();
+    let number = |key: &str| told.as_ref().and_then(|told| told[key].as_f64());
+    let said = || format!("{}: {}", program.display(), String::from_utf8_lossy(&done.stderr).trim());
+    number("frames").zip(number("seconds")).map(|(frames, seconds)| frames / seconds).ok_or_else(|| Error::Unavailable(said()))
+}
+
+/// Frames a second.
+async fn in_a_sandbox(folder: &Path, film: &Path) -> Result<f64> {
     let url = format!("http://{}", serve(std::fs::read(film)?)?);
     let sandbox = open(&folder.join("film"), 1, 1)?;
     let digest = sandbox.catalog().add(bytes("video-transcode")).await?.digest;
@@ -56,8 +79,7 @@ pub(super) async fn measure(folder: &Path, film: &Path) -> Result<Measure> {
         Outcome::Succeeded { data: Some(data), .. } if !made.is_empty() => serde_json::from_str(data)?,
         other => return Err(Error::Unavailable(format!("{}: {}", film.display(), other.message()))),
     };
-    let frames = data["frames"].as_f64().unwrap_or(f64::NAN);
-    Ok(Measure { name: "a film to 240p in the guest, 1 thread", value: frames / took, unit: "frames/s", target: "" })
+    Ok(data["frames"].as_f64().unwrap_or(f64::NAN) / took)
 }
 
 /// Gives the whole film to whoever asks, until the process ends.

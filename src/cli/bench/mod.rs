@@ -68,6 +68,8 @@ pub struct Plan {
     pub plugins: Vec<PathBuf>,
     /// An H.264 MP4 that is transcoded.
     pub film: Option<PathBuf>,
+    /// Transcodes it without a sandbox.
+    pub native: Option<PathBuf>,
 }
 
 /// Runs all measures in temporary folders.
@@ -105,7 +107,7 @@ async fn measure_all(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     if wants(Part::Guests) {
         measures.extend(guests::measure(folder, plan).await?);
         if let Some(film) = &plan.film {
-            measures.push(film::measure(folder, film).await?);
+            measures.extend(film::measure(folder, film, plan.native.as_deref()).await?);
         }
     }
     if wants(Part::Server) {

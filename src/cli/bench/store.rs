@@ -148,6 +148,7 @@ impl Bench {
         let (mut first, mut last) = (0.0, 0.0);
         for part in 0..PARTS {
             last = self.live(runs / PARTS).await?;
+            step(&format!("tenth {} of them: {last:.0} runs/s", part + 1));
             if part == 0 {
                 first = last;
             }

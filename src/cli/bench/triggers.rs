@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -22,6 +22,8 @@ use crate::store::plugin::SERVER;
 const EACH: usize = 1_000;
 /// Two turns of the minute are in it.
 const WATCHED: Duration = Duration::from_secs(125);
+/// Ticks to take the median of.
+const LOOKS: usize = 300;
 
 pub(super) async fn measure(folder: &Path, plan: &Plan) -> Result<Vec<Measure>> {
     let mut measures = schedules(folder, plan, plan.many / 10).await?;
@@ -47,11 +49,25 @@ async fn schedules(folder: &Path, plan: &Plan, many: usize) -> Result<Vec<Measur
     let late = |id: &Id| f64::from(u32::try_from(id.created_at().0.rem_euclid(60_000)).unwrap_or(0));
     let mut late: Vec<f64> = stamps.take().keys().map(late).collect();
     let runs = count(late.len());
+    let mut looks = Vec::with_capacity(LOOKS);
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        let mut tx = server.app.store.read().await?;
+        tx.next_due().await?;
+        tx.queued().await?;
+        looks.push(began.elapsed().as_secs_f64() * 1e3);
+    }
     server.stop().await;
     Ok(vec![
         Measure { name: "--many / 10 schedules: runs made", value: runs, unit: "runs", target: "" },
         Measure { name: "--many / 10 schedules: memory", value: memory, unit: "MB", target: "" },
         Measure { name: "--many / 10 schedules: CPU, with the runs", value: share, unit: "%", target: "" },
+        Measure {
+            name: "--many / 10 schedules: a tick that finds none due, p50",
+            value: at(&mut looks, 0.5),
+            unit: "ms",
+            target: "",
+        },
         Measure { name: "--many / 10 schedules: lateness, p50", value: at(&mut late, 0.5), unit: "ms", target: "" },
         Measure { name: "--many / 10 schedules: lateness, p99", value: at(&mut late, 0.99), unit: "ms", target: "≤ 1,000" },
     ])

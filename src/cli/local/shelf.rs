@@ -1,19 +1,24 @@
-//! Files that a guest leaves behind, without a store: they go into a folder of who runs it, under the limits of a server.
+//! Files that a guest leaves behind, without a store: they go into a folder of who runs it, under the limits of a server. Those that
+//! other runs have left come out of another: what run R left as N is its file R/N.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::domain::artifact::{OPEN, check_media_type, check_name, too_large, too_many, too_many_open};
+use crate::domain::artifact::{OPEN, check_media_type, check_name, not_found, too_large, too_many, too_many_open};
 use crate::domain::limits::Limits;
 use crate::error::{Error, Result};
 use crate::objects::{Objects, Writer};
-use crate::plugin::{ArtifactAsk, ArtifactsCall, Refusal};
+use crate::plugin::{ArtifactAnswer, ArtifactAsk, ArtifactsCall, Refusal};
 
 pub struct Shelf {
     place: Option<Place>,
+    /// What others left.
+    sources: Option<PathBuf>,
     limits: Limits,
     open: HashMap<u64, Draft>,
     handles: u64,
@@ -54,19 +59,30 @@ impl Shelf {
     /// `Invalid` for a folder with something in it: a guest chooses the names, and nothing of somebody else's is written over.
     pub fn new(folder: Option<PathBuf>, limits: Limits) -> Result<Self> {
         let place = folder.map(Place::new).transpose()?;
-        Ok(Self { place, limits, open: HashMap::new(), handles: 0, kept: BTreeMap::new() })
+        Ok(Self { place, sources: None, limits, open: HashMap::new(), handles: 0, kept: BTreeMap::new() })
     }
 
-    /// Answers a guest's calls of `artifacts`, until the guest has ended.
+    /// The same, with what other runs have left in this folder; without one every file of theirs is refused, with what to do.
+    pub fn with_sources(mut self, folder: Option<PathBuf>) -> Self {
+        self.sources = folder;
+        self
+    }
+
+    /// Answers a guest's calls of `artifacts` and `artifact-source`, until the guest has ended.
     pub async fn serve(&mut self, mut calls: mpsc::Receiver<ArtifactsCall>) -> std::convert::Infallible {
         while let Some(ArtifactsCall { ask, answer }) = calls.recv().await {
+            let number = |told: Told| told.map(ArtifactAnswer::Number);
             let told = match ask {
-                ArtifactAsk::Create { name, media_type } => self.create(name, media_type),
-                ArtifactAsk::Write { handle, bytes } => self.write(handle, bytes).await,
-                ArtifactAsk::Finish { handle } => self.finish(handle).await,
+                ArtifactAsk::Create { name, media_type } => number(self.create(name, media_type)),
+                ArtifactAsk::Write { handle, bytes } => number(self.write(handle, bytes).await),
+                ArtifactAsk::Finish { handle } => number(self.finish(handle).await),
                 ArtifactAsk::Discard { handle } => {
                     self.discard(handle).await;
-                    Ok(0)
+                    Ok(ArtifactAnswer::Number(0))
+                }
+                ArtifactAsk::Open { run, name } => self.source(&run, &name),
+                ArtifactAsk::Read { place, bytes, .. } => {
+                    part(Path::new(&place), bytes).map(ArtifactAnswer::Read).map_err(|wrong| away(&wrong.into()))
                 }
             };
             // A guest that was stopped meanwhile does not mind.
@@ -81,6 +97,18 @@ impl Shelf {
             self.discard(handle).await;
         }
         self.kept.into_values().collect()
+    }
+
+    /// Nobody wrote down what kind of file it is.
+    fn source(&self, run: &str, name: &str) -> Result<ArtifactAnswer, Refusal> {
+        check_name(run).and_then(|()| check_name(name)).map_err(|wrong| refusal("invalid", wrong))?;
+        let nowhere = "there is no folder with artifacts of others: windlass plugin run … --artifact-source DIR";
+        let folder = self.sources.as_ref().ok_or_else(|| refusal("not-granted", nowhere.into()))?;
+        let file = folder.join(run).join(name);
+        let found = std::fs::metadata(&file).ok().filter(std::fs::Metadata::is_file);
+        let bytes = found.ok_or_else(|| refusal("not-found", not_found(run, name)))?.len();
+        let media_type = "application/octet-stream".into();
+        Ok(ArtifactAnswer::Opened { place: file.to_string_lossy().into_owned(), bytes, media_type })
     }
 
     fn create(&mut self, name: String, media_type: String) -> Told {
@@ -141,6 +169,14 @@ impl Place {
         let objects = Objects::in_folder(folder.clone())?;
         Ok(Self { folder, objects })
     }
+}
+
+/// Bytes of a file.
+fn part(file: &Path, bytes: Range<u64>) -> std::io::Result<Vec<u8>> {
+    let (mut file, mut part) = (std::fs::File::open(file)?, Vec::new());
+    file.seek(SeekFrom::Start(bytes.start))?;
+    file.take(bytes.end - bytes.start).read_to_end(&mut part)?;
+    Ok(part)
 }
 
 /// Under which a file lies until it is whole: no artifact's name begins with a dot.

@@ -58,6 +58,8 @@ pub struct Case {
     pub state: BTreeMap<String, String>,
     #[serde(default)]
     pub http: Vec<Answer>,
+    /// A folder beside the file: what other runs have left, as `plugin run --artifact-source` has it.
+    pub artifact_source: Option<PathBuf>,
     /// Answers of real targets, noted by `--record`.
     pub recording: Option<PathBuf>,
     /// Origins that `--record` may ask.

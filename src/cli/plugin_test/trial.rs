@@ -12,9 +12,11 @@ use super::cases::{Call, Case, Cases, FakeSecret};
 use super::judge::{self, Came};
 use super::{CaseReport, local};
 use crate::cli::local::items::Desk;
+use crate::cli::local::shelf::Shelf;
 use crate::cli::try_plugin;
 use crate::domain::attempt::Outcome;
 use crate::domain::grant::{Ceiling, Grant};
+use crate::domain::limits::Limits;
 use crate::error::{Error, Result};
 use crate::plugin::tape::{Header, Recordings, Script};
 use crate::plugin::{Described, Executor, Journal, Sandbox, Secret, StatePort, Tape, Work};
@@ -58,6 +60,11 @@ impl Trial<'_> {
         let (port, item_calls) = mpsc::channel(16);
         let mut work = self.work(state);
         work.items = Some(port);
+        // One that is to read artifacts may not write them: nothing would look at those.
+        let (files, file_calls) = mpsc::channel(1);
+        let sources = self.case.artifact_source.as_ref().map(|folder| self.folder.join(folder));
+        work.artifacts = sources.is_some().then_some(files);
+        let mut shelf = Shelf::new(None, Limits::default())?.with_sources(sources);
         let (tape, written) = self.tape()?;
         work.tape = tape.clone();
         let (journal, secrets) = (work.journal.clone(), work.secrets.clone());
@@ -66,6 +73,7 @@ impl Trial<'_> {
             outcome = self.sandbox.execute(work) => outcome,
             never = local::keep_state_in(&mut kept, state_calls) => match never {},
             never = desk.serve(item_calls) => match never {},
+            never = shelf.serve(file_calls) => match never {},
         };
         let header = |began_at, seed| {
             let work = Work { items: Some(mpsc::channel(1).0), ..self.work(mpsc::channel(1).0) };

@@ -11,8 +11,8 @@ use crate::domain::run::{Final, Reason};
 pub struct Closing {
     pub state: ItemState,
     pub message: String,
-    /// In a strict order the run died of the item at this position: those behind it are skipped.
-    pub skip_after: Option<u64>,
+    /// In a strict order the run died of the first that is open: those behind it are skipped.
+    pub in_order: bool,
 }
 
 /// How a run with items goes on.
@@ -43,7 +43,7 @@ pub fn judge(decision: Decision, counts: ItemCounts, spec: &ItemsSpec, why: &str
     if counts.total() == 0 {
         return same(decision);
     }
-    let close = |state, message: String| (counts.open() > 0).then_some(Closing { state, message, skip_after: None });
+    let close = |state, message: String| (counts.open() > 0).then_some(Closing { state, message, in_order: false });
     match end {
         Final::Succeeded if counts.open() > 0 && spec.are_handed_out() => same(Decision::Outside),
         Final::Succeeded => same(by_counts(&counts, spec)),
@@ -57,8 +57,7 @@ pub fn judge(decision: Decision, counts: ItemCounts, spec: &ItemsSpec, why: &str
             // With nothing open it is not the items that the run died of.
             let decision = if gave_up && counts.open() > 0 { by_counts(&closed, spec) } else { decision };
             let closing = if strict {
-                let skip_after = Some(counts.total() - counts.open());
-                Some(Closing { state: ItemState::Failed, message: why.to_owned(), skip_after })
+                Some(Closing { state: ItemState::Failed, message: why.to_owned(), in_order: true })
             } else {
                 close(ItemState::Failed, format!("lost: {why}"))
             };
@@ -92,12 +91,12 @@ impl Verdict {
         let Decision::End(end) = self.decision else { return None };
         let total = of_items(self.counts.total());
         let lost = match (&self.closing, names.lost.len()) {
-            (Some(Closing { state: ItemState::Failed, skip_after: None, .. }), n @ 1..) => {
+            (Some(Closing { state: ItemState::Failed, in_order: false, .. }), n @ 1..) => {
                 format!("lost {n} of {total}: {}", listed(&names.lost))
             }
             _ => String::new(),
         };
-        let of_order = self.closing.as_ref().and_then(|closing| closing.skip_after).and(names.lost.first());
+        let of_order = self.closing.as_ref().filter(|closing| closing.in_order).and(names.lost.first());
         let names: Vec<String> = names.failed.iter().chain(of_order).cloned().collect();
         let failed = match names.len() {
             0 => String::new(),
@@ -147,7 +146,7 @@ mod tests {
             (1, 8, end(Some(Reason::ItemsFailed)))
         );
         let closing = verdict.closing.clone().unwrap();
-        assert_eq!((closing.message.as_str(), closing.skip_after), ("no answer in time", Some(8)));
+        assert_eq!((closing.message.as_str(), closing.in_order), ("no answer in time", true));
         let names = Names { failed: Vec::new(), lost: vec!["step-09".into(), "step-10".into()] };
         assert_eq!(verdict.message("no answer in time", &names).unwrap(), "1 of 17 items failed: step-09");
     }

@@ -3,10 +3,10 @@
 use wasmtime::component::Resource;
 
 use super::port;
-use crate::plugin::ArtifactAsk;
 use crate::plugin::bindings::windlass::plugin::artifacts::{Artifact, Host, HostArtifact, Refusal};
 use crate::plugin::instance::Guest;
 use crate::plugin::tape::Refused;
+use crate::plugin::{ArtifactAnswer, ArtifactAsk};
 
 /// A file that is being written, as the guest holds it.
 pub struct Open {
@@ -18,13 +18,17 @@ pub struct Open {
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_artifacts(&self, ask: ArtifactAsk) -> impl Future<Output = Result<u64, Refusal>> + Send + use<> {
+        self.context.journal.asked(|asks| asks.artifacts += 1);
         let tape = self.context.tape.clone();
         let (what, with) = noted(&ask);
         let live = port::of_the_runner(self.context.artifacts.clone(), ask);
         async move {
             let live = async {
-                let answer = live.await.map(|number| number.to_string().into_bytes());
-                answer.map_err(|wrong| Refused { code: wrong.code.to_owned(), message: wrong.message })
+                match live.await {
+                    Ok(ArtifactAnswer::Number(number)) => Ok(number.to_string().into_bytes()),
+                    Ok(_) => Err(port::mixed_up()),
+                    Err(wrong) => Err(Refused { code: wrong.code.to_owned(), message: wrong.message }),
+                }
             };
             let answer = tape.called_out(what, with, live).await;
             let answer = answer.map_err(|Refused { code, message }| Refusal { code, message })?;
@@ -44,7 +48,7 @@ impl Guest {
 }
 
 /// What a recording keeps of a call: of the bytes no more than it takes to know them again.
-fn noted(ask: &ArtifactAsk) -> (&'static str, Vec<Vec<u8>>) {
+pub(super) fn noted(ask: &ArtifactAsk) -> (&'static str, Vec<Vec<u8>>) {
     let handle = |handle: &u64| handle.to_string().into_bytes();
     match ask {
         ArtifactAsk::Create { name, media_type } => {
@@ -56,6 +60,10 @@ fn noted(ask: &ArtifactAsk) -> (&'static str, Vec<Vec<u8>>) {
         }
         ArtifactAsk::Finish { handle: of } => ("artifacts.finish", vec![handle(of)]),
         ArtifactAsk::Discard { handle: of } => ("artifacts.discard", vec![handle(of)]),
+        ArtifactAsk::Open { run, name } => ("artifact-source.open", vec![run.clone().into_bytes(), name.clone().into_bytes()]),
+        ArtifactAsk::Read { name, bytes, .. } => {
+            ("artifact-source.read-at", vec![name.clone().into_bytes(), format!("{bytes:?}").into_bytes()])
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::plugin::outcome::cut;
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask_items(&self, ask: Result<Ask, Refusal>) -> impl Future<Output = Result<Answer, Refusal>> + Send + use<> {
+        self.context.journal.asked(|asks| asks.items += 1);
         let (tape, port) = (self.context.tape.clone(), self.context.items.clone());
         async move { port::asked(tape, port, ask?).await.map_err(|wrong| refusal(&wrong.code, &wrong.message)) }
     }
@@ -41,6 +42,7 @@ fn checked<T>(
         );
         return Err(refusal("limit", &why));
     }
+    context.journal.took("item_bytes", used);
     Ok(list)
 }
 

@@ -1,5 +1,6 @@
 //! What the host offers to guests, one capability a file.
 
+pub mod artifact_source;
 pub mod artifacts;
 pub mod files;
 pub mod http;

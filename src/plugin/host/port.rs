@@ -15,6 +15,11 @@ pub async fn asked<A: Talk + Clone>(
     tape.asked(ask, async { live.await.map_err(|wrong| Refused { code: wrong.code.to_owned(), message: wrong.message }) }).await
 }
 
+/// Something else was answered than was asked: a mistake of ours, or a recording of it, told like a refusal.
+pub fn mixed_up() -> Refused {
+    Refused { code: "unavailable".into(), message: "the answer does not fit the question".into() }
+}
+
 /// Hands the call over, whatever the tape.
 pub async fn of_the_runner<A, T>(port: Option<Port<A, T>>, ask: A) -> Result<T, Refusal> {
     let denied = || Refusal { code: "denied", message: "this is there for runs only".into() };

@@ -1,7 +1,7 @@
 //! Stand-ins for secrets: the guest gets a random text, the host puts the value in its place on the way out.
 
-use super::http::scrub::SHORTEST;
 use crate::domain::grant::SecretUse;
+use crate::egress::scrub::SHORTEST;
 use crate::plugin::bindings::windlass::plugin::secrets::{Host, Refusal};
 use crate::plugin::instance::{Context, Guest};
 use crate::plugin::journal::{Level, Line};
@@ -13,6 +13,7 @@ const NAME: usize = 128;
 impl Host for Guest {
     fn stand_in(&mut self, secret: String) -> Result<String, Refusal> {
         let (context, secrets) = (&self.context, &self.outgoing.secrets);
+        context.journal.asked(|asks| asks.secrets += 1);
         let live = || match allowed(context, &secret) {
             Ok(()) => Ok(secrets.stand_in(&secret).into_bytes()),
             Err(Refusal { code, message }) => {

@@ -13,6 +13,7 @@ use crate::plugin::tape::Refused;
 impl Host for Guest {
     fn sign(&mut self, secret: String, algorithm: String, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         let context = &self.context;
+        context.journal.asked(|asks| asks.secrets += 1);
         let live = || {
             let signed = sign(context, &secret, &algorithm, &bytes);
             let (level, message) = match &signed {

@@ -8,6 +8,7 @@ use crate::plugin::{StateAnswer, StateAsk};
 impl Guest {
     /// Not an `async fn`: its future must not hold the store, which is not shared between threads.
     fn ask(&self, ask: StateAsk) -> impl Future<Output = Result<StateAnswer, Refusal>> + Send + use<> {
+        self.context.journal.asked(|asks| asks.state += 1);
         let asked = port::asked(self.context.tape.clone(), self.context.state.clone(), ask);
         async move { asked.await.map_err(|wrong| refusal(&wrong.code, &wrong.message)) }
     }

@@ -9,7 +9,7 @@ use super::data::Data;
 use super::entry::{Came, End, Entry, Exchange, Failure, Refused};
 use super::recording::Recording;
 use crate::domain::item::{self, NewItem};
-use crate::plugin::host::http::scrub::Scrubber;
+use crate::egress::scrub::Scrubber;
 use crate::plugin::{Secret, StateAnswer, StateAsk};
 
 pub struct Mask<'a> {

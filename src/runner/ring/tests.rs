@@ -281,6 +281,49 @@ fn a_higher_priority_goes_first_and_a_lower_one_is_not_forgotten() {
     assert_eq!(low, [21, 42, 63, 84], "two points are twenty seconds, and a turn");
 }
 
+/// One tenant whose transcodes take an hour and whose thumbnails a second, on one slot and on many.
+#[test]
+fn heavy_jobs_of_a_tenant_leave_its_light_ones_their_share_of_worker_time() {
+    for slots_of_node in [1, 8] {
+        let mut world = World::new(1, slots(slots_of_node), |_, _| plain());
+        for _ in 0..1_000 {
+            world.come(Id(1), Id(1), 60_000 * MS);
+        }
+        for _ in 0..60_000 {
+            world.come(Id(1), Id(2), 1_000 * MS);
+        }
+        world.run(|world| world.now < 3_600_000_000);
+        let ran = |job| f64::from(u32::try_from(world.started.iter().filter(|(.., of)| *of == Id(job)).count()).unwrap());
+        let (heavy, light) = (ran(1) * 60.0, ran(2));
+        let all = f64::from(slots_of_node) * 3_600.0;
+        assert!((heavy - all / 2.0).abs() < all * 0.06 + 60.0, "{slots_of_node}: heavy {heavy} s, light {light} s of {all} s");
+        // And none waits for two heavy ones in a row.
+        let slow = world.started.windows(2).filter(|pair| pair.iter().all(|(.., job)| *job == Id(1))).count();
+        assert!(slots_of_node > 1 || slow <= 1, "{slow}");
+    }
+}
+
+/// A light run that comes now and then begins with the next free slot, however many heavy ones wait.
+#[test]
+fn a_light_run_is_next_after_the_heavy_one_in_progress() {
+    let mut world = World::new(1, slots(2), |_, _| plain());
+    for _ in 0..1_000 {
+        world.come(Id(1), Id(1), 60_000 * MS);
+    }
+    for n in 0..20_u64 {
+        for job in [2, 3] {
+            world.at(90_000_000 + n * 200_000_000, Happening::Come { tenant: Id(1), job: Id(job), took: 10 * MS });
+        }
+    }
+    world.run(|world| world.now < 4_200_000_000);
+    let light: Vec<u64> = world.started.iter().filter(|(.., job)| *job != Id(1)).map(|(at, ..)| *at).collect();
+    assert_eq!(light.len(), 40);
+    for (n, began) in light.iter().enumerate() {
+        let came = 90_000_000 + n as u64 / 2 * 200_000_000;
+        assert!(*began - came <= 61_000_000, "one that came at {came} began at {began}");
+    }
+}
+
 #[test]
 fn a_run_that_needs_much_memory_is_not_passed_by_for_ever() {
     let rule = |_, job: Id| {

@@ -8,11 +8,13 @@ use serde::Deserialize;
 
 use super::extract::{Asked, Body, Caller};
 use super::read;
-use super::shape::{AlertJson, List, NewSilenceJson, SilenceJson, SinkJson};
-use crate::app::alert::{Hushed, Shown, SinkState, Which};
+use super::shape::{AlertJson, Count, List, NewSilenceJson, SilenceJson, SinkJson};
+use crate::app::alert::{Hushed, Shown, SinkState, Standing, Which};
 use crate::app::{App, Who};
 use crate::domain::alert::AlertKind;
 use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::store::run::COUNT_CAP;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,9 +32,46 @@ impl Of {
     }
 }
 
-pub async fn list(State(app): State<App>, Caller(who): Caller, Asked(of): Asked<Of>) -> Result<Json<List<AlertJson>>> {
-    let tenant = of.checked(&app, &who).await?;
-    Ok(Json(List::whole(app.alerts(tenant.as_deref(), &who).await?.into_iter().map(shape).collect())))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    tenant: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Open ones, then ended ones: `next` says in which of the two it goes on.
+pub async fn list(State(app): State<App>, Caller(who): Caller, Asked(page): Asked<Page>) -> Result<Json<List<AlertJson>>> {
+    let limit = super::limit(page.limit)?;
+    let (standing, before) = page.after.as_deref().map_or(Ok((Standing::Open, None)), cursor)?;
+    let tenant = Of { tenant: page.tenant }.checked(&app, &who).await?;
+    let of = tenant.as_deref();
+    let mut found = app.alerts(of, standing, before, limit + 1, &who).await?;
+    if standing == Standing::Open && found.len() <= limit as usize {
+        let room = limit + 1 - u32::try_from(found.len()).unwrap_or(limit);
+        found.extend(app.alerts(of, Standing::Ended, None, room, &who).await?);
+    }
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let place = |shown: &Shown| {
+        let word = if shown.alert.closed_at.is_some() { ENDED } else { OPEN };
+        format!("{word}.{}", shown.alert.id)
+    };
+    let next = found.last().filter(|_| more).map(place);
+    let count = Count::up_to(app.count_alerts(of, &who).await?, COUNT_CAP);
+    Ok(Json(List { items: found.into_iter().map(shape).collect(), next, count }))
+}
+
+const OPEN: &str = "open";
+const ENDED: &str = "ended";
+
+fn cursor(after: &str) -> Result<(Standing, Option<Id>)> {
+    let parts = after.split_once('.').and_then(|(word, id)| Some((word, id.parse::<Id>().ok()?)));
+    match parts {
+        Some((OPEN, id)) => Ok((Standing::Open, Some(id))),
+        Some((ENDED, id)) => Ok((Standing::Ended, Some(id))),
+        _ => Err(Error::invalid("after", format!("{after:?} is not where a page ended; write the next of the page before"))),
+    }
 }
 
 pub async fn silences(State(app): State<App>, Caller(who): Caller, Asked(of): Asked<Of>) -> Result<Json<List<SilenceJson>>> {
@@ -50,7 +89,8 @@ pub async fn silence(State(app): State<App>, Caller(who): Caller, Body(asked): B
     if let Some(tenant) = &asked.tenant {
         read::within(&app, &who, tenant).await?;
     }
-    let which = Which { tenant: asked.tenant, job: asked.job, kind: asked.kind.as_deref().map(kind).transpose()? };
+    let kind = asked.kind.as_deref().map(kind).transpose()?;
+    let which = Which { tenant: asked.tenant, job: asked.job, node: asked.node, kind };
     let Some(until) = asked.until else {
         app.end_silence(&which, &who).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -92,6 +132,7 @@ fn hushed(hushed: Hushed) -> SilenceJson {
     SilenceJson {
         tenant: which.tenant,
         job: which.job,
+        node: which.node,
         kind: which.kind.map(|kind| kind.word().to_owned()),
         until: silence.until,
         by: silence.by,

@@ -44,7 +44,14 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
         let Raw(bytes) = Raw::from_request(request, app).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text).map(Self).map_err(|wrong| Error::invalid("body", wrong.to_string()).into_response())
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|wrong| {
+            let path = wrong.path().to_string();
+            let field = if path == "." { "body" } else { &path };
+            Error::invalid(field, wrong.inner().to_string()).into_response()
+        })?;
+        reader.end().map_err(|wrong| Error::invalid("body", wrong.to_string()).into_response())?;
+        Ok(Self(value))
     }
 }
 
@@ -70,7 +77,10 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let query = Query::<T>::from_request_parts(parts, app).await;
-        query.map(|Query(asked)| Self(asked)).map_err(|wrong| Error::invalid("query", wrong.body_text()))
+        query.map(|Query(asked)| Self(asked)).map_err(|wrong| {
+            let text = wrong.body_text();
+            Error::invalid("query", text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text))
+        })
     }
 }
 

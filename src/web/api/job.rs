@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Paged;
 use super::extract::{Asked, At, Body, Caller};
-use super::shape::{EffectiveJson, JobJson, List, NewRunJson, NoticedJson, PauseJson, PluginOfJob, TriggerOfJob};
+use super::shape::{EffectiveJson, JobJson, List, NewRunJson, Nothing, NoticedJson, PauseJson, PluginOfJob, TriggerOfJob};
 use super::{read, rollout};
 use crate::app::enqueue::Request;
 use crate::app::{App, Who};
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::health::JobHealth;
 use crate::store::notice::Noticed;
-use crate::web::dashboard::job::policy_lines;
+use crate::web::dashboard::job::{Sources, ceiling_lines, limit_lines, policy_lines, trigger_lines};
 
 const KEY_LIMIT: usize = 255;
 
@@ -59,7 +59,10 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     let digest = found.as_ref().map_or(&*job.digest, Rollout::current);
     let mut json = shape(&mut tx, &tenant, &job, digest, health.as_ref(), 5, app.now()).await?;
     json.spec = Some(serde_json::to_value(&job.spec)?);
-    let lines = policy_lines(&job.spec, &tenant, &app.settings.retention).into_iter();
+    let said = tx.said_of_job(tenant.id, job.id).await?;
+    let sources = Sources { spec: &job.spec, tenant: &tenant, settings: &app.settings, said, job: job.id };
+    let limits = limit_lines(&tx.grant_of(job.id).await?, &tenant.ceiling);
+    let lines = [policy_lines(&sources), trigger_lines(&sources), ceiling_lines(&sources), limits].into_iter().flatten();
     json.effective =
         lines.map(|line| EffectiveJson { what: line.what.into(), value: line.value, from: line.from.into() }).collect();
     if let Some(found) = found {
@@ -180,6 +183,7 @@ pub async fn resume(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<JobJson>> {
     read::within(&app, &who, &tenant).await?;
     app.resume(&tenant, &job, &who).await?;

@@ -83,6 +83,7 @@ pub fn router(app: App) -> Router {
         .route("/tenants/{tenant}/runs/{run}/artifacts", get(artifact::list))
         .route("/tenants/{tenant}/runs/{run}/artifacts/{name}", get(artifact::download))
         .route("/tenants/{tenant}/runs/{run}/recording", get(recording::of_run))
+        .route("/plugins/{name}", get(plugin::show))
         .route("/plugins/{digest}/component", get(recording::component))
         .route("/tenants/{tenant}/dead", get(dead::list))
         .route("/tenants/{tenant}/dead/causes", get(dead::causes))

@@ -17,9 +17,9 @@ use utoipa::{PartialSchema, ToSchema};
 use super::shape::{
     AlertJson, Applied, ApplyJson, ArtifactJson, AuditJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson,
     JobJson, List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson,
-    NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PreviewJson, ProblemJson, PushJson, RenewJson,
-    RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson, StateValueJson,
-    TakenJson, TenantJson, TokenJson, ToldJson,
+    NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PluginShownJson, PreviewJson, ProblemJson, PushJson,
+    RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson,
+    StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
 };
 use crate::clock::Timestamp;
 use crate::domain::item::{ItemCounts, ItemState, Items};
@@ -67,6 +67,7 @@ fn tenants_and_jobs(api: &mut Routes) {
         .takes::<serde_json::Value>()
         .one::<NoticedJson>(202);
     api.get("tenants/{tenant}/jobs/{job}/occurrences", "what came of its schedules' times, newest first")
+        .asks(&[("result", Type::String)])
         .paged()
         .list::<OccurrenceJson>();
     api.post("tenants/{tenant}/jobs/{job}/backfill", "runs for times that have passed; with `dry_run` 200 and what it would do")
@@ -141,7 +142,10 @@ fn dead_runs(api: &mut Routes) {
 
 fn alerts(api: &mut Routes) {
     let of = [("tenant", Type::String)];
-    api.get("alerts", "what needs a person, the newest first, then what did in the last week").asks(&of).list::<AlertJson>();
+    api.get("alerts", "what needs a person, the newest first, then what did in the last week")
+        .asks(&of)
+        .paged()
+        .list::<AlertJson>();
     api.get("silences", "of what nobody is told now").asks(&of).list::<SilenceJson>();
     api.post("silences", "nobody is told until then; without `until` 204: told again")
         .takes::<NewSilenceJson>()
@@ -168,6 +172,7 @@ fn server(api: &mut Routes) {
         .head("X-Windlass-Signature")
         .takes_bytes()
         .one::<PushJson>(202);
+    api.get("plugins/{name}", "its versions, newest first, and the jobs that use them").one::<PluginShownJson>(200);
     api.get("pushes", "modules on their way to plugins, newest first, of the last day").list::<PushJson>();
     api.get("pushes/{push}", "how far one is").one::<PushJson>(200);
     api.post("apply", "tenants and jobs as files say, all or none").takes::<ApplyJson>().one::<Applied>(200);

@@ -9,7 +9,7 @@ use super::extract::{Asked, At, Body, Caller};
 use super::shape::{List, NewOperationJson, OperationJson, PreviewJson, WhichJson};
 use super::{Paged, limit};
 use crate::app::App;
-use crate::domain::dead::{Action, Operation, Order, RATE};
+use crate::domain::dead::{Action, Operation, OperationState, Order, RATE};
 use crate::error::{Error, Result};
 use crate::id::Id;
 
@@ -80,5 +80,6 @@ pub(super) async fn shape(app: &App, o: Operation) -> Result<OperationJson> {
         by: o.by,
         started_at: o.started_at,
         ended_at: o.ended_at,
+        waits: o.waits.filter(|_| o.state == OperationState::Running),
     })
 }

@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use super::extract::{Asked, Caller, Raw};
 use super::read;
-use super::shape::{List, PluginJson, PushJson};
+use super::shape::{List, PluginJson, PluginShownJson, PluginUserJson, PushJson};
 use crate::app::App;
 use crate::app::pushes::Names;
 use crate::domain::plugin::{Plugin, Push};
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::web::dashboard::plugin::taken;
 
 /// The server's, and those of the tenants that the caller may see.
 pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<List<PluginJson>>> {
@@ -30,6 +31,38 @@ pub async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<Li
         shape(plugin, tenant)
     };
     Ok(Json(List::whole(plugins.into_iter().map(shape).collect())))
+}
+
+/// All versions of one, and who uses them, as far as the caller may see.
+pub async fn show(State(app): State<App>, Caller(who): Caller, Path(name): Path<String>) -> Result<Json<PluginShownJson>> {
+    let mut tx = app.store.read().await?;
+    let names: HashMap<Id, String> = tx.tenants().await?.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    let mut plugins = tx.plugins().await?;
+    plugins.retain(|plugin| plugin.name == name && (plugin.tenant == Id(0) || who.tenant.is_none_or(|own| own == plugin.tenant)));
+    plugins.sort_by_key(|plugin| std::cmp::Reverse(plugin.version_key()));
+    let newest = plugins.first().ok_or_else(|| Error::not_found(format!("the plugin {name}")))?;
+    let summary = newest.description.get("summary").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+    let (jobs, rollouts, grants) = (tx.known_jobs().await?, tx.rollouts().await?, tx.grants().await?);
+    let mut used_by = Vec::new();
+    for job in jobs.iter().filter(|job| who.tenant.is_none_or(|own| own == job.tenant)) {
+        for (digest, runs) in taken(job, rollouts.get(&job.id)) {
+            let Some(plugin) = plugins.iter().find(|plugin| plugin.digest == digest) else { continue };
+            used_by.push(PluginUserJson {
+                tenant: names.get(&job.tenant).cloned().unwrap_or_default(),
+                job: job.spec.name.clone(),
+                version: plugin.version.clone(),
+                digest: digest.to_owned(),
+                runs,
+                grant: serde_json::to_value(grants.get(&job.id).cloned().unwrap_or_default())?,
+            });
+        }
+    }
+    used_by.sort_by(|a, b| (&a.tenant, &a.job).cmp(&(&b.tenant, &b.job)));
+    let versions = plugins.into_iter().map(|plugin| {
+        let tenant = names.get(&plugin.tenant).cloned();
+        shape(plugin, tenant)
+    });
+    Ok(Json(PluginShownJson { name, summary, versions: versions.collect(), used_by }))
 }
 
 #[derive(Deserialize)]

@@ -76,8 +76,9 @@ pub async fn run(app: &App, tx: &mut Tx, tenant: &Tenant, id: Id) -> Result<RunJ
         outcome: a.outcome,
         message: a.message,
         delay_ms: a.delay_ms,
-        peak_memory: a.used.map(|used| used.peak_memory),
-        requests: a.used.map(|used| used.requests),
+        peak_memory: a.used.as_ref().map(|used| used.peak_memory),
+        requests: a.used.as_ref().map(|used| used.requests),
+        took: a.used.map(|used| used.took).unwrap_or_default(),
     };
     json.attempts = Some(attempts.into_iter().map(attempt).collect());
     Ok(json)

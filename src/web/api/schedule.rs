@@ -7,24 +7,36 @@ use axum::response::{IntoResponse, Response};
 
 use super::extract::{Asked, At, Body, Caller};
 use super::shape::{BackfillJson, Count, List, NewBackfillJson, OccurrenceJson};
-use super::{Paged, limit, operation, read};
+use super::{limit, operation, read};
 use crate::app::{App, backfill};
 use crate::domain::dead::RATE;
 use crate::error::{Error, Result};
-use crate::store::ledger::{Line, Place, Query};
+use crate::store::ledger::{Line, Place, Query, RESULTS};
+
+/// What a list of occurrences can be asked.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    result: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
 
 pub async fn occurrences(
     State(app): State<App>,
     Caller(who): Caller,
     At((tenant, job)): At<(String, String)>,
-    Asked(Paged { after, limit: asked }): Asked<Paged>,
+    Asked(Wanted { result, after, limit: asked }): Asked<Wanted>,
 ) -> Result<Json<List<OccurrenceJson>>> {
     let mut tx = app.store.read().await?;
     let tenant = read::scope(&mut tx, &who, &tenant).await?;
     let job = tx.need_job(tenant.id, &job).await?;
     let limit = limit(asked)?;
     let before = after.as_deref().map(str::parse::<Place>).transpose().map_err(|wrong| Error::invalid("after", wrong))?;
-    let query = Query { job: Some(job.id), before, limit: limit + 1, ..Query::default() };
+    if let Some(result) = result.as_ref().filter(|result| !RESULTS.contains(&result.as_str())) {
+        return Err(Error::invalid("result", format!("{result:?} is none; there are {}", RESULTS.join(", "))));
+    }
+    let query = Query { job: Some(job.id), result, before, limit: limit + 1, ..Query::default() };
     let mut lines = tx.ledger(&query).await?;
     let more = lines.len() > limit as usize;
     lines.truncate(limit as usize);

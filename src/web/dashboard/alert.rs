@@ -10,10 +10,11 @@ use serde::Deserialize;
 use super::see_other;
 use super::shell::{Place, Shell};
 use super::tenant::need;
-use crate::app::alert::{Hushed, Shown, SinkState, Which};
+use crate::app::alert::{Hushed, Shown, SinkState, Standing, Which};
 use crate::clock::Timestamp;
 use crate::domain::member::Role;
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::web::Web;
 use crate::web::address::Address;
 use crate::web::api::parse_kind;
@@ -29,7 +30,13 @@ struct Alerts {
     tenant: Option<String>,
     may: bool,
     open: Vec<Row>,
+    /// The next page of open ones.
+    older: Option<String>,
     ended: Vec<Row>,
+    older_ended: Option<String>,
+    /// The page begins with the newest of both.
+    first: String,
+    is_first: bool,
     silences: Vec<Quiet>,
     sinks: Vec<SinkRow>,
 }
@@ -44,6 +51,7 @@ struct Row {
     /// For the button.
     tenant: String,
     job: String,
+    node: i64,
     why: String,
     opened_at: Timestamp,
     closed_at: Option<Timestamp>,
@@ -54,6 +62,7 @@ struct Quiet {
     words: String,
     tenant: String,
     job: String,
+    node: i64,
     kind: &'static str,
     until: Timestamp,
     by: String,
@@ -72,7 +81,13 @@ struct SinkRow {
 pub struct Asked {
     tenant: Option<String>,
     done: Option<String>,
+    /// The last of the page before, of open ones and of ended ones.
+    after: Option<Id>,
+    ended: Option<Id>,
 }
+
+/// Alerts a page, of each kind.
+const PAGE: u32 = 50;
 
 pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap, Query(asked): Query<Asked>) -> Result<Response> {
     let zone = match &asked.tenant {
@@ -81,18 +96,36 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
     };
     let board = web.glance(asked.done.as_deref()).await?;
     let (of, who) = (asked.tenant.as_deref(), &session.who);
-    let (open, ended) = web.app.alerts(of, who).await?.into_iter().map(row).partition(|row| row.closed_at.is_none());
+    let first = Address::new("/alerts").some("tenant", of);
+    let mut open = web.app.alerts(of, Standing::Open, asked.after, PAGE + 1, who).await?;
+    let mut ended = web.app.alerts(of, Standing::Ended, asked.ended, PAGE + 1, who).await?;
+    let (after, over) = (asked.after.map(|id| id.to_string()), asked.ended.map(|id| id.to_string()));
+    let here = first.clone().some("after", after.as_deref()).some("ended", over.as_deref());
+    let older = cut(&mut open).map(|last| first.clone().some("after", Some(&last)).some("ended", over.as_deref()).to_string());
+    let older_ended =
+        cut(&mut ended).map(|last| format!("{}#ended", first.clone().some("after", after.as_deref()).some("ended", Some(&last))));
     let page = Alerts {
         shell: web.shell_with(&session, &board, zone, asked.done.as_deref()).at(Place::Alerts, &[], "Alerts"),
-        here: Address::new("/alerts").some("tenant", of).to_string(),
+        here: here.to_string(),
+        is_first: here.to_string() == first.to_string(),
+        first: first.to_string(),
         may: session.who.role >= Role::Operator,
-        open,
-        ended,
+        open: open.into_iter().map(row).collect(),
+        older,
+        ended: ended.into_iter().map(row).collect(),
+        older_ended,
         silences: web.app.silences(of, who).await?.into_iter().map(quiet).collect(),
         sinks: web.app.sinks(of, who).await?.into_iter().map(sink).collect(),
         tenant: asked.tenant,
     };
     fragment::answer(&page, &headers)
+}
+
+/// Leaves a page's worth; answers the last of it where there is more.
+fn cut(found: &mut Vec<Shown>) -> Option<String> {
+    let more = found.len() > PAGE as usize;
+    found.truncate(PAGE as usize);
+    found.last().filter(|_| more).map(|last| last.alert.id.to_string())
 }
 
 fn row(shown: Shown) -> Row {
@@ -110,6 +143,7 @@ fn row(shown: Shown) -> Row {
         href,
         tenant: tenant.unwrap_or_default(),
         job: job.unwrap_or_default(),
+        node: node.unwrap_or(0),
         why: alert.message,
         opened_at: alert.opened_at,
         closed_at: alert.closed_at,
@@ -124,6 +158,7 @@ fn quiet(hushed: Hushed) -> Quiet {
         kind: which.kind.map_or("", |kind| kind.word()),
         tenant: which.tenant.unwrap_or_default(),
         job: which.job.unwrap_or_default(),
+        node: which.node.unwrap_or(0),
         until: silence.until,
         by: silence.by,
     }
@@ -149,6 +184,8 @@ fn sink(state: SinkState) -> SinkRow {
 pub struct Subject {
     tenant: String,
     job: String,
+    /// 0: of any.
+    node: i64,
     kind: String,
     r#for: String,
     /// The page is of one tenant.
@@ -159,7 +196,8 @@ impl Subject {
     fn which(&self) -> Result<Which> {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let kind = some(&self.kind).map(|kind| parse_kind(&kind)).transpose()?;
-        Ok(Which { tenant: some(&self.tenant), job: some(&self.job), kind })
+        let node = Some(self.node).filter(|node| *node != 0);
+        Ok(Which { tenant: some(&self.tenant), job: some(&self.job), node, kind })
     }
 
     fn back(&self, done: &str) -> Response {

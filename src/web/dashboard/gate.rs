@@ -14,6 +14,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::see_other;
+use crate::app::member::PASSWORD_MIN;
 use crate::domain::health::words;
 use crate::error::{Error, Result};
 use crate::web::Web;
@@ -42,16 +43,30 @@ struct FirstStart {
     name: String,
 }
 
-/// Where a request comes from, when the server was told to say so.
+/// Where a request comes from, when the server was told to say so: who connected, or whom a trusted proxy names.
 pub struct From(Option<IpAddr>);
 
-impl<S: Sync> FromRequestParts<S> for From {
+impl FromRequestParts<Web> for From {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(info.map(|ConnectInfo(address)| address.ip())))
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        let trusted = |address: &IpAddr| web.app.settings.trusted_proxies.iter().flatten().any(|net| net.contains(address));
+        Ok(Self(peer.map(|peer| client(peer, &parts.headers, trusted))))
     }
+}
+
+/// The last address of `X-Forwarded-For` that no trusted proxy has: anybody may write what stands before it.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
+    let named = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let mut hops: Vec<&str> = named.flat_map(|value| value.split(',')).collect();
+    let mut from = peer;
+    while trusted(&from)
+        && let Some(Ok(hop)) = hops.pop().map(|hop| hop.trim().parse())
+    {
+        from = hop;
+    }
+    from
 }
 
 #[derive(Deserialize)]
@@ -140,8 +155,9 @@ async fn make_first(
         return again(StatusCode::FORBIDDEN, Some(wrong.to_owned()), None);
     }
     let length = form.password.chars().count();
-    if length < 12 {
-        return again(StatusCode::UNPROCESSABLE_ENTITY, None, Some(format!("{length} characters. At least 12, please.")));
+    if length < PASSWORD_MIN {
+        let short = format!("{length} characters. At least {PASSWORD_MIN}, please.");
+        return again(StatusCode::UNPROCESSABLE_ENTITY, None, Some(short));
     }
     match web.app.set_first_password(form.name.trim(), &form.password).await {
         Ok(()) => {
@@ -182,5 +198,20 @@ mod tests {
             .render()
             .unwrap();
         assert!(!first.contains("<script>") && first.contains("aria-invalid"), "{first}");
+    }
+
+    #[test]
+    fn who_asks_is_whom_the_last_trusted_proxy_names() {
+        let proxy = |address: &IpAddr| address.is_loopback();
+        let from = |peer: &str, named: &'static [&str]| {
+            let named = named.iter().map(|value| ("x-forwarded-for".parse().unwrap(), value.parse().unwrap()));
+            client(peer.parse().unwrap(), &named.collect::<HeaderMap>(), proxy).to_string()
+        };
+        assert_eq!(from("127.0.0.1", &["10.0.0.1, 10.0.0.2"]), "10.0.0.2", "what stands first was written by the client");
+        assert_eq!(from("127.0.0.1", &["10.0.0.1", "10.0.0.2, 127.0.0.2"]), "10.0.0.2", "through two proxies");
+        assert_eq!(from("127.0.0.1", &["rubbish, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(from("127.0.0.1", &["10.0.0.2, rubbish"]), "127.0.0.1");
+        assert_eq!(from("10.9.9.9", &["10.0.0.1"]), "10.9.9.9", "who is no proxy may say what he likes");
+        assert_eq!(from("127.0.0.1", &[]), "127.0.0.1");
     }
 }

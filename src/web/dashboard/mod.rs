@@ -25,6 +25,7 @@ pub mod overview;
 pub mod plugin;
 pub mod run;
 pub mod schedule;
+pub mod settings;
 pub mod shell;
 pub mod tenant;
 
@@ -63,6 +64,7 @@ pub fn routes() -> Router<Web> {
         .route("/alerts/speak", post(alert::speak))
         .route("/audit", get(audit::index))
         .route("/nodes", get(node::index))
+        .route("/nodes/settings", get(settings::index))
         .route("/plugins", get(plugin::index))
         .route("/plugins/{name}", get(plugin::show::show))
         .route("/find", get(find::find))

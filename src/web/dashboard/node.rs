@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 
 use super::shell::{Place, Shell};
 use crate::app::node::Seen;
+use crate::domain::member::Role;
 use crate::error::Result;
 use crate::web::Web;
 use crate::web::fragment;
@@ -20,6 +21,7 @@ use crate::web::show::pill::Pill;
 struct Nodes {
     shell: Shell,
     nodes: Vec<Seen>,
+    may_see_settings: bool,
 }
 
 fragment::fragments!(Nodes: nodes => as_nodes);
@@ -28,5 +30,5 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap)
     let board = web.glance(None).await?;
     let nodes = web.app.nodes(&session.who).await?;
     let shell = web.shell_with(&session, &board, Tz::UTC, None).at(Place::Nodes, &[], "Nodes");
-    fragment::answer(&Nodes { shell, nodes }, &headers)
+    fragment::answer(&Nodes { shell, nodes, may_see_settings: session.who.may_all(Role::Admin, "").is_ok() }, &headers)
 }

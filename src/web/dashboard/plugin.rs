@@ -93,7 +93,7 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap)
 
 /// The versions that runs of a job take, by digest, and which runs: all of them the job's own, or some the one and some the
 /// other of a rollout.
-fn taken<'a>(job: &'a Job, rollout: Option<&'a Rollout>) -> Vec<(&'a str, String)> {
+pub fn taken<'a>(job: &'a Job, rollout: Option<&'a Rollout>) -> Vec<(&'a str, String)> {
     let Some(rollout) = rollout else { return vec![(&job.digest, "all runs".into())] };
     let share = format!("{} % of new runs, on trial", f64::from(rollout.share) / 10_000.0);
     let (new, old) = match rollout.stage {

@@ -107,5 +107,6 @@ mod tests {
     fn what_is_no_json_is_shown_escaped() {
         assert_eq!(Json("<b>no").to_string(), "&lt;b&gt;no");
         assert_eq!(Json("").to_string(), "");
+        assert_eq!(Json("a\u{202e}b").to_string(), "a\\u{202e}b", "it would turn round what follows");
     }
 }

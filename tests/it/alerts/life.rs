@@ -66,13 +66,57 @@ async fn v6_a_process_that_lives_and_does_nothing_says_so_within_ninety_seconds(
     runner.drain().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn v6_a_clock_that_is_set_makes_no_loop_hang_and_hides_none() {
+    let world = World::new().await;
+    let context = world.context();
+    let duties = context.duties.clone();
+    let runner = Runner::start(context).await.unwrap();
+    let hanging = || duties.hanging(world.clock.uptime());
+    let hour = 3_600_000;
+    world.clock.step(2 * hour);
+    assert_eq!(hanging(), Vec::<String>::new(), "two hours that nobody waited for");
+    let held = world.store.begin().await.unwrap();
+    world.clock.step(-12 * hour);
+    let began = world.clock.uptime();
+    let ill = async || Some(hanging()).filter(|hanging| !hanging.is_empty());
+    let why = world.until("it says so although it is earlier than before", 5 * SECOND, ill).await;
+    assert!(world.clock.uptime() - began <= 90 * SECOND && why[0].contains("has not come round for"), "{why:?}");
+    drop(held);
+    runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v6_a_node_whose_clock_is_far_off_says_that_it_schedules_nothing() {
+    if !database::is_postgres() {
+        return;
+    }
+    let world = World::new().await;
+    let (context, _, store) = other_with(&world, Span::secs(5)).await;
+    let duties = context.duties.clone();
+    let runner = Runner::start(context).await.unwrap();
+    let why = async || {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        duties.hanging(world.clock.uptime()).pop()
+    };
+    let why = world.until("it says why", Duration::ZERO, why).await;
+    assert!(why.contains("from the database's: it claims and schedules nothing until it is set"), "{why}");
+    runner.drain().await;
+    store.close().await;
+}
+
 /// Another node on the same database, with guests of its own.
 async fn other(world: &World) -> (Arc<Context>, Arc<Scripted>, Store) {
+    // The clock is the test's, the database's is the machine's.
+    other_with(world, Span::secs(u32::MAX.into())).await
+}
+
+async fn other_with(world: &World, skew: Span) -> (Arc<Context>, Arc<Scripted>, Store) {
     let store = Store::open(world.store.database().clone(), Arc::new(world.clock.clone())).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(world.clock.clone());
     let vault = Arc::new(Vault::open(&world.dir.path().join("secret.key"), None).unwrap());
     let mut settings = Settings::default();
-    settings.lease.skew = Span::secs(u32::MAX.into());
+    settings.lease.skew = skew;
     let guests: Arc<Scripted> = Arc::default();
     let (egress, settings) = (world.egress(), Arc::new(settings));
     let context = Context::new(store.clone(), guests.clone(), egress, clock, settings, vault, world.objects());

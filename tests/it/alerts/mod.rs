@@ -2,14 +2,17 @@
 
 mod life;
 mod sinks;
-mod world;
+pub mod world;
 
 use std::time::Duration;
 
 use serde_json::json;
+use windlass::app::Who;
 use windlass::clock::Clock;
+use windlass::domain::alert::{AlertKind, Subject};
 use windlass::domain::attempt::{Class, Counts, Outcome};
 use windlass::domain::member::Role;
+use windlass::id::Id;
 
 use crate::api::world::Served;
 use crate::world::{TEN, World, well};
@@ -127,6 +130,67 @@ async fn an_alert_is_told_once_again_after_a_while_not_while_it_is_silent_and_wh
     let over = listed["items"].as_array().unwrap().iter().find(|alert| alert["kind"] == "failing").unwrap();
     assert!(over["closed_at"].is_string(), "{listed}");
     drop(runner);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_run_that_needs_nobody_makes_its_job_fail_no_more() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let job = world.job("bad", json!({})).await;
+    world.guests.script("bad", |_| std::future::ready(Outcome::failed(Class::Permanent, "400")));
+    let runner = world.start().await;
+    let health = async |wanted: &str| {
+        let is = async || (served.get("tenants/alpha/jobs/bad").await.body["health"] == wanted).then_some(());
+        world.until(wanted, SECOND, is).await;
+    };
+    let run = world.enqueue(&job).await;
+    health("failing").await;
+    served.app.discard("alpha", run, &Who::server()).await.unwrap();
+    health("ok").await;
+    served.app.undo_discard("alpha", run, &Who::server()).await.unwrap();
+    health("failing").await;
+    // Run again, it is no answer before it has ended; then the new run speaks for it.
+    world.guests.script("bad", |_| std::future::pending());
+    let again = served.app.rerun("alpha", run, None, &Who::server()).await.unwrap().id();
+    let running = async || (world.run(again).await.state.word() == "running").then_some(());
+    world.until("it runs", SECOND, running).await;
+    for _ in 0..8 {
+        world.clock.advance(5 * SECOND);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    health("failing").await;
+    drop(runner);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_alerts_come_in_pages_and_then_those_that_ended() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let now = world.clock.now();
+    let mut tx = world.store.begin().await.unwrap();
+    for kind in [AlertKind::Dead, AlertKind::Late] {
+        let subject = |n| Subject { tenant: world.tenant.id, job: Id(n), node: 0, kind };
+        let raised: Vec<_> = (1..=60).map(|n| (subject(n), format!("{n}"))).collect();
+        tx.raise_alerts(&raised, now).await.unwrap();
+    }
+    for alert in tx.open_alerts().await.unwrap().into_iter().take(20) {
+        assert!(tx.close_alert(alert.id, now).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = served.get(&format!("alerts?limit=50{after}")).await.body;
+        assert_eq!(page["count"], json!({ "value": 120, "capped": false }));
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 50);
+        seen.extend(items.iter().map(|alert| (alert["closed_at"].is_null(), alert["id"].as_str().unwrap().to_owned())));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen.len(), 120);
+    assert!(seen.is_sorted_by(|a, b| a > b), "open ones, the newest first, then ended ones");
+    assert_eq!(served.get("alerts?limit=50&after=nowhere").await.status, 422);
+    assert_eq!(served.get("alerts?tenant=beta").await.body["count"]["value"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,19 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
+use windlass::clock::{Clock, Timestamp};
 use windlass::config::{Mail, Settings};
+use windlass::domain::alert::{AlertKind, Notice, Subject};
 use windlass::domain::attempt::{Class, Outcome};
+use windlass::id::Id;
 use windlass::runner::Runner;
 use windlass::sink::sign;
+use windlass::store::alert::Delivery;
+use windlass::store::prune::Expiry;
 
 use super::world::{Hook, SECOND, alerts, rule, secret};
 use crate::api::world::Served;
-use crate::world::World;
+use crate::world::{TEN, World};
 
 /// A job of alpha whose run dies.
 async fn dies(world: &World) {
@@ -74,6 +79,94 @@ async fn nothing_goes_to_a_host_that_the_ceiling_does_not_name_any_more() {
     assert!(sink["error"].as_str().unwrap().contains("is not within the tenant's ceiling"), "{sink}");
     assert!(hook.got().is_empty(), "not a byte");
     drop(runner);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_to_a_sink_that_is_away_do_not_pile_up() {
+    let world = World::new().await;
+    let hook = Hook::open().await;
+    alerts(&world, &hook, &[json!({ "when": ["dead"], "webhook": format!("{}/hook", hook.origin), "repeat": "1m" })]).await;
+    hook.refuses(&[503; 10_000]);
+    dies(&world).await;
+    let runner = world.start().await;
+    let began = world.clock.now();
+    let long = async || (world.clock.now().since(began) > 900 * SECOND && hook.got().len() > 5).then_some(());
+    world.until("a quarter of an hour in which it refuses", 5 * SECOND, long).await;
+    hook.refuses(&[]);
+    let before = hook.got().len();
+    let told = async || (hook.got().len() > before).then(|| world.clock.now());
+    world.until("it is there again", 5 * SECOND, told).await;
+    // Fifteen repeats would come one after the other now.
+    for _ in 0..10 {
+        world.clock.advance(4 * SECOND);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let taken = hook.words().split_off(before);
+    assert!(taken.len() <= 2 && taken[0] == "raised dead alpha/bad", "{taken:?}");
+    drop(runner);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_nobody_names_any_more_is_told_nothing_and_does_not_fail() {
+    let served = Served::new().await;
+    let (world, hook) = (&served.world, Hook::open().await);
+    alerts(world, &hook, &[json!({ "when": ["dead"], "webhook": format!("{}/hook", hook.origin) })]).await;
+    hook.refuses(&[503; 10_000]);
+    dies(world).await;
+    let runner = world.start().await;
+    let failing = async || {
+        let text = crate::api::metrics::scrape(served.url(), Some(served.admin.clone())).await.1;
+        text.lines().find_map(|line| line.strip_prefix("windlass_failing_sinks ")?.parse::<f64>().ok())
+    };
+    world.until("it fails", SECOND, async || (failing().await? > 0.0).then_some(())).await;
+    alerts(world, &hook, &[]).await;
+    let pending = async || world.store.read().await.unwrap().next_delivery().await.unwrap();
+    let over = async || pending().await.is_none().then_some(());
+    world.until("nothing is on its way to it", SECOND, over).await;
+    let tried = hook.got().len();
+    assert_eq!((failing().await, served.get("sinks").await.body["items"].as_array().unwrap().len()), (Some(0.0), 0));
+    for _ in 0..10 {
+        world.clock.advance(60 * SECOND);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(hook.got().len(), tried);
+    drop(runner);
+}
+
+#[tokio::test]
+async fn what_was_told_long_ago_of_what_lasts_is_cut_but_for_the_last() {
+    let world = World::new().await;
+    let month = 31 * 24 * 3600 * SECOND;
+    let mut tx = world.store.begin().await.unwrap();
+    let subject = Subject { tenant: world.tenant.id, job: Id(0), node: 0, kind: AlertKind::Dead };
+    tx.raise_alerts(&[(subject, "it lasts".into())], world.clock.now()).await.unwrap();
+    let alert = tx.open_alerts().await.unwrap()[0].id;
+    tx.commit().await.unwrap();
+    let sink = || (world.tenant.id, "mail ops@example.org".to_owned());
+    let expired = async || {
+        let now = world.clock.now();
+        let expiry = Expiry { operations: Timestamp(0), minute: 0 };
+        let mut tx = world.store.begin().await.unwrap();
+        let found = tx.has_expired(now, &expiry).await.unwrap();
+        tx.prune_expired(now, &expiry).await.unwrap();
+        let told = tx.told_of(&[alert]).await.unwrap()[&alert][&sink()];
+        tx.commit().await.unwrap();
+        (found, told.at)
+    };
+    let mut last = TEN;
+    for _ in 0..3 {
+        last = world.clock.now();
+        let mut tx = world.store.begin().await.unwrap();
+        tx.tell(&[(alert, sink(), Notice::Repeated)], last).await.unwrap();
+        let sent = tx.due_deliveries(last, 1).await.unwrap().remove(0);
+        tx.delivery_tried(&Delivery { tries: 1, ended_at: Some(last), ..sent }).await.unwrap();
+        tx.commit().await.unwrap();
+        world.clock.advance(SECOND);
+    }
+    assert!(!expired().await.0, "they are of today");
+    world.clock.advance(month);
+    assert_eq!(expired().await, (true, last));
+    assert_eq!(expired().await, (false, last), "when it was told last is known for as long as it lasts");
 }
 
 /// Debian's, which has Debian's packages.

@@ -10,6 +10,7 @@ use windlass::domain::job::Job;
 use windlass::store::schedule::Occurrence;
 
 use super::world::Served;
+use crate::runner::fairness;
 use crate::world::{TEN, well};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -88,6 +89,10 @@ async fn times_that_have_passed_get_a_run_each_and_those_that_had_one_are_left()
     let right = [(5, "backfilled"), (4, "backfilled"), (3, "ran"), (2, "backfilled"), (1, "backfilled")];
     let right = right.map(|(hours, result)| (json!(before(hours)), json!(result)));
     assert_eq!(came, right.iter().map(|(at, result)| (at, result)).collect::<Vec<_>>());
+    let ran = served.get("tenants/alpha/jobs/hourly/occurrences?result=ran").await.body;
+    assert_eq!(ran["items"].as_array().unwrap().iter().map(|line| &line["due_at"]).collect::<Vec<_>>(), [&json!(before(3))]);
+    let wrong = served.get("tenants/alpha/jobs/hourly/occurrences?result=lost").await;
+    assert!(wrong.status == 422 && wrong.body.to_string().contains("there are ran, late"), "{}", wrong.body);
     served.world.until("all ran", SECOND, async || (served.world.guests.attempts("hourly") == 4).then_some(())).await;
     assert_eq!(most.load(Ordering::SeqCst), 1);
     let first = ledger["items"].as_array().unwrap().last().unwrap()["run"].as_str().unwrap().to_owned();
@@ -131,6 +136,59 @@ async fn a_backfill_is_stopped_where_it_stands() {
     runner.drain().await;
 }
 
+/// What finds no place among the tenant's waiting runs is not ticked off: it waits, says so, and has its run later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_the_limit_of_waiting_runs_waits_for_its_turn() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let spec = json!({"max_live": 0, "triggers": [{"schedule": "0 * * * *"}]});
+    let job = world.job("hourly", spec).await;
+    fairness::limit(world, |limits| limits.waiting = Some(2)).await;
+    let mut tx = world.store.begin().await.unwrap();
+    tx.pause_job(job.tenant, job.id, "ann", None, TEN).await.unwrap();
+    tx.commit().await.unwrap();
+    let runner = world.start().await;
+    let body = json!({"from": before(5), "to": TEN, "rate": 3});
+    let begun = served.post("tenants/alpha/jobs/hourly/backfill", &body).await.body;
+    let operation = format!("operations/{}", begun["id"].as_str().unwrap());
+    let seen = async |what: &str, fits: &(dyn Fn(&Value) -> bool + Sync)| {
+        world.until(what, SECOND, async || Some(served.get(&operation).await.body).filter(|found| fits(found))).await
+    };
+    let waits = seen("it waits", &|found| found["done"] == 2 && found["waits"] != Value::Null).await;
+    assert_eq!(
+        (&waits["state"], &waits["left"], &waits["waits"]),
+        (&json!("running"), &json!(0), &json!("limits.waiting of alpha (2 of 2)"))
+    );
+    let mut tx = world.store.begin().await.unwrap();
+    tx.resume_job(job.tenant, job.id, TEN).await.unwrap();
+    tx.commit().await.unwrap();
+    let done = seen("it is done", &|found| found["state"] == "done").await;
+    assert_eq!((&done["done"], &done["left"], &done["waits"]), (&json!(5), &json!(0), &Value::Null));
+    world.until("all ran", SECOND, async || (world.guests.attempts("hourly") == 5).then_some(())).await;
+    runner.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_the_ledger_has_forgotten_are_made_up_for_only_when_that_is_said() {
+    let served = Served::new().await;
+    five_hours(&served).await;
+    let path = "tenants/alpha/jobs/hourly/backfill";
+    let window = json!({"from": before(24 * 8), "to": before(24 * 8 - 2), "dry_run": true});
+    let told = served.post(path, &window).await;
+    let says = told.body.to_string();
+    assert!(told.status == 422 && says.contains("2026-11-14T10:00:00.000Z is before 2026-11-15T10:00:00.000Z"), "{says}");
+    assert!(says.contains("retention.succeeded = 7days") && says.contains("(again)"), "{says}");
+    let told = served.post(path, &with(&window, json!({"again": true}))).await;
+    assert_eq!(
+        (told.status, &told.body["total"], &told.body["known_since"]),
+        (200, &json!(2), &json!("2026-11-15T10:00:00.000Z")),
+        "{}",
+        told.body
+    );
+    let told = served.post(path, &json!({"from": before(24 * 7), "to": before(1), "dry_run": true})).await;
+    assert_eq!((told.status, &told.body["known_since"]), (200, &Value::Null), "{}", told.body);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_that_cannot_be_are_refused_with_what_would_be_right() {
     let served = Served::new().await;
@@ -140,7 +198,7 @@ async fn windows_that_cannot_be_are_refused_with_what_would_be_right() {
     for (job, body, says) in [
         ("hourly", json!({"from": TEN, "to": before(5)}), "is not after from"),
         ("hourly", json!({"from": before(5), "to": TEN.plus(HOUR)}), "is yet to come"),
-        ("hourly", json!({"from": before(24 * 800), "to": TEN}), "more than 10000 times"),
+        ("hourly", json!({"from": before(24 * 800), "to": TEN, "again": true}), "more than 10000 times"),
         ("hourly", with(&window, json!({"rate": 0})), "is not from 1 to 1000"),
         ("hourly", with(&window, json!({"schedule": 3})), "3 is no schedule of this job; there is 0 (\"0 * * * *\")"),
         ("none", window.clone(), "has no schedule"),

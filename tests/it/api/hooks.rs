@@ -172,4 +172,6 @@ async fn whoever_has_not_the_secret_learns_nothing_and_starts_nothing() {
     assert_eq!((told.0, told.1["detail"].as_str().unwrap().contains("64.0 KiB")), (413, true), "{}", told.1);
     assert!(!served.world.store.read().await.unwrap().has_notices().await.unwrap());
     assert_eq!(send(&served, "notify", "a", SECRET, b"{}").await.0, 202);
+    let largest = vec![b'"'; windlass::domain::hook::BODY_LIMIT];
+    assert_eq!(send(&served, "notify", "b", SECRET, &largest).await.0, 202, "as it came, not as it is written down");
 }

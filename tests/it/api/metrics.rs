@@ -13,7 +13,7 @@ use super::world::Served;
 use crate::world::transient;
 
 /// Status and text, as the holder of the token.
-async fn scrape(url: String, token: Option<String>) -> (u16, String) {
+pub async fn scrape(url: String, token: Option<String>) -> (u16, String) {
     let read = move || {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let mut request = agent.get(format!("{url}/metrics"));
@@ -153,10 +153,11 @@ async fn an_open_alert_and_what_runs_are_gauges_and_a_measurement_is_timed() {
         let dead = of("alerts{tenant=\"alpha\",job=\"bad\",kind=\"dead\"}")?;
         let granted = of("guest_memory_granted_bytes{tenant=\"alpha\",job=\"drain\"}")?;
         let (age, measured) = (of("lease_age_seconds{tenant=\"alpha\",job=\"drain\"}")?, of("probe_seconds_count")?);
-        Some((dead, granted, age > 0.0, measured >= 1.0, of("failing_sinks")?))
+        let budget = of("guest_memory_budget_bytes")?;
+        Some((dead, granted, age > 0.0, measured >= 1.0, of("failing_sinks")?, budget >= 67_108_864.0))
     };
     let found = served.world.until("all are there", Duration::from_millis(500), read).await;
-    assert_eq!(found, (1.0, 67_108_864.0, true, true, 0.0));
+    assert_eq!(found, (1.0, 67_108_864.0, true, true, 0.0, true));
     drop(runner);
 }
 

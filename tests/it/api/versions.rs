@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use windlass::app::Who;
+use windlass::app::apply::Source;
 use windlass::config::{Plugins, Settings};
 use windlass::domain::member::Role;
 use windlass::domain::rollout::{Rollout, Stage, Tally};
@@ -63,6 +65,48 @@ async fn a_new_version_is_seen_with_its_job_and_moved_by_an_operator() {
         assert_eq!((&body["rollout"]["stage"], &body["rollout"]["share"]), (&json!(stage), &json!(share)), "{step}");
         assert_eq!(body["plugin"]["digest"], digest, "what new runs take, after {step}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v13_a_release_goes_to_one_tenant_and_stays_there_until_others_are_applied() {
+    let served = Served::new().await;
+    let world = &served.world;
+    let release = async |version: &str| {
+        let query = format!("name=rel&version={version}");
+        let ready = push_with(&served, &query, &served.admin, &[], &modules::program(version, None)).await;
+        assert_eq!(ready["state"], "ready", "{ready}");
+    };
+    let apply = async |tenant: &str| {
+        let text = format!("tenant = \"{tenant}\"\n[[job]]\nname = \"j\"\nplugin = \"rel@1\"\nmax_live = 0\n");
+        let source = Source { path: format!("{tenant}.toml"), text };
+        served.app.apply(vec![source], false, &Who::server()).await.unwrap();
+    };
+    let version = async |tenant: &str| served.get(&format!("tenants/{tenant}/jobs/j")).await.body["plugin"]["version"].clone();
+    release("1.0.0").await;
+    apply("alpha").await;
+    apply("beta").await;
+    release("1.1.0").await;
+    assert_eq!((version("alpha").await, version("beta").await), (json!("1.0.0"), json!("1.0.0")), "a push is nobody's release");
+    // One tenant first, until it has proven itself there.
+    apply("alpha").await;
+    let runner = world.start().await;
+    for _ in 0..25 {
+        let told = served.post("tenants/alpha/jobs/j/runs", &json!({})).await;
+        assert_eq!(told.status, 201, "{}", told.body);
+    }
+    let well = async || {
+        let count = served.get("tenants/alpha/runs?state=succeeded").await.body["count"]["value"].as_u64();
+        (count == Some(25)).then_some(())
+    };
+    world.until("its runs have ended", std::time::Duration::from_millis(100), well).await;
+    let proven = async || {
+        served.get("tenants/alpha/jobs/j").await.body.get("rollout").is_none_or(|it| it["stage"] != "running").then_some(())
+    };
+    world.until("it is proven", std::time::Duration::from_secs(1), proven).await;
+    assert_eq!((version("alpha").await, version("beta").await), (json!("1.1.0"), json!("1.0.0")));
+    apply("beta").await;
+    assert_eq!(version("beta").await, json!("1.1.0"), "then the rest");
+    runner.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,3 +43,16 @@ async fn a_waiting_run_says_what_it_lacks_and_a_full_tenant_takes_no_more() {
     assert_eq!((refused.status, refused.header("retry-after")), (429, "5"));
     assert!(refused.body["detail"].as_str().unwrap().contains("limits.waiting = 5"), "{}", refused.body);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_ends_within_a_year_and_what_is_wrong_with_it_names_its_field() {
+    let served = Served::new().await;
+    served.world.job("drain", json!({})).await;
+    let told = served.post("tenants/alpha/jobs/drain/resume", &json!({ "at": 1 })).await;
+    assert_eq!((told.status, &told.body["errors"][0]["field"]), (422, &json!("at")), "unknown keys are refused");
+    for (until, says) in [("x", "is no time; write it as in"), ("9999-12-31T23:59:59Z", "a year is the longest")] {
+        let told = served.post("tenants/alpha/jobs/drain/pause", &json!({ "until": until })).await;
+        assert!(told.status == 422 && told.body["errors"][0]["message"].as_str().unwrap().contains(says), "{}", told.body);
+        assert_eq!(told.body["errors"][0]["field"], "until");
+    }
+}

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use windlass::clock::Clock;
 use windlass::domain::alert::{AlertKind, Notice, Subject};
+use windlass::id::Id;
 use windlass::store::alert::Delivery;
 
 use super::as_holder;
@@ -40,6 +41,20 @@ async fn alerts_are_listed_and_silenced_and_a_sink_that_fails_ends_with_1() {
     assert_eq!(admin(&["alert", "silence", "alpha/drain", "--kind", "stuck", "--end"]).await.code, 2, "there is none any more");
     let wrong = admin(&["alert", "silence", "alpha", "--kind", "silnt", "--for", "1h"]).await;
     assert!(wrong.code == 2 && wrong.err.contains("there are dead, failing, silent"), "{}", wrong.err);
+    // A node's is silent for itself.
+    let node = |node| Subject { tenant: Id(0), job: Id(0), node, kind: AlertKind::Node };
+    let mut tx = world.store.begin().await.unwrap();
+    tx.raise_alerts(&[(node(3), "node 3 has died".into()), (node(4), "node 4 has died".into())], now).await.unwrap();
+    tx.commit().await.unwrap();
+    let hushed = admin(&["alert", "silence", "--node", "3", "--for", "1h"]).await;
+    assert!(hushed.code == 0 && hushed.out.contains("server, node 3: nobody is told"), "{}{}", hushed.out, hushed.err);
+    let listed = admin(&["alert", "list"]).await.out;
+    let line = |of: &str| listed.lines().find(|line| line.contains(of)).unwrap_or_default().to_owned();
+    assert!(line("node 3 has died").contains("ends in") && !line("node 4 has died").contains("ends in"), "{listed}");
+    assert_eq!(admin(&["alert", "silence", "--end"]).await.code, 2, "everything is not silent");
+    assert_eq!(admin(&["alert", "silence", "--node", "3", "--end"]).await.code, 0);
+    let wrong = admin(&["alert", "silence", "--node", "1024", "--for", "1h"]).await;
+    assert!(wrong.code == 2 && wrong.err.contains("1024 is no node; they have numbers from 1 to 1023"), "{}", wrong.err);
     let sinks = admin(&["alert", "sinks"]).await;
     assert!(sinks.code == 1 && sinks.out.contains("BAD") && sinks.out.contains("no answer"), "{}", sinks.out);
 }

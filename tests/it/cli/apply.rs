@@ -9,6 +9,8 @@ use serde_json::json;
 use super::{as_holder, windlass};
 use crate::api::world::Served;
 use crate::harness::{Server, command, wait};
+use windlass::clock::Clock;
+use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::member::Role;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -50,6 +52,8 @@ async fn a_dry_run_shows_each_value_as_it_was_and_as_it_would_be() {
     };
     assert_eq!(line("Time limit"), "Time limit 1 min 30 s an attempt job");
     assert_eq!(line("Attempts"), "Attempts 5 server default");
+    assert_eq!(line("ceiling.memory"), "ceiling.memory 64 MiB server default");
+    assert_eq!(line("open_requests"), "open_requests 16 server default");
     let shown = as_holder(&served, &served.admin, &["job", "show", "gamma/haul", "--effective", "--json"], "").await;
     let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
     assert!(shown.as_array().unwrap().contains(&json!({ "what": "Weight", "value": "1", "from": "server default" })), "{shown}");
@@ -99,6 +103,46 @@ async fn w13_a_pruned_tenant_loses_its_jobs_and_keeps_its_history() {
     let refused =
         as_holder(&served, &own, &["apply", &format!("{folder}/one.toml"), "--prune", "--label", "farm=other"], "").await;
     assert!(refused.code == 3 && refused.err.contains("pruning belongs to the whole server"), "{}", refused.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w13_a_tenant_that_is_renamed_goes_on_under_its_new_name_and_leaves_its_dead_runs() {
+    let served = Served::new().await;
+    served.app.push_embedded().await.unwrap();
+    let world = &served.world;
+    world.guests.script("haul", |_| std::future::ready(Outcome::failed(Class::Permanent, "400 bad")));
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(format!("{name}.toml"));
+    let polled = "[[job.triggers]]\nschedule = \"* * * * *\"\n";
+    std::fs::write(file("old"), text("old", "wbaas", "") + polled).unwrap();
+    let prune = ["apply", dir.path().to_str().unwrap(), "--prune", "--label", "farm=wbaas"];
+    let as_admin = async |args: &[&str]| as_holder(&served, &served.admin, args, "").await;
+    let applied = as_admin(&prune).await;
+    assert_eq!(applied.code, 0, "{}", applied.err);
+    let runner = world.start().await;
+    let runs = async |tenant: &str, state: &str| {
+        served.get(&format!("tenants/{tenant}/runs?state={state}")).await.body["items"].as_array().map_or(0, Vec::len)
+    };
+    let second = std::time::Duration::from_secs(1);
+    world.until("the old one has a dead run", second * 5, async || (runs("old", "dead").await > 0).then_some(())).await;
+    std::fs::remove_file(file("old")).unwrap();
+    std::fs::write(file("new"), text("new", "wbaas", "") + polled).unwrap();
+    let applied = as_admin(&prune).await;
+    assert!(applied.code == 0 && applied.out.contains("removed") && applied.out.contains("job old/haul"), "{}", applied.out);
+    let changed = world.clock.now();
+    let all = async |tenant: &str| served.get(&format!("tenants/{tenant}/runs")).await.body["count"]["value"].as_u64().unwrap();
+    let before = all("old").await;
+    world.until("the new one runs", second, async || (all("new").await > 0).then_some(())).await;
+    let times = served.get("tenants/new/jobs/haul/occurrences").await.body;
+    let first = times["items"].as_array().unwrap().last().unwrap()["due_at"].as_str().unwrap().to_owned();
+    assert!(first <= changed.plus(second * 60).rfc3339(), "within an interval: {first}");
+    for _ in 0..30 {
+        world.clock.advance(second * 10);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(all("old").await, before, "nobody calls the old one");
+    assert!(served.get("tenants/old/dead").await.body["count"]["value"].as_u64().unwrap() > 0, "its dead runs can be read");
+    runner.drain().await;
 }
 
 /// `windlass apply --watch`, what it has said so far, and its end.

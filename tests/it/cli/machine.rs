@@ -1,12 +1,13 @@
 //! What is done on the machine itself: backups, another Windlass's file, a lost password. With real processes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
 use crate::database;
-use crate::harness::{Output, Server, command};
+use crate::harness::{Output, Server, command, wait};
 
 const TENANT: &str = "tenant = \"acme\"\n[[job]]\nname = \"haul\"\nplugin = \"noop\"\n";
 
@@ -98,6 +99,40 @@ async fn an_older_binary_leaves_a_newer_file_alone() {
 }
 
 #[test]
+fn a_database_that_is_removed_under_the_server_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    assert_eq!(server.page("/readyz").status, 200);
+    for end in ["db", "db-wal", "db-shm"] {
+        std::fs::remove_file(dir.path().join(format!("windlass.{end}"))).unwrap();
+    }
+    let ready = server.page("/readyz");
+    assert!(ready.status == 503 && ready.text.contains("was removed or replaced under this server"), "{ready:?}");
+    let checked = windlass(dir.path(), &["doctor"], b"");
+    assert!(checked.code == 1 && checked.stdout.contains("is gone: restore a backup; the data folder"), "{checked:?}");
+}
+
+/// What a log that cannot be written must not do: end requests, or the writer of the database.
+#[test]
+fn a_server_whose_log_is_full_works_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut server = command(dir.path());
+    let mut server = server.args(["serve", "--listen", "127.0.0.1:0"]).stdout(full()).stderr(full()).spawn().unwrap();
+    wait("the server answers", Duration::from_secs(60), || {
+        (windlass(dir.path(), &["tenant", "list"], b"").code == 0).then_some(())
+    });
+    for n in 0..3 {
+        let file = dir.path().join("tenants.toml");
+        std::fs::write(&file, format!("tenant = \"t{n}\"\n")).unwrap();
+        let applied = windlass(dir.path(), &["apply", file.to_str().unwrap()], b"");
+        assert_eq!(applied.code, 0, "its line in the log is the least of it: {applied:?}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
 fn a_lost_password_is_replaced_with_and_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());
@@ -112,7 +147,7 @@ fn a_lost_password_is_replaced_with_and_without_a_server() {
     let unknown = server.cli(&["password", "reset", "ann"]);
     assert!(unknown.code == 2 && unknown.stderr.contains("there are: operator"), "{unknown:?}");
     let short = server.cli_with(&["password", "reset", "--stdin"], b"short");
-    assert!(short.code == 2 && short.stderr.contains("at least 10 characters"), "{short:?}");
+    assert!(short.code == 2 && short.stderr.contains("at least 12 characters"), "{short:?}");
 
     server.terminate();
     let given = server.cli_with(&["password", "reset", "operator", "--stdin"], b"chosen with care\n");
@@ -189,6 +224,9 @@ fn another_key_seals_the_same_secrets_and_a_crash_at_any_point_leaves_them_open(
         "{why}"
     );
     let fourth = windlass::vault::new_key();
+    // The new one stands second: nothing is sealed with it, and nobody is told to take the old one out.
+    let (code, why) = outside(&format!("{third} {fourth}"));
+    assert!(code == 2 && why.contains("nothing has changed") && why.contains("put the new one before it"), "{why}");
     assert_eq!(outside(&format!("{fourth} {third}")).0, 0);
     std::fs::write(&file, &fourth).unwrap();
     server.restart();
@@ -263,6 +301,11 @@ fn the_key_of_many_nodes_is_replaced_when_each_of_them_has_the_new_one() {
         "{why}"
     );
     opens(&two, b"hunter2");
+    two.terminate();
+    // Both are there, in the wrong order: the node would go on sealing with the old one.
+    two = node("two", &format!("{old} {new}"));
+    let (code, why) = rotate(&both);
+    assert!(code == 2 && why.contains("the new key does not stand first on node"), "{why}");
     two.terminate();
     two = node("two", &both);
     let (code, why) = rotate(&both);

@@ -1,5 +1,7 @@
 //! `windlass plugin run` and `inspect`: every hostile guest has its outcome, and no server is there.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use super::windlass;
@@ -129,6 +131,16 @@ fn items_scratch_space_and_files_are_there_when_they_are_given() {
     let there: Vec<_> = std::fs::read_dir(&out).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(there, ["0-März.csv"], "what was not finished is not there");
     assert_eq!(std::fs::read(told["file"].as_str().unwrap()).unwrap(), vec![b'a'; 70_000]);
+    // What a run left is what another reads, under the run's id.
+    let read = json!({ "attack": "read_artifact", "text": "RUN1", "name": "0-März.csv", "bytes": 40_000 });
+    std::fs::create_dir(files.path("left")).unwrap();
+    std::fs::rename(&out, files.path("left/RUN1")).unwrap();
+    let (code, ran) = files.run("hostile.wasm", &read, &["--artifact-source", &files.path("left")]);
+    let says = "70000 bytes in 2 pieces, sum 6790000, application/octet-stream";
+    assert_eq!((code, &ran["message"]), (0, &json!(says)), "{ran}");
+    let (code, ran) = files.run("hostile.wasm", &read, &[]);
+    assert!(code == 1 && ran["message"].as_str().unwrap().contains("--artifact-source DIR"), "{ran}");
+    std::fs::rename(files.path("left/RUN1"), &out).unwrap();
     let again = windlass(&["plugin", "run", &files.path("hostile.wasm"), "--artifacts", &out], None, "");
     assert!(again.code == 2 && again.err.contains("has something in it"), "{}", again.err);
 }
@@ -183,4 +195,25 @@ fn a_project_is_made_once_and_says_what_it_lacks() {
     assert!(code == 2 && err.contains("windlass plugin new NAME"), "{err}");
     let (code, out, _) = windlass(&["plugin", "wit"], "");
     assert!(code == 0 && out.contains("package windlass:plugin@1.0.0;"), "{out}");
+}
+
+/// A pool of guests reserves hundreds of GiB of address space, which a container may not give.
+#[test]
+fn where_there_is_little_address_space_a_guest_runs_without_a_pool_and_the_log_says_so() {
+    let files = Files::new();
+    // In KiB: the reservation of a few guests, not that of a pool.
+    let within = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {} && exec \"$0\" {command}", 16 << 20), env!("CARGO_BIN_EXE_windlass")]);
+        shell.current_dir(files.0.path()).env("WINDLASS_LOG", "warn");
+        let output = shell.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache")).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let (out, err) = within("plugin run hostile.wasm --json --input '{\"attack\":\"spin_then_ok\",\"ms\":1}'");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["outcome"], "succeeded", "{out} {err}");
+    assert!(err.contains("no pool for guests") && err.contains("raise the limit on virtual memory"), "{err}");
+    // And its limits hold there, too.
+    let (out, err) = within("plugin run hostile.wasm --json --memory 16MiB --input '{\"attack\":\"memory_bomb\"}'");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["outcome"], "out_of_memory", "{out} {err}");
 }

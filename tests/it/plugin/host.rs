@@ -111,7 +111,7 @@ async fn a_conflict_is_seen_and_tried_again() {
 async fn a_full_state_is_a_refusal_that_the_guest_sees() {
     let input = json!({ "attack": "state_flood", "n": 100, "bytes": 10 });
     let (outcome, _) = attack_with(input, |work| work.state = state(3, None)).await;
-    assert_eq!(data(&outcome), json!({ "kept": 3, "code": "quota" }));
+    assert_eq!(data(&outcome), json!({ "kept": 3, "code": "quota", "message": "3 values are the limit" }));
 }
 
 #[tokio::test]

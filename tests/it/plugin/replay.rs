@@ -9,7 +9,9 @@ use windlass::clock::Timestamp;
 use windlass::domain::attempt::Outcome;
 use windlass::domain::grant::{Ceiling, Grant, HttpGrant, SecretGrant, SecretUse};
 use windlass::plugin::tape::{Header, Recording, Recordings, Script};
-use windlass::plugin::{Executor, Secret, StateAnswer, StateAsk, StateCall, Stop, Tape, Work};
+use windlass::plugin::{
+    ArtifactAnswer, ArtifactAsk, ArtifactsCall, Executor, Secret, StateAnswer, StateAsk, StateCall, Stop, Tape, Work,
+};
 
 use super::http::server;
 use super::{data, house, work};
@@ -164,4 +166,32 @@ async fn where_the_clock_is_made_up_sleeping_takes_no_time() {
     assert!(Duration::from_nanos(slept) > Duration::from_secs(3600), "{told}");
     assert!(told["wall_ns"].as_str().unwrap().starts_with("1767225600"), "{told}");
     assert_eq!((&told["remaining_ms"], &told["first"]), (&json!(0), &json!([1])), "an hour is over: {told}");
+}
+
+#[tokio::test]
+async fn what_was_read_of_an_artifact_is_read_again_without_it() {
+    let (port, mut calls) = tokio::sync::mpsc::channel::<ArtifactsCall>(1);
+    tokio::spawn(async move {
+        while let Some(call) = calls.recv().await {
+            let answer = match call.ask {
+                ArtifactAsk::Open { run, name } => {
+                    assert_eq!((run.as_str(), name.as_str()), ("R", "film.mp4"));
+                    ArtifactAnswer::Opened { place: "secret/place".into(), bytes: 300_000, media_type: "video/mp4".into() }
+                }
+                ArtifactAsk::Read { bytes, .. } => {
+                    ArtifactAnswer::Read(vec![1; usize::try_from(bytes.end - bytes.start).unwrap()])
+                }
+                other => panic!("{other:?}"),
+            };
+            let _ = call.answer.send(Ok(answer));
+        }
+    });
+    let input = json!({ "attack": "read_artifact", "text": "R", "name": "film.mp4", "bytes": 100_001 });
+    let (outcome, recording) = live(input, "http://127.0.0.1:9", |work| work.artifacts = Some(port)).await;
+    assert_eq!(outcome.message(), "300000 bytes in 3 pieces, sum 300000, video/mp4");
+    let (replayed, tape) = again(&recording, None).await;
+    assert_eq!((replayed, tape.divergence()), (outcome, None));
+    let other = json!({ "attack": "read_artifact", "text": "R", "name": "film.mp4", "bytes": 99_999 });
+    let (_, tape) = again(&recording, Some(other)).await;
+    assert_eq!(tape.divergence().unwrap().now, r#"artifact-source.read-at "film.mp4" "0..99999""#);
 }

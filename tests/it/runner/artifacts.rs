@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use windlass::clock::Clock;
 use windlass::domain::artifact::Artifact;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::limits::Limits;
 use windlass::id::Id;
-use windlass::plugin::{ArtifactAsk, ArtifactsPort, Call, Work};
+use windlass::plugin::{ArtifactAnswer, ArtifactAsk, ArtifactsPort, Call, Work};
+use windlass::store::claim::{Lane, Want};
 
 use super::steps::with_a_real_guest;
 use crate::plugin::guests;
@@ -29,7 +31,11 @@ impl Artifacts {
     async fn ask(&self, ask: ArtifactAsk) -> Result<u64, &'static str> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.0.send(Call { ask, answer }).await.unwrap();
-        answered.await.unwrap().map_err(|refusal| refusal.code)
+        match answered.await.unwrap() {
+            Ok(ArtifactAnswer::Number(number)) => Ok(number),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal.code),
+        }
     }
 
     async fn create(&self, name: &str) -> Result<u64, &'static str> {
@@ -78,6 +84,57 @@ async fn a_real_guest_leaves_files_behind_and_none_that_it_did_not_finish() {
     assert_eq!(files(&world.dir.path().join("artifacts")).len(), 2, "what was not finished is nowhere");
     let run = world.run(id).await;
     assert_eq!(run.message.as_deref(), Some("as asked"), "a run that fails keeps what it left");
+}
+
+/// A run of another tenant, with an artifact that is there.
+async fn of_another_tenant(world: &World) -> Id {
+    let mut tx = world.store.begin().await.unwrap();
+    let other = crate::world::tenant(tx.new_id(), "beta");
+    tx.put_tenant(&other, world.clock.now()).await.unwrap();
+    let spec = serde_json::from_value(json!({"name": "deploy", "plugin": "noop"})).unwrap();
+    let job = tx.put_job(other.id, &spec, "sha256:none", "test", world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let id = world.enqueue(&job).await;
+    let lanes = vec![Lane { tenant: other.id, job: job.id, runs: 1, ..Lane::default() }];
+    let run = world.store.claim(Want { lanes }).await.unwrap().runs.remove(0).run;
+    let mut writer = world.objects().write("beta/a").unwrap();
+    writer.write(b"another's".to_vec()).await.unwrap();
+    let (bytes, digest) = writer.finish().await.unwrap();
+    let (name, place, created_at) = ("film.bin".into(), "beta/a".into(), world.clock.now());
+    let artifact = Artifact { name, media_type: "text/plain".into(), bytes, digest, place, created_at };
+    let mut tx = world.store.begin().await.unwrap();
+    tx.put_artifact(&run, &artifact).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_guest_reads_what_runs_of_granted_jobs_have_left_and_nothing_else() {
+    let world = World::new().await;
+    let leave = json!({"attack": "artifact", "bytes": 2_500_000, "name": "film.bin"});
+    let left = with_a_real_guest(&world, guests::hostile(), json!({}), leave).await;
+    let read = async |run: Id, name: &str, grant: serde_json::Value| {
+        let input = json!({"attack": "read_artifact", "text": run.to_string(), "name": name});
+        let id = with_a_real_guest(&world, guests::hostile(), json!({"grant": grant}), input).await;
+        let run = world.run(id).await;
+        (run.message.unwrap(), run.attempt)
+    };
+    let granted = || json!({"artifacts": {"read": ["gone", "deploy"]}});
+    let whole = "2500000 bytes in 3 pieces, sum 242500000, application/octet-stream";
+    assert_eq!(read(left, "film.bin", granted()).await, (whole.into(), 1));
+    let (refused, attempts) = read(left, "film.bin", json!({})).await;
+    assert!(refused.contains("to allow it: grant.artifacts = { read = [\"deploy\"] } (not-granted)"), "{refused}");
+    assert_eq!(attempts, 1, "it is not tried again");
+    for (run, name) in [(left, "other.bin"), (of_another_tenant(&world).await, "film.bin"), (Id(7), "film.bin")] {
+        let says = format!("no run {run} of this tenant has left the artifact {name:?}");
+        let (refused, attempts) = read(run, name, granted()).await;
+        assert!(refused.contains(&says) && attempts == 1, "{refused}");
+    }
+    // Somebody has cleaned up.
+    let place = left_by(&world, left).await.remove(0).place;
+    std::fs::remove_file(world.dir.path().join("artifacts").join(place)).unwrap();
+    let (refused, attempts) = read(left, "film.bin", granted()).await;
+    assert!(refused.contains("the bytes of the artifact \"film.bin\" are gone") && attempts == 1, "{refused}");
 }
 
 #[tokio::test]

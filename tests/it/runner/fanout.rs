@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 use windlass::clock::Clock;
 use windlass::domain::attempt::{Class, Outcome};
 use windlass::domain::item::{Ask, DELIVERY, ItemCounts, ItemState, NewItem};
 use windlass::domain::retry::Decision;
 use windlass::domain::run::{Reason, Run, State};
+use windlass::runner::Runner;
+use windlass::span::Size;
 use windlass::store::item::Asked;
 use windlass::store::outside::Chunk;
 use windlass::store::record::{Finished, OpenItems, Recorded};
@@ -116,6 +119,7 @@ fn handed_out(run: Run) -> Finished {
         progress: None,
         items: OpenItems::Wait,
         used: None,
+        asks: windlass::domain::trace::Asks::default(),
     }
 }
 
@@ -165,6 +169,42 @@ async fn a_finisher_that_fails_is_tried_again_and_the_items_are_not() {
     assert_eq!((run.state.word(), run.attempt, run.message.as_deref()), ("succeeded", 3, Some("3 results")));
     assert_eq!(world.guests.attempts("gather"), 1, "its `run` is called once");
     assert_eq!(told.lock().unwrap().len(), 3);
+}
+
+/// As long as it waits its items are nobody else's, however long that is.
+#[tokio::test]
+async fn a_chunk_that_waits_for_memory_keeps_its_items() {
+    let world = World::new().await;
+    let job = world.job("gather", json!({"items": {"parallel": 2, "chunk": 2}})).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let held = gate.clone();
+    world.guests.script("gather", move |work| {
+        let (items, gate) = (Items::of(work), held.clone());
+        async move {
+            items.declare(&named(4)).await;
+            while let Some(name) = items.next(1).await.pop() {
+                gate.acquire().await.unwrap().forget();
+                items.done(&name).await;
+            }
+            well(None)
+        }
+    });
+    let context = world.context_with(|settings| settings.worker.memory_budget = Some(Size::mib(100)));
+    let runner = Runner::start(context.clone()).await.unwrap();
+    let id = world.enqueue(&job).await;
+    world.until("both chunks are taken", STEP, async || (counts(&world, id).await.running == 4).then_some(())).await;
+    assert!(context.memory.try_take(64).is_none(), "one of them runs, for the other there is no memory");
+    let attempts = world.guests.attempts("gather");
+    for _ in 0..3 * DELIVERY.as_secs() * 5 {
+        world.clock.advance(STEP);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!((counts(&world, id).await.running, world.guests.attempts("gather")), (4, attempts));
+    gate.add_permits(4);
+    assert_eq!(world.ended(id, STEP).await.state.word(), "succeeded");
+    runner.drain().await;
+    let items = items_of(&world, id).await;
+    assert!(items.iter().all(|item| (item.state, item.deliveries) == (ItemState::Done, 1)), "{items:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use windlass::domain::item::{Ask, ItemCounts, ItemState};
 use windlass::domain::job::Job;
 use windlass::domain::run::{NewRun, Reason, State};
 use windlass::id::Id;
+use windlass::plugin::Sandbox;
 use windlass::runner::{Context, Runner};
 use windlass::vault::Vault;
 
@@ -60,6 +61,28 @@ async fn t5_a_step_whose_attempts_are_spent_is_the_one_that_failed() {
     assert_eq!(words, [("done", ""), ("failed", "no answer in time"), skipped, skipped]);
     assert_eq!(run.message.as_deref(), Some("1 of 4 items failed: item-01"));
     assert_eq!(counts(&world, run.id).await, ItemCounts { done: 1, failed: 1, skipped: 2, ..ItemCounts::default() });
+}
+
+/// A guest may tell of a later step first: what it died of is still the first that is open.
+#[tokio::test]
+async fn t5_steps_that_ended_out_of_turn_do_not_change_which_one_failed() {
+    let world = World::new().await;
+    world.guests.script("deploy", |work| {
+        let items = Items::of(work);
+        async move {
+            items.declare(&named(5)).await;
+            items.done("item-02").await;
+            items.next(1).await;
+            transient("no answer in time")
+        }
+    });
+    let run = ended(&world, "deploy", json!({"items": {"order": "strict"}, "retry": {"attempts": 1}})).await;
+    let items = items_of(&world, run.id).await;
+    let words: Vec<_> = items.iter().map(|item| (item.state.word(), item.message.as_deref().unwrap_or_default())).collect();
+    let skipped = ("skipped", "previous failure (step 1)");
+    assert_eq!(words, [("failed", "no answer in time"), skipped, ("done", ""), skipped, skipped]);
+    assert_eq!(run.message.as_deref(), Some("1 of 5 items failed: item-00"));
+    assert_eq!(counts(&world, run.id).await, ItemCounts { done: 1, failed: 1, skipped: 3, ..ItemCounts::default() });
 }
 
 #[tokio::test]
@@ -145,11 +168,16 @@ async fn real_runner_with(world: &World, component: &[u8], spec: serde_json::Val
     let spec = serde_json::from_value(whole).unwrap();
     let job = tx.put_job(world.tenant.id, &spec, &digest, "test", world.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
+    (started(world, sandbox, settings).await, job)
+}
+
+/// A runner with this sandbox and the real time.
+pub async fn started(world: &World, sandbox: Sandbox, settings: Settings) -> Runner {
     let vault = Vault::open(&world.dir.path().join("secret.key"), None).unwrap();
     let (store, egress, clock) = (world.store.clone(), world.egress(), Arc::new(SystemClock));
     let settings = Arc::new(settings);
     let context = Context::new(store, Arc::new(sandbox), egress, clock, settings, Arc::new(vault), world.objects());
-    (Runner::start(context).await.unwrap(), job)
+    Runner::start(context).await.unwrap()
 }
 
 /// The same with a real guest, which takes its steps from the SDK.

@@ -10,16 +10,21 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+use windlass::clock::Clock;
 use windlass::config::{Otel, Settings};
+use windlass::domain::run::NewRun;
+use windlass::domain::trigger::Cause;
 use windlass::plugin::EMBEDDED;
+use windlass::store::schedule::Occurrence;
 
 use super::request::{Step, Target, allowed};
 use super::steps::with_a_real_guest_and;
-use crate::world::World;
+use crate::database;
+use crate::world::{World, new_run};
 
 /// Keeps what it gets.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+pub struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -31,7 +36,7 @@ impl TraceService for Collector {
 
 impl Collector {
     /// Answers where it listens.
-    async fn open(&self) -> String {
+    pub async fn open(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let service = TraceServiceServer::new(self.clone());
@@ -40,7 +45,7 @@ impl Collector {
         endpoint
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let all = self.0.lock().unwrap();
         let scopes = all.iter().flat_map(|request| &request.resource_spans).flat_map(|resource| &resource.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()
@@ -95,6 +100,75 @@ async fn a_run_is_one_trace_with_its_attempts_and_requests_and_the_target_is_tol
     let resource = &collector.0.lock().unwrap()[0].resource_spans[0];
     let words = format!("{:?}", resource.resource);
     assert!(words.contains("service.name") && words.contains("windlass"), "{words}");
+}
+
+/// The attributes of a span by key.
+fn attributes(span: &Span) -> BTreeMap<String, String> {
+    let text = |value: &Option<opentelemetry_proto::tonic::common::v1::AnyValue>| match value.as_ref()?.value.as_ref()? {
+        opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(text) => Some(text.clone()),
+        _ => None,
+    };
+    span.attributes.iter().filter_map(|pair| Some((pair.key.clone(), text(&pair.value)?))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cancelled_or_lost_has_its_trace_and_says_what_made_it() {
+    // There, a node that lives is not lost.
+    if database::is_postgres() {
+        return;
+    }
+    let (collector, world) = (Collector::default(), World::new().await);
+    let endpoint = collector.open().await;
+    let context = world.context_with(|settings| settings.otel = Some(Otel { endpoint }));
+    context.definitions.refresh(&context.store).await.unwrap();
+    let job = world.job("j", json!({ "max_live": 0, "triggers": [{ "schedule": "*/10 * * * *" }] })).await;
+    context.definitions.refresh(&context.store).await.unwrap();
+    let cancelled = world.enqueue(&job).await;
+    let mut tx = world.store.begin().await.unwrap();
+    tx.cancel(job.tenant, cancelled, "ann", world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    // Made by the schedule a second after its time, and lost more often than it may be.
+    let due_at = world.clock.now();
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let scheduled = NewRun { cause: Cause::Schedule, ..new_run(&job) };
+    let lost = world.store.enqueue(vec![scheduled]).await.unwrap().remove(0).unwrap().id();
+    let mut tx = world.store.begin().await.unwrap();
+    let trigger = tx.triggers_of(job.id).await.unwrap().remove(0);
+    let ran =
+        Occurrence { trigger: trigger.id, due_at, tenant: job.tenant, job: job.id, result: "ran", run: Some(lost), note: None };
+    tx.put_occurrences(&[ran], world.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    for _ in 0..20 {
+        world.clock.advance(std::time::Duration::from_secs(600));
+        let mut tx = world.store.begin().await.unwrap();
+        tx.promote(world.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        if world.run(lost).await.state.is_final() || world.claim(job.id, 1).await.is_empty() {
+            break;
+        }
+        windlass::runner::reaper::take_back(&context).await.unwrap();
+    }
+    assert_eq!(world.run(lost).await.state.word(), "dead");
+    let roots = async || {
+        context.traces.flush().await;
+        let roots: Vec<Span> = collector.spans().into_iter().filter(|span| span.name == "run").collect();
+        (roots.len() == 2).then_some(roots)
+    };
+    let roots = world.until("both are there", std::time::Duration::ZERO, roots).await;
+    let of = |id: windlass::id::Id| roots.iter().find(|root| attributes(root)["windlass.run"] == id.to_string()).unwrap();
+    let told = attributes(of(cancelled));
+    assert_eq!((told["windlass.outcome"].as_str(), told["windlass.attempts"].as_str()), ("cancelled", "0"));
+    let told = attributes(of(lost));
+    assert_eq!((told["windlass.trigger"].as_str(), told["windlass.trigger.name"].as_str()), ("schedule", "*/10 * * * *"));
+    assert_eq!(
+        (told["windlass.trigger.due_at"].as_str(), told["windlass.outcome"].as_str()),
+        ("2026-11-22T10:00:00.000Z", "lost")
+    );
+    let spans = collector.spans();
+    let trigger = spans.iter().find(|span| span.name == "trigger").unwrap();
+    assert_eq!((&trigger.trace_id, &trigger.parent_span_id), (&of(lost).trace_id, &of(lost).span_id));
+    assert_eq!(trigger.end_time_unix_nano - trigger.start_time_unix_nano, 1_000_000_000);
+    assert!(spans.iter().any(|span| span.name == "attempt" && span.trace_id == of(lost).trace_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,6 +125,29 @@ fn t5_t6_what_follows_a_failed_component_is_skipped_and_made_up_for() {
     assert!(words[8..].iter().all(|word| *word == done("created")), "{words:?}");
 }
 
+/// A re-run carries what the run before had declared; what is deployed is what the configuration says by then.
+#[test]
+fn t6_a_rerun_deploys_what_the_configuration_says_now() {
+    let scene = Scene::new();
+    scene.apply(&services(3), "");
+    scene.api.plan("PATCH", "step-02", Fault::Says(400, "", "the image tool-gazette/step-02:latest does not exist"));
+    let run = scene.run("deploy");
+    assert_eq!(&run["state"], &json!("dead"), "{run}");
+    let mended = service("step-02", "").replace("step-02:latest", "step-02:mended");
+    scene.apply(&[service("step-01", ""), mended, service("step-04", "")], "");
+    let again = scene.server.json(&["run", "rerun", &format!("gazette/{}", run["id"].as_str().unwrap())]);
+    let path = format!("tenants/gazette/runs/{}", again["id"].as_str().unwrap());
+    let again = wait("it converges", SOON, || {
+        Some(scene.server.api_get(&path)).filter(|run| !["waiting", "running"].contains(&run["state"].as_str().unwrap()))
+    });
+    assert_eq!(again["state"], "succeeded", "{again}");
+    let gone = done("not in the configuration any more");
+    assert_eq!(scene.words(&again), [done("already up to date"), done("created"), gone, done("created")]);
+    let jobs = scene.api.jobs();
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), ["step-01", "step-02", "step-04"]);
+    assert!(jobs["step-02"].to_string().contains("step-02:mended"), "{}", jobs["step-02"]);
+}
+
 #[test]
 fn t8_an_update_that_was_done_and_not_told_has_one_effect() {
     let scene = Scene::new();
@@ -215,6 +238,15 @@ fn an_imported_job_starts_its_command_there_and_waits_for_its_end() {
     assert_eq!((&run["state"], &run["failed"]), (&json!("dead"), &json!(3)), "{run}");
     let effects = scene.api.effects();
     assert_eq!(effects.iter().filter(|effect| *effect == "created mail-digest").count(), 3, "{effects:?}");
+    // One that is deleted and still there is not taken for the one to come: nothing is created before it is gone.
+    scene.api.came();
+    scene.api.fail("mail-digest", false);
+    scene.api.plan("DELETE", "mail-digest", Fault::Lingers(3));
+    let again = scene.run("mail-digest");
+    assert_eq!((&again["state"], &again["attempt"]), (&json!("succeeded"), &json!(1)), "{again}");
+    assert_eq!(scene.api.effects(), ["deleted mail-digest", "created mail-digest", "deleted mail-digest"]);
+    let came = scene.api.came();
+    assert_eq!(came.iter().filter(|came| *came == "POST mail-digest").count(), 1, "none that was refused: {came:?}");
     let failed = "mail-digest: it failed: 'Failed'".to_owned();
     assert_eq!(scene.attempts(&run)[..2], [("transient".to_owned(), failed.clone()), ("transient".to_owned(), failed.clone())]);
     assert_eq!(scene.words(&run), [("failed".to_owned(), failed)]);

@@ -17,6 +17,8 @@ pub enum Fault {
     Done,
     /// Does it and answers, after so long.
     Late(Duration),
+    /// Says that it deletes, and the job stands for so many more looks.
+    Lingers(u32),
     /// Does nothing, and answers this: status, headers (each with its line end), body.
     Says(u16, &'static str, &'static str),
 }
@@ -33,6 +35,8 @@ struct Kept {
     /// How often each job was looked at.
     looks: HashMap<String, u32>,
     failing: BTreeSet<String>,
+    /// Jobs that are being deleted, and how many looks still find them.
+    going: HashMap<String, u32>,
 }
 
 #[derive(Clone)]
@@ -129,6 +133,10 @@ impl JobsApi {
                 std::thread::sleep(span);
                 answer(stream, &self.act(&asked, &name));
             }
+            Some(Fault::Lingers(looks)) => {
+                self.kept.lock().unwrap().going.insert(name, looks);
+                answer(stream, &(200, json!({ "messages": {} })));
+            }
             Some(Fault::Says(status, headers, body)) => say(stream, status, headers, body),
         }
     }
@@ -147,6 +155,16 @@ impl JobsApi {
 impl Kept {
     fn act(&mut self, asked: &Asked, name: &str) -> (u16, Value) {
         let info = |words: &str| json!({ "messages": { "info": [format!("Job {name} {words}")], "warning": [], "error": [] } });
+        if asked.method == "GET"
+            && let Some(looks) = self.going.get_mut(name)
+        {
+            *looks = looks.saturating_sub(1);
+            if *looks == 0 {
+                self.going.remove(name);
+                self.jobs.remove(name);
+                self.effects.push(format!("deleted {name}"));
+            }
+        }
         let standing = self.jobs.get(name).cloned();
         match (asked.method.as_str(), asked.rest.as_str(), standing) {
             ("PATCH", "", Some(job)) if job == asked.body => (200, info("is already up to date")),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use windlass::app::Who;
+use windlass::app::alert::Standing;
 use windlass::domain::alert::{AlertKind, Subject};
 use windlass::domain::member::Role;
 
@@ -42,16 +43,44 @@ async fn an_alert_is_silenced_by_a_button_for_a_time_and_told_again_by_another()
     assert!(world.app.silences(None, &Who::server()).await.unwrap().is_empty());
     assert!(browser.page("/alerts?tenant=alpha").await.contains("Nothing needs a person."));
     assert!(browser.fragment("/alerts", "open").await.contains("pill stuck"));
+    assert!(!browser.page("/alerts").await.contains("Pages of open alerts"));
+    let mut tx = world.app.store.begin().await.unwrap();
+    let many: Vec<_> = (1..=60).map(|n| (Subject { node: n, ..of(AlertKind::Node) }, format!("node {n} is apart"))).collect();
+    tx.raise_alerts(&many, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    let page = browser.page("/alerts").await;
+    let older = page.split("rel=\"next\" href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    assert_eq!(page.matches("is apart</td>").count(), 50, "a page");
+    let next = browser.page(&older.replace("&#38;", "&").replace("&amp;", "&")).await;
+    assert_eq!(next.matches("is apart</td>").count(), 10, "{older}: {next}");
+    assert!(next.contains("pill stuck") && next.contains(">Newest</a>"));
     let narrow = Who { name: "v".into(), role: Role::Viewer, tenant: Some(tenant) };
-    assert!(world.app.alerts(None, &narrow).await.unwrap().iter().all(|shown| shown.tenant.as_deref() == Some("epsilon")));
-    assert!(world.app.alerts(Some("alpha"), &narrow).await.is_err() && world.app.nodes(&narrow).await.is_err());
+    assert!(
+        world
+            .app
+            .alerts(None, Standing::Open, None, 9, &narrow)
+            .await
+            .unwrap()
+            .iter()
+            .all(|shown| shown.tenant.as_deref() == Some("epsilon"))
+    );
+    assert!(
+        world.app.alerts(Some("alpha"), Standing::Open, None, 9, &narrow).await.is_err()
+            && world.app.nodes(&narrow).await.is_err()
+    );
 }
 
 #[tokio::test]
 async fn the_page_of_nodes_shows_who_is_there_and_what_each_took() {
     let world = World::new(clock()).await;
     let page = Browser::of(&world).await.page("/nodes").await;
-    for part in [", this one", "pill ok\">up", "alpha / drain-jobs", "pill ok\">yes", "Ended in 2 min"] {
+    let settings = Browser::of(&world).await.page("/nodes/settings").await;
+    for part in ["worker.guest_threads", "lease.skew", ">default<"] {
+        assert!(settings.contains(part), "{part}: {settings}");
+    }
+    for part in
+        ["Configuration of this one", ", this one", "pill ok\">up", "alpha / drain-jobs", "pill ok\">yes", "Ended in 2 min"]
+    {
         assert!(page.contains(part), "{part}: {page}");
     }
 }

@@ -84,7 +84,7 @@ async fn a14_a_jobs_page_shows_items_that_fail_in_the_same_place() {
     assert!(!browser.page("/t/alpha/jobs/drain-jobs").await.contains("fail in the same place"), "what was carried is open");
     let mut tx = world.app.store.begin().await.unwrap();
     for old in runs.iter().filter(|run| run.state.is_final()).take(3) {
-        let closing = Closing { state: ItemState::Failed, message: "lost".into(), skip_after: None };
+        let closing = Closing { state: ItemState::Failed, message: "lost".into(), in_order: false };
         tx.close_items(&[(run.tenant, old.id, closing)], clock().now()).await.unwrap();
     }
     tx.commit().await.unwrap();

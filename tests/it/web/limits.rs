@@ -2,6 +2,7 @@
 
 use windlass::clock::Clock;
 use windlass::domain::attempt::Used;
+use windlass::domain::limits::Limits;
 use windlass::domain::plugin::{Push, PushState};
 use windlass::domain::retry::Decision;
 use windlass::domain::run::Final;
@@ -19,7 +20,9 @@ async fn a_runs_page_says_what_its_attempt_took_of_its_limits() {
     assert!(!browser.page(&path).await.contains("of memory"), "while it runs nobody knows");
     let mut tx = world.app.store.begin().await.unwrap();
     let run = tx.need_run(world.alpha.tenant, world.running).await.unwrap();
-    let used = Some(Used { peak_memory: 3 << 20, requests: 1_234 });
+    let took = [("open_requests", 3), ("response_bytes", 5 << 20), ("scratch", 7), ("state_keys", 1_001)];
+    let took = took.map(|(key, amount)| (key.to_owned(), amount)).into();
+    let used = Some(Used { peak_memory: 3 << 20, requests: 1_234, took });
     let finished = Finished {
         used,
         output: Some("{\"done\":1}".into()),
@@ -32,6 +35,31 @@ async fn a_runs_page_says_what_its_attempt_took_of_its_limits() {
         ["3.00 MiB of 64.00 MiB of memory", "1,234 of 10,000 requests", "4 of 20,000 lines of log", "10 B of 1.00 MiB of output"]
     {
         assert!(page.contains(says), "{says}: {page}");
+    }
+    // Each limit there is has its row: what was taken of it, and what may be.
+    let row = |key: &str| {
+        let (_, row) =
+            page.split_once(&format!("<th scope=\"row\" class=\"mono\">{key}</th>")).unwrap_or_else(|| panic!("{key}: {page}"));
+        let (row, _) = row.split_once("</tr>").unwrap();
+        row.split(['<', '>'])
+            .filter(|part| part.chars().next().is_some_and(|first| first.is_numeric() || first == '–'))
+            .collect::<Vec<_>>()
+            .join(" of ")
+    };
+    for known in Limits::known() {
+        assert!(row(known.key).contains(" of "), "{}", known.key);
+    }
+    for (key, says) in [
+        ("requests", "1,234 of 10,000"),
+        ("open_requests", "3 of 16"),
+        ("request_bytes", "– of 16.00 MiB"),
+        ("response_bytes", "5.00 MiB of 16.00 MiB"),
+        ("output_bytes", "10 B of 1.00 MiB"),
+        ("state_keys", "1,001 of 1,000"),
+        ("scratch", "7 B of 0 B"),
+        ("stack", "– of 512.0 KiB"),
+    ] {
+        assert_eq!(row(key), says, "{key}");
     }
 }
 

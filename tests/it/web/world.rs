@@ -171,6 +171,16 @@ impl World {
         self.app.log_in("ann", "correct horse battery").await.unwrap()
     }
 
+    /// A tenant with so many dead runs of one cause.
+    pub async fn dies(&self, tenant: &str, runs: usize) {
+        let (store, now) = (&self.app.store, self.app.now());
+        let job = job(store, tenant, "drain-jobs", now).await;
+        for _ in 0..runs {
+            let run = claimed(store, &job, Cause::Manual, None, now).await;
+            end(store, &run, Decision::End(Final::Dead(Reason::Permanent)), "400 bad", None, now).await;
+        }
+    }
+
     /// A batch of each operation, as the runner does it.
     pub async fn work(&self) {
         let mut tx = self.app.store.begin().await.unwrap();

@@ -1,3 +1,4 @@
+use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -94,18 +95,29 @@ impl Request {
         retry::send(&self)
     }
 
+    /// The same with a body of so many bytes that is read while it is sent, and need not fit into memory. It is sent once.
+    pub fn send_from(self, length: u64, body: &mut dyn Read) -> Result<Response, Error> {
+        self.exchange(length, body)
+    }
+
     pub(super) fn is_idempotent(&self) -> bool {
         ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].contains(&self.method.as_str())
     }
 
     pub(super) fn send_once(&self) -> Result<Response, Error> {
+        self.exchange(self.body.len() as u64, &mut self.body.as_slice())
+    }
+
+    fn exchange(&self, length: u64, from: &mut dyn Read) -> Result<Response, Error> {
         let invalid = |what: &str| Error::new("HttpRequestUriInvalid", what, &self.method, &self.url);
-        let request = self.outgoing(&invalid)?;
+        let request = self.outgoing(length, &invalid)?;
         let body = request.body().map_err(|()| invalid("no body"))?;
         let options = self.options();
         let failed = |code| Error::from_code(&code, &self.method, &self.url);
         let answer = outgoing_handler::handle(request, Some(options)).map_err(failed)?;
-        write_body(body, &self.body);
+        write_body(body, length, from).map_err(|error| {
+            Error::new("InternalError", format!("its body could not be read: {error}"), &self.method, &self.url)
+        })?;
         answer.subscribe().block();
         match answer.get() {
             Some(Ok(Ok(response))) => Response::new(response, &self.method, &self.url),
@@ -114,14 +126,14 @@ impl Request {
         }
     }
 
-    fn outgoing(&self, invalid: &dyn Fn(&str) -> Error) -> Result<OutgoingRequest, Error> {
+    fn outgoing(&self, length: u64, invalid: &dyn Fn(&str) -> Error) -> Result<OutgoingRequest, Error> {
         let (scheme, authority, path) = split_url(&self.url).ok_or_else(|| invalid("expected http:// or https://"))?;
         let headers = Fields::new();
         for (name, value) in &self.headers {
             headers.append(name, value.as_bytes()).map_err(|error| invalid(&format!("header {name}: {error}")))?;
         }
-        if !self.body.is_empty() {
-            let length = self.body.len().to_string().into_bytes();
+        if length > 0 {
+            let length = length.to_string().into_bytes();
             headers.append("content-length", &length).map_err(|error| invalid(&format!("content-length: {error}")))?;
         }
         let request = OutgoingRequest::new(headers);
@@ -143,16 +155,24 @@ impl Request {
     }
 }
 
-/// Errors are left alone: a target may answer before it has read everything, and the answer tells more than a broken pipe.
-fn write_body(body: OutgoingBody, bytes: &[u8]) {
+/// Errors of writing are left alone: a target may answer before it has read everything, and the answer tells more than a broken
+/// pipe. One of reading leaves the body unfinished, which breaks the request off.
+fn write_body(body: OutgoingBody, length: u64, from: &mut dyn Read) -> io::Result<()> {
     // The most that `blocking-write-and-flush` takes at once.
     const CHUNK: usize = 4096;
-    if !bytes.is_empty()
+    if length > 0
         && let Ok(stream) = body.write()
     {
-        let _ = bytes.chunks(CHUNK).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
+        let mut chunk = [0; CHUNK];
+        loop {
+            let read = from.read(&mut chunk)?;
+            if read == 0 || stream.blocking_write_and_flush(&chunk[..read]).is_err() {
+                break;
+            }
+        }
     }
     let _ = OutgoingBody::finish(body, None);
+    Ok(())
 }
 
 fn method(name: &str) -> Method {

@@ -1,6 +1,11 @@
 //! Writes an MP4 whose index stands in front, so that it can be shown while it still comes.
 
+use std::io::Read;
+
+use windlass_plugin::Failure;
+
 use super::boxes::boxed;
+use super::spool::Spool;
 use super::{Edit, Kind};
 
 /// What a track is, beside its samples.
@@ -28,27 +33,27 @@ struct Samples {
 }
 
 /// The media of a file that is being made, in the order in which it will be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Media {
-    bytes: Vec<u8>,
+    spool: Spool,
     tracks: Vec<Samples>,
     last: Option<usize>,
 }
 
 impl Media {
-    pub fn new(tracks: usize) -> Self {
-        Self { bytes: Vec::new(), tracks: std::iter::repeat_with(Samples::default).take(tracks).collect(), last: None }
+    pub fn new(tracks: usize, spool: Spool) -> Self {
+        Self { spool, tracks: std::iter::repeat_with(Samples::default).take(tracks).collect(), last: None }
     }
 
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.spool.len()
     }
 
     /// `can_begin`: whether it can be shown without what came before; `None` where all can.
-    pub fn add(&mut self, track: usize, sample: &[u8], duration: u32, can_begin: Option<bool>) {
+    pub fn add(&mut self, track: usize, sample: &[u8], duration: u32, can_begin: Option<bool>) -> Result<(), Failure> {
         let samples = &mut self.tracks[track];
         if self.last != Some(track) {
-            samples.chunks.push((self.bytes.len(), 0));
+            samples.chunks.push((self.spool.len(), 0));
             self.last = Some(track);
         }
         if let Some((_, count)) = samples.chunks.last_mut() {
@@ -62,21 +67,20 @@ impl Media {
                 sync.push(u32::try_from(samples.sizes.len()).unwrap_or(u32::MAX));
             }
         }
-        self.bytes.extend_from_slice(sample);
+        self.spool.add(sample)
     }
 
     /// The whole file. `timescale` is the movie's, of which the edits speak.
-    pub fn finish(self, timescale: u32, heads: &[Head]) -> Vec<u8> {
+    pub fn finish(self, timescale: u32, heads: &[Head]) -> Made {
         let ftyp = boxed(b"ftyp", b"isom\0\0\x02\0isomiso2avc1mp41");
         // Where the media begins depends on the index's size, and that not on where the media begins.
         let size = self.index(timescale, heads, 0).len();
-        let mut file = ftyp;
-        let begin = file.len() + size + 8;
-        file.extend(self.index(timescale, heads, begin));
-        file.extend(u32::try_from(self.bytes.len() + 8).unwrap_or(u32::MAX).to_be_bytes());
-        file.extend(b"mdat");
-        file.extend(self.bytes);
-        file
+        let mut head = ftyp;
+        let begin = head.len() + size + 8;
+        head.extend(self.index(timescale, heads, begin));
+        head.extend(u32::try_from(self.spool.len() + 8).unwrap_or(u32::MAX).to_be_bytes());
+        head.extend(b"mdat");
+        Made { head, media: self.spool }
     }
 
     fn index(&self, timescale: u32, heads: &[Head], begin: usize) -> Vec<u8> {
@@ -93,6 +97,26 @@ impl Media {
             inside.extend(track(n, head, samples, timescale, begin));
         }
         boxed(b"moov", &inside)
+    }
+}
+
+/// A file that is made.
+#[derive(Debug)]
+pub struct Made {
+    /// All that stands before the media.
+    head: Vec<u8>,
+    media: Spool,
+}
+
+impl Made {
+    /// In bytes.
+    pub fn length(&self) -> u64 {
+        (self.head.len() + self.media.len()) as u64
+    }
+
+    /// From its beginning.
+    pub fn reader(&mut self) -> Result<impl Read + '_, Failure> {
+        Ok(self.head.as_slice().chain(self.media.reader()?))
     }
 }
 

@@ -16,8 +16,8 @@ use wasmtime_wasi_http::Error;
 
 use super::calls::Entry;
 use super::pool::{Connection, Driver, Pool};
-use super::scrub::{Scrubber, Stream};
 use crate::egress::Pass;
+use crate::egress::scrub::{Scrubber, Stream};
 
 /// What an answer holds until its last byte has come: its place at the target, and the connection, which another may use then.
 pub struct Held {
@@ -172,7 +172,8 @@ impl Body for Answer {
             self.entry.received(bytes);
             if self.received > self.limits.size {
                 let most = self.limits.size;
-                self.entry.failed(format!("the answer is larger than {most} bytes"));
+                let why = format!("the answer is larger than {most} bytes; to raise it: grant.limits = {{ response_bytes = … }}");
+                self.entry.failed(why);
                 self.reader = None;
                 return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(most)))));
             }

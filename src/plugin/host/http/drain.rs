@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::scrub::contains;
+use crate::egress::scrub::contains;
 
 /// A request's body. When nobody wants it any more it is read to its end all the same: a guest that is still flushing
 /// it would get "connection reset" instead of the answer, or of the reason of a refusal (seen with wstd 0.6).

@@ -6,14 +6,12 @@ pub mod calls;
 mod drain;
 mod error;
 mod gate;
-mod pattern;
 mod pool;
-pub mod scrub;
 mod secret;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -35,6 +33,7 @@ use self::gate::Refused;
 use self::pool::{Connection, Driver, Key};
 use self::secret::Secrets;
 use crate::domain::grant::Origin;
+use crate::egress::scrub::Scrubber;
 use crate::egress::{self, PATIENCE, Pass, Seen, chain, words};
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};
@@ -121,7 +120,7 @@ struct Answered {
     response: Response<hyper::body::Incoming>,
     between: Duration,
     held: Held,
-    scrubber: Arc<scrub::Scrubber>,
+    scrubber: Arc<Scrubber>,
 }
 
 impl Answered {
@@ -173,9 +172,11 @@ impl Exchange {
                 return Err(Refused::failed(Error::ConnectionLimitReached, why));
             }
         }
+        context.journal.took("open_requests", before.under_way + 1);
         let origin = gate::origin(request.uri())?;
         gate::granted(&origin, request.method(), &context.grant, &context.ceiling)?;
-        let (mut request, carried) = secret::put(request, &origin, context, &self.secrets).await?;
+        let put = secret::put(request, &origin, context, &self.secrets).await;
+        let (mut request, carried) = put.map_err(|refused| self.cut_off(refused, entry))?;
         let scrubber = Arc::clone(self.secrets.scrubber(context));
         if !scrubber.is_empty() {
             // What comes back packed cannot be searched for secrets, also not what an earlier request has left at the target.
@@ -191,7 +192,7 @@ impl Exchange {
             return Err(Refused::failed(Error::HttpRequestDenied, "the run is being stopped"));
         }
         entry.carries(carried);
-        let sent = self.sent(request, &origin, entry, &mut pass).await;
+        let sent = self.sent(request, &origin, entry, &mut pass).await.map_err(|refused| self.cut_off(refused, entry));
         let seen = match &sent {
             Ok((response, _)) => egress::said(response),
             Err(refused) => refused.seen.clone(),
@@ -207,6 +208,16 @@ impl Exchange {
         }
         let between = self.cap(self.options.between_bytes_timeout, BETWEEN_BYTES);
         Ok(Answered { response, between, held: Held { connection, pool: Arc::clone(&gate.pool), _pass: pass }, scrubber })
+    }
+
+    /// A body beyond its limit breaks off, and the connection with it: then that is the reason, whatever the connection says.
+    fn cut_off(&self, refused: Refused, entry: &Entry) -> Refused {
+        let most = self.context.limits.request_bytes;
+        if entry.sent.load(Relaxed) <= most.0 {
+            return refused;
+        }
+        let why = format!("the request's body is larger than {most}; to raise it: grant.limits = {{ request_bytes = … }}");
+        Refused::failed(Error::HttpRequestBodySize(Some(most.0)), why)
     }
 
     /// Over a connection that is there, or a new one. One that turns out to be broken is no reason to fail, as long as the

@@ -15,8 +15,8 @@ use wasmtime_wasi_http::Error;
 
 use super::drain::Drain;
 use super::gate::Refused;
-use super::scrub::{Scrubber, contains, percent, replaced};
 use crate::domain::grant::{Grant, Origin, SecretGrant, SecretUse};
+use crate::egress::scrub::{Scrubber, contains, percent, replaced};
 use crate::plugin::Secret;
 use crate::plugin::instance::Context;
 use crate::plugin::journal::{Level, Line};

@@ -33,6 +33,8 @@ pub struct NewSilenceJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Absent: the silence ends now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,7 @@ pub struct NewSilenceJson {
 pub struct SilenceJson {
     pub tenant: Option<String>,
     pub job: Option<String>,
+    pub node: Option<i64>,
     pub kind: Option<String>,
     pub until: Timestamp,
     pub by: String,

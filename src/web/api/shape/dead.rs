@@ -170,4 +170,6 @@ pub struct OperationJson {
     pub by: String,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// Why it does not go on at this moment: limits.waiting of a tenant, or max_live of its job.
+    pub waits: Option<String>,
 }

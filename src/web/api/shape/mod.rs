@@ -106,10 +106,10 @@ pub struct JobJson {
 /// A value that holds for a job.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EffectiveJson {
-    /// In words, as on its page.
+    /// In words, as on its page; of triggers, the ceiling and the limits of an attempt the key.
     pub what: String,
     pub value: String,
-    /// job, tenant, server default
+    /// job, tenant, server, server default
     pub from: String,
 }
 
@@ -136,6 +136,11 @@ pub struct VersionJson {
     pub done: u64,
     pub failed: u64,
 }
+
+/// A body without keys.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// How long a job is to rest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -273,6 +278,30 @@ pub struct PluginJson {
     /// Whether a trusted key has signed it.
     #[serde(default)]
     pub signed: bool,
+}
+
+/// A plugin with its versions and the jobs that use them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PluginShownJson {
+    pub name: String,
+    /// What the newest version says of itself.
+    pub summary: String,
+    /// Newest first.
+    pub versions: Vec<PluginJson>,
+    pub used_by: Vec<PluginUserJson>,
+}
+
+/// A job whose runs take a version of a plugin.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PluginUserJson {
+    pub tenant: String,
+    pub job: String,
+    pub version: String,
+    pub digest: String,
+    /// Which of its runs, in words, as on the plugin's page: all, or a share of them.
+    pub runs: String,
+    /// As in its file.
+    pub grant: Value,
 }
 
 /// A body of `POST tokens`.

@@ -126,6 +126,9 @@ pub struct AttemptJson {
     pub peak_memory: Option<u64>,
     /// HTTP requests, refused ones too.
     pub requests: Option<u64>,
+    /// The most of each other limit, by its key in docs/limits.md; of what is missing nothing was taken, or it is not counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub took: BTreeMap<String, u64>,
 }
 
 /// The answer to everything that makes a run.

@@ -63,6 +63,8 @@ pub struct BackfillJson {
     pub total: u64,
     /// Instants in the window that had a run already.
     pub had: u64,
+    /// What came of earlier times of the window is not known any more: they may have had a run. Null: all is known.
+    pub known_since: Option<Timestamp>,
     /// The first of those that would have one.
     pub first: Vec<Timestamp>,
     /// The last of them, where there are more.
@@ -71,7 +73,7 @@ pub struct BackfillJson {
 
 impl From<Preview> for BackfillJson {
     fn from(preview: Preview) -> Self {
-        let Preview { line, zone, total, had, first, last } = preview;
-        Self { schedule: line, zone: zone.name().to_owned(), total, had, first, last }
+        let Preview { line, zone, total, had, known_since, first, last } = preview;
+        Self { schedule: line, zone: zone.name().to_owned(), total, had, known_since, first, last }
     }
 }

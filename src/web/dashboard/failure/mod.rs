@@ -50,6 +50,8 @@ struct Failures {
     jobs: Vec<String>,
     chips: Vec<Chip>,
     causes: Vec<Cause>,
+    /// There are more causes than are listed, of fewer runs.
+    cut: bool,
     expiring: u64,
     /// Not over yet.
     operations: Vec<Operation>,
@@ -115,33 +117,28 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
         Some(name) => need(&mut tx, &session, name).await?.zone,
         None => Tz::UTC,
     };
-    let lines: Vec<&TenantLine> = board.seen_by(session.who.tenant).collect();
-    let mut causes = Vec::new();
-    for target in web.app.targets(&mut tx, asked.standing, &asked.which(board.at), &session.who).await? {
-        let line = lines.iter().find(|line| line.tenant.id == target.tenant.id).copied();
-        causes.extend(causes_of(&mut tx, &target, line, board.at).await?);
-        if causes.len() > 4 * CAUSES {
-            break;
-        }
-    }
-    causes.sort_by_key(|cause| std::cmp::Reverse((cause.count, cause.last_at)));
-    causes.truncate(CAUSES);
-    let expiring: u64 = web.app.expiring(&mut tx, &session.who).await?.iter().map(|(_, n)| n).sum();
-    let seen = |tenant: Id| session.who.tenant.is_none_or(|own| own == tenant);
-    let discarded = tx.discarded_by_tenant(board.at).await?;
-    let discarded = discarded.iter().filter(|(tenant, _)| seen(*tenant)).map(|(_, n)| n).sum();
+    let own = session.who.tenant;
+    let lines: Vec<&TenantLine> = board.seen_by(own).collect();
+    let targets = web.app.targets(&mut tx, asked.standing, &asked.which(board.at), &session.who).await?;
+    let Found { dead, causes, cut } = find(&mut tx, targets, &lines, board.at).await?;
+    let chosen = lines.iter().find(|line| Some(&line.tenant.name) == asked.tenant.as_ref()).map(|line| line.tenant.id);
+    let seen = |tenant: Id| chosen.or(own).is_none_or(|only| only == tenant);
+    let counted = |counts: &[(Id, u64)]| counts.iter().filter(|(tenant, _)| seen(*tenant)).map(|(_, n)| n).sum::<u64>();
+    let expiring: Vec<_> = web.app.expiring(&mut tx, &session.who).await?.into_iter().map(|(tenant, n)| (tenant.id, n)).collect();
+    let (expiring, discarded) = (counted(&expiring), counted(&tx.discarded_by_tenant(board.at).await?));
     let mut operations = tx.open_operations().await?;
-    operations.retain(|operation| seen(operation.tenant));
+    operations.retain(|operation| own.is_none_or(|own| own == operation.tenant));
     let page = Failures {
         shell: web.shell_with(&session, &board, zone, done).at(Place::Failures, &[], "Failures"),
         here: asked.address("/failures").to_string(),
-        dead: Capped::at(causes.iter().map(|cause| cause.count).sum(), COUNT_CAP),
+        dead: Capped::at(dead, COUNT_CAP),
         tenants: lines.iter().filter(|line| !line.dead.is_zero()).map(|line| line.tenant.name.clone()).collect(),
         jobs: jobs_of(&lines, &asked),
-        tabs: tabs(&asked, [board.dead(session.who.tenant).n, expiring, discarded]),
+        tabs: tabs(&asked, [board.dead(chosen.or(own)).n, expiring, discarded]),
         chips: asked.chips(),
         asked,
         causes,
+        cut,
         expiring,
         operations,
     };
@@ -180,6 +177,39 @@ fragment::fragments!(Count);
 pub async fn count(State(web): State<Web>, session: Session, headers: HeaderMap) -> Result<Response> {
     let dead = web.glance(None).await?.dead(session.who.tenant);
     fragment::answer(&Count { dead }, &headers)
+}
+
+/// What a filter finds.
+struct Found {
+    /// Runs, of all causes.
+    dead: u64,
+    /// The largest first, [`CAUSES`] at most.
+    causes: Vec<Cause>,
+    cut: bool,
+}
+
+/// Tenants with many dead runs first: when those that are left have fewer in all than the last cause that is listed, none of
+/// theirs can be listed, and counting does.
+async fn find(tx: &mut Tx, targets: Vec<Target>, lines: &[&TenantLine], now: Timestamp) -> Result<Found> {
+    let mut counted = Vec::with_capacity(targets.len());
+    for target in targets {
+        let n: u64 = tx.dead_by_job(target.tenant.id, &target.query, now).await?.iter().map(|of| of.count).sum();
+        counted.push((n, target));
+    }
+    counted.sort_by_key(|(n, _)| std::cmp::Reverse(*n));
+    let dead = counted.iter().map(|(n, _)| n).sum();
+    let mut causes: Vec<Cause> = Vec::new();
+    for (n, target) in &counted {
+        if causes.get(CAUSES - 1).is_some_and(|last| last.count >= *n) {
+            break;
+        }
+        let line = lines.iter().find(|line| line.tenant.id == target.tenant.id).copied();
+        causes.extend(causes_of(tx, target, line, now).await?);
+        causes.sort_by_key(|cause| std::cmp::Reverse((cause.count, cause.last_at)));
+        causes.truncate(CAUSES);
+    }
+    let cut = causes.iter().map(|cause| cause.count).sum::<u64>() < dead;
+    Ok(Found { dead, causes, cut })
 }
 
 async fn causes_of(tx: &mut Tx, target: &Target, line: Option<&TenantLine>, now: Timestamp) -> Result<Vec<Cause>> {

@@ -27,8 +27,10 @@ use crate::web::show::pill::Pill;
 use crate::web::show::words;
 
 pub mod backfill;
+mod limits;
 mod policy;
-pub use policy::{grant as grant_lines, lines as policy_lines};
+pub use limits::lines as limit_lines;
+pub use policy::{Sources, ceiling_lines, grant as grant_lines, lines as policy_lines, trigger_lines};
 pub mod rollout;
 mod state;
 mod view;
@@ -64,7 +66,10 @@ pub async fn show(
     let plugin = tx.plugin_by_digest(job.tenant, digest).await?;
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
+    let grant = tx.grant_of(job.id).await?;
     let state = StatePart::read(&mut tx, job.id, of_state.key.as_deref(), &path).await?;
+    let said = tx.said_of_job(owner.id, job.id).await?;
+    let sources = Sources { spec: &job.spec, tenant: &owner, settings: &web.app.settings, said, job: job.id };
     let page = JobPage {
         here: path.clone(),
         path,
@@ -87,8 +92,11 @@ pub async fn show(
         patterns: tx.item_patterns(owner.id, job.id).await?,
         rollout,
         state,
-        policy: policy::lines(&job.spec, &owner, &web.app.settings.retention),
-        grant: policy::grant(&tx.grant_of(job.id).await?),
+        policy: policy_lines(&sources),
+        trigger_lines: trigger_lines(&sources),
+        ceiling_lines: ceiling_lines(&sources),
+        limits: limit_lines(&grant, &owner.ceiling),
+        grant: policy::grant(&grant),
         shell,
         tenant,
         job: name,

@@ -1,5 +1,7 @@
 //! What a job's page shows, as plain data.
 
+use std::borrow::Cow;
+
 use askama::Template;
 
 use super::rollout::RolloutPart;
@@ -47,6 +49,10 @@ pub struct JobPage {
     /// What its plugin keeps between runs.
     pub state: StatePart,
     pub policy: Vec<PolicyLine>,
+    pub trigger_lines: Vec<PolicyLine>,
+    pub ceiling_lines: Vec<PolicyLine>,
+    /// Of an attempt, by key.
+    pub limits: Vec<PolicyLine>,
     pub grant: Vec<(&'static str, String)>,
 }
 
@@ -89,7 +95,7 @@ pub struct Occurrence {
 /// A value in effect, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyLine {
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     pub value: String,
     pub from: &'static str,
 }

@@ -71,6 +71,10 @@ impl OperationPage {
         self.operation.state == OperationState::Running
     }
 
+    fn waits(&self) -> Option<&String> {
+        self.operation.waits.as_ref().filter(|_| self.is_running())
+    }
+
     fn can_be_undone(&self) -> bool {
         self.operation.action == Action::Discard && !self.is_running() && self.operation.done > 0
     }

@@ -6,7 +6,7 @@ use super::recording;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::health::words;
-use crate::domain::limits::Limits;
+use crate::domain::limits::{Amount, Limits, STACK};
 use crate::domain::log::Call;
 use crate::domain::run::{Run, State};
 use crate::domain::tenant::Tenant;
@@ -20,6 +20,9 @@ use crate::web::show::moment::span;
 use crate::web::show::number::{bytes, commas};
 use crate::web::show::pill::Pill;
 use crate::web::show::words::first_line;
+
+/// Attempts whose limits are all shown: a run that was deferred for a week has thousands.
+const WITH_LIMITS: usize = 5;
 
 pub struct AttemptRow {
     pub number: u32,
@@ -36,12 +39,23 @@ pub struct AttemptRow {
     pub recording: Option<(String, bool)>,
     /// What it took of what it may: "1.1 MiB of 64 MiB of memory".
     pub used: Vec<String>,
+    /// Every other limit; none where no guest came to life, or newer ones have them.
+    pub limits: Vec<LimitRow>,
+}
+
+/// A limit by its key, what was taken of it, and what may be.
+pub struct LimitRow {
+    pub key: &'static str,
+    /// `None`: nothing, or it is not counted.
+    pub took: Option<String>,
+    pub may: String,
 }
 
 /// What attempts of a run may take, and what is known of the log and the output beside their rows.
 pub struct Taken<'a> {
     pub limits: Limits,
     pub memory: Size,
+    pub scratch: Size,
     pub time: Span,
     /// The attempt of each line of the log.
     pub lines: &'a [Numbered],
@@ -62,6 +76,7 @@ impl<'a> Taken<'a> {
         Ok(Self {
             limits: Limits::of(&grant.limits, &owner.ceiling.limits),
             memory: grant.memory.min(owner.ceiling.memory),
+            scratch: grant.scratch.min(owner.ceiling.scratch),
             time: revision.map_or(owner.ceiling.time_limit, |revision| revision.spec.time_limit),
             lines,
             output,
@@ -69,7 +84,7 @@ impl<'a> Taken<'a> {
     }
 
     fn words(&self, attempt: &Attempt, took: Duration, is_last: bool) -> Vec<String> {
-        let Some(used) = attempt.used else { return Vec::new() };
+        let Some(used) = &attempt.used else { return Vec::new() };
         let lines = self.lines.iter().filter(|line| line.attempt == attempt.attempt).count() as u64;
         let mut words = vec![
             format!("{} of {}", span(took), words(self.time.0)),
@@ -80,6 +95,28 @@ impl<'a> Taken<'a> {
         let output = self.output.filter(|_| is_last);
         words.extend(output.map(|output| format!("{} of {} of output", bytes(output), bytes(self.limits.output_bytes.0))));
         words
+    }
+
+    fn rows(&self, attempt: &Attempt, is_last: bool) -> Vec<LimitRow> {
+        let Some(used) = &attempt.used else { return Vec::new() };
+        let output = self.output.filter(|_| is_last);
+        let took = |key: &str| match key {
+            "requests" => Some(used.requests),
+            "output_bytes" => output,
+            key => used.took.get(key).copied(),
+        };
+        let row = |key: &'static str, may: Amount| {
+            let words = |amount| match may {
+                Amount::Bytes(_) => bytes(amount),
+                Amount::Count(_) => commas(amount),
+            };
+            let (Amount::Bytes(most) | Amount::Count(most)) = may;
+            LimitRow { key, took: took(key).map(words), may: words(most) }
+        };
+        let mut rows: Vec<_> = self.limits.amounts().into_iter().map(|(key, may)| row(key, may)).collect();
+        rows.push(row("scratch", self.scratch.into()));
+        rows.push(row("stack", STACK.into()));
+        rows
     }
 }
 
@@ -113,6 +150,7 @@ pub async fn read(tx: &mut Tx, session: &Session, run: &Run, taken: &Taken<'_>, 
             started_at: attempt.started_at,
             took: span(took),
             used: taken.words(&attempt, took, is_last),
+            limits: taken.rows(&attempt, is_last),
             message: attempt.message.filter(|message| !message.is_empty()),
             next: attempt
                 .delay_ms
@@ -122,7 +160,9 @@ pub async fn read(tx: &mut Tx, session: &Session, run: &Run, taken: &Taken<'_>, 
             calls: calls.iter().filter(|(of, _)| *of == attempt.attempt).map(|(_, call)| call_row(call)).collect(),
         }
     };
-    Ok(attempts.into_iter().map(row).collect())
+    let mut rows: Vec<AttemptRow> = attempts.into_iter().map(row).collect();
+    rows.iter_mut().skip(WITH_LIMITS).for_each(|row| row.limits.clear());
+    Ok(rows)
 }
 
 fn call_row(call: &Call) -> CallRow {

@@ -1,5 +1,7 @@
 //! `/schedule`: what fires next, and what came of what was due.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -11,7 +13,7 @@ use super::shell::{Place, Shell};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::Id;
-use crate::store::ledger::{self, Coming, Line};
+use crate::store::ledger::{self, Coming, Line, RESULTS};
 use crate::web::Web;
 use crate::web::address::Address;
 use crate::web::fragment;
@@ -25,10 +27,10 @@ use strip::{Strip, Window};
 
 /// Schedules, and lines of the ledger, of one page.
 const ROWS: u32 = 40;
+/// So many jobs that a search finds are sought one by one in the ledger; for more it is read through.
+const FEW: usize = 64;
 /// The page of what has passed looks back so far.
 const PAST: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-/// What may have come of an instant.
-const RESULTS: [&str; 8] = ["ran", "late", "queued", "merged", "skipped", "missed", "suppressed", "backfilled"];
 
 #[derive(Template)]
 #[template(path = "schedule/index.html", blocks = ["timeline"])]
@@ -135,24 +137,29 @@ pub async fn index(State(web): State<Web>, session: Session, headers: HeaderMap,
         found.truncate(ROWS as usize);
         page.coming = found.into_iter().map(|coming| row(coming, window, lens)).collect();
     } else {
+        let jobs = board.seen_by(own).flat_map(|line| &line.jobs);
+        let names: Names<'_> =
+            jobs.map(|line| (line.job.id, (line.job.tenant_name.as_str(), line.job.spec.name.as_str()))).collect();
+        let words = page.asked.q.to_lowercase();
+        let named: Vec<Id> = named(&names, &words).take(FEW + 1).collect();
+        let nobody = named.is_empty() && !words.is_empty();
         let query = ledger::Query {
             tenant: own,
+            named: if named.len() > FEW { Vec::new() } else { named },
+            words,
             result: RESULTS.contains(&page.asked.result.as_str()).then(|| page.asked.result.clone()),
             since: lens.now.minus(PAST),
             before: page.asked.after.parse().ok(),
             limit: ROWS + 1,
-            ..ledger::Query::default()
+            job: None,
         };
-        let mut lines = tx.ledger(&query).await?;
+        let mut lines = if nobody { Vec::new() } else { tx.ledger(&query).await? };
         page.more = lines.len() > ROWS as usize;
         lines.truncate(ROWS as usize);
         let result = Some(page.asked.result.as_str()).filter(|result| !result.is_empty());
         let after = lines.last().filter(|_| page.more).map(|line| line.place().to_string());
         page.next = after.map(|after| page.asked.address("past").some("result", result).some("after", Some(&after)).to_string());
-        let jobs = board.seen_by(own).flat_map(|line| &line.jobs);
-        let names: std::collections::HashMap<Id, (&str, &str)> =
-            jobs.map(|line| (line.job.id, (line.job.tenant_name.as_str(), line.job.spec.name.as_str()))).collect();
-        page.past = lines.into_iter().filter_map(|line| past_row(line, &names, &page.asked.q)).collect();
+        page.past = lines.into_iter().filter_map(|line| past_row(line, &names)).collect();
     }
     fragment::answer(&page, &headers)
 }
@@ -184,11 +191,19 @@ fn row(coming: Coming, window: &Window, lens: Lens) -> ComingRow {
     }
 }
 
+/// Tenant and name by job.
+type Names<'a> = HashMap<Id, (&'a str, &'a str)>;
+
+/// Jobs whose name, or whose tenant's, has these words; without words none is named.
+fn named<'a>(names: &'a Names<'_>, words: &'a str) -> impl Iterator<Item = Id> + 'a {
+    let fits = move |(tenant, job): &(&str, &str)| !words.is_empty() && format!("{tenant} / {job}").contains(words);
+    names.iter().filter(move |(_, name)| fits(name)).map(|(id, _)| *id)
+}
+
 /// Of a job that was removed meanwhile there is nothing to show.
-fn past_row(line: Line, names: &std::collections::HashMap<Id, (&str, &str)>, words: &str) -> Option<PastRow> {
+fn past_row(line: Line, names: &Names<'_>) -> Option<PastRow> {
     let (tenant, job) = names.get(&line.job)?;
-    let fits = words.is_empty() || format!("{tenant} / {job}").contains(&words.to_lowercase());
-    fits.then(|| PastRow {
+    Some(PastRow {
         tenant: (*tenant).to_owned(),
         job: (*job).to_owned(),
         due_at: line.due_at,

@@ -48,17 +48,18 @@ pub fn big_output(input: &Input) -> Output {
 pub fn state(input: &Input) -> Output {
     let value = vec![b'x'; usize::try_from(input.bytes.unwrap_or(64 * 1024)).unwrap_or(usize::MAX)];
     let mut kept = 0u64;
-    let mut code = None;
+    let mut refused = None;
     for n in 0..input.n.unwrap_or(10_000) {
         match state::set(&format!("flood/{n}"), &value, None) {
             Ok(_) => kept += 1,
             Err(refusal) => {
-                code = Some(refusal.code);
+                refused = Some(refusal);
                 break;
             }
         }
     }
-    Output::new(format!("{kept} values kept")).data(json!({ "kept": kept, "code": code }))
+    let (code, message) = refused.map(|refusal| (refusal.code, refusal.message)).unzip();
+    Output::new(format!("{kept} values kept")).data(json!({ "kept": kept, "code": code, "message": message }))
 }
 
 pub fn http(input: &Input) -> Output {

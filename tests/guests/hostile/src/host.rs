@@ -28,8 +28,11 @@ pub fn sign(input: &Input) -> Output {
 }
 
 pub fn http(input: &Input) -> Result<Output, Failure> {
-    let mut request =
-        http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(input.body.clone().unwrap_or_default());
+    let body = match input.bytes {
+        Some(bytes) => "x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        None => input.body.clone().unwrap_or_default(),
+    };
+    let mut request = http::request(input.method.as_deref().unwrap_or("GET"), &input.url).body(body);
     if let Some(header) = &input.header {
         request = request.header(header, input.text.clone().unwrap_or_default());
     }
@@ -91,6 +94,23 @@ pub fn artifact(input: &Input) -> Result<Output, Failure> {
         return Err(Failure::permanent("as asked"));
     }
     Ok(Output::new(format!("{kept} bytes")))
+}
+
+/// What the run `text` has left as `name`, read in pieces of `bytes`: how many there were, and their sum.
+pub fn read_artifact(input: &Input) -> Result<Output, Failure> {
+    let (run, name) = (input.text.as_deref().unwrap_or_default(), input.name.as_deref().unwrap_or_default());
+    let source = artifacts::open(run, name)?;
+    let (mut offset, mut pieces, mut sum) = (0_u64, 0_u64, 0_u64);
+    loop {
+        let piece = source.read_at(offset, u32::try_from(input.bytes.unwrap_or(u64::MAX)).unwrap_or(u32::MAX))?;
+        if piece.is_empty() {
+            break;
+        }
+        (offset, pieces) = (offset + piece.len() as u64, pieces + 1);
+        sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    }
+    assert_eq!(offset, source.length());
+    Ok(Output::new(format!("{offset} bytes in {pieces} pieces, sum {sum}, {}", source.media_type())))
 }
 
 /// The first `fail` items fail, the last `leave` stay undone. A retry finds only what is open.

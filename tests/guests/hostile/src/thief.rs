@@ -3,16 +3,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use windlass_plugin::{Output, http, secrets};
+use windlass_plugin::{Failure, Output, http, secrets};
 
 use crate::Input;
 
 /// `{}` in URL, header and body is the stand-in, `{basic}` user and stand-in in base 64. `reversed` is the value from its end
 /// to its beginning: what looks for the value must not have it.
-pub fn steal(input: &Input) -> Output {
+/// What it got is its output, or with `fail` its failure's message.
+pub fn steal(input: &Input) -> Result<Output, Failure> {
     let stand_in = match secrets::stand_in(input.secret.as_deref().unwrap_or("key")) {
         Ok(stand_in) => stand_in,
-        Err(refusal) => return Output::new("refused").data(json!({ "code": refusal.code, "message": refusal.message })),
+        Err(refusal) => {
+            return Ok(Output::new("refused").data(json!({ "code": refusal.code, "message": refusal.message })));
+        }
     };
     let basic = STANDARD.encode(format!("user:{stand_in}"));
     let fill = |text: &str| text.replace("{basic}", &basic).replace("{}", &stand_in);
@@ -36,7 +39,10 @@ pub fn steal(input: &Input) -> Output {
         Err(error) => json!({ "code": error.code, "detail": error.detail }),
     };
     let hits = input.reversed.as_deref().map_or(0, hits_in_memory);
-    Output::new(format!("{hits} in memory")).data(json!({ "found": data, "hits": hits }))
+    if input.fail > 0 {
+        return Err(Failure::permanent(data.to_string()));
+    }
+    Ok(Output::new(format!("{hits} in memory")).data(json!({ "found": data, "hits": hits })))
 }
 
 /// How often the whole memory of this guest has these bytes, read backwards.

@@ -1,6 +1,6 @@
 //! Takes the values of secrets out of what comes back, as they are and as they look in base 64 or hexadecimal, with any of
 //! their characters percent-encoded or escaped as in JSON, also where they are cut by the pieces in which it comes. What is
-//! taken out is replaced by as many stars: lengths hold.
+//! taken out is replaced by as many stars: lengths hold; or in a message by a word.
 
 use std::ops::Range;
 
@@ -51,6 +51,12 @@ impl Scrubber {
     pub fn scrub_text(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
         if self.scrub(&mut bytes) { String::from_utf8_lossy(&bytes).into_owned() } else { text.to_owned() }
+    }
+
+    /// The text with this word in their places. Before it is cut: the beginning of a value could not be told any more.
+    pub fn masked(&self, text: &str, word: &str) -> String {
+        let masked = self.replace(text.as_bytes(), |_| word.to_owned());
+        masked.map_or_else(|| text.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Puts something else in their place, by the number of the value; `None` when there was nothing.
