@@ -10,7 +10,7 @@ use serde_json::json;
 use windlass::domain::attempt::Outcome;
 use windlass::domain::grant::{Ceiling, Grant};
 use windlass::domain::item::{Answer, Ask, ItemCounts, NewItem};
-use windlass::plugin::{ArtifactAsk, Executor, Secret, StateAnswer, StateAsk};
+use windlass::plugin::{ArtifactAnswer, ArtifactAsk, Executor, Secret, StateAnswer, StateAsk};
 
 use super::{house, work};
 
@@ -121,9 +121,9 @@ async fn shelf(mut calls: tokio::sync::mpsc::Receiver<windlass::plugin::Artifact
                 whole.push(open[at(handle)].clone());
                 open[at(handle)].1.len() as u64
             }
-            ArtifactAsk::Discard { .. } => 0,
+            ArtifactAsk::Discard { .. } | ArtifactAsk::Open { .. } | ArtifactAsk::Read { .. } => 0,
         };
-        answer.send(Ok(told)).unwrap();
+        answer.send(Ok(ArtifactAnswer::Number(told))).unwrap();
     }
     whole
 }
