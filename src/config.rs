@@ -187,9 +187,10 @@ impl Settings {
             document = Document::parse(&file.display().to_string(), &text);
         }
         let variables = overlay(&mut document.value, env)?;
-        let read = document.read::<Self>();
-        let mut problems: Vec<Problem> = read.problems.into_iter().map(|problem| named(problem, &variables)).collect();
-        let Some(mut settings) = read.value else { return Err(Error::Invalid(problems)) };
+        let mut read = document.read::<Self>();
+        let mut problems: Vec<Problem> =
+            std::mem::take(&mut read.problems).into_iter().map(|problem| named(problem, &variables)).collect();
+        let Some(mut settings) = read.value.take() else { return Err(Error::Invalid(problems)) };
         settings.origins = Origins::read(&document, &variables);
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         if !variables.contains_key("data_dir") && document.value.get("data_dir").is_some() {
@@ -201,7 +202,9 @@ impl Settings {
         if let Some(url) = &mut settings.public_url {
             url.truncate(url.trim_end_matches('/').len());
         }
-        problems.extend(settings.contradictions().into_iter().map(|problem| {
+        // What was refused stands as its default, or is short of it: that is nothing that somebody wrote.
+        let written = settings.contradictions().into_iter().filter(|problem| read.is_whole(&problem.field));
+        problems.extend(written.map(|problem| {
             let problem = if file.is_some() { document.placed(problem) } else { problem };
             named(problem, &variables)
         }));

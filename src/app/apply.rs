@@ -93,9 +93,6 @@ impl App {
         }
         if !dry_run && (said || changes.iter().any(|change| change.result != Outcome::UpToDate)) {
             tx.commit().await?;
-            for change in changes.iter().filter(|change| change.result != Outcome::UpToDate) {
-                tracing::info!(object = change.object, who = who.name, "configuration applied: {change}");
-            }
         }
         Ok(changes)
     }

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::store::secret::Sealed;
 use crate::store::{Store, Tx};
 use crate::vault::Vault;
 
@@ -50,6 +51,12 @@ async fn seal(tx: &mut Tx) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
 pub async fn put_seal(tx: &mut Tx, vault: &Vault) -> Result<()> {
     let (nonce, sealed) = vault.seal(Id(0), SEAL, b"windlass")?;
     tx.set_setting(SEAL, &STANDARD.encode([nonce, sealed].concat())).await
+}
+
+/// How many of the secrets no key opens: it is another than they were sealed with.
+pub fn closed(vault: &Vault, secrets: &[(Id, Sealed)]) -> usize {
+    let opens = |(tenant, secret): &&(Id, Sealed)| vault.unseal(*tenant, &secret.name, &secret.nonce, &secret.sealed).is_ok();
+    secrets.len() - secrets.iter().filter(opens).count()
 }
 
 /// Seals every secret with the first key, in one transaction: after a crash all are as before, or all are done, and both

@@ -17,6 +17,7 @@ use crate::vault::Vault;
 pub mod alert;
 pub mod apply;
 pub mod artifact;
+pub mod audit;
 pub mod backfill;
 pub mod change;
 pub mod enqueue;

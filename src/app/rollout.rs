@@ -19,11 +19,7 @@ impl App {
         let standing = tx.rollout(found.id).await?;
         let standing = standing.ok_or_else(|| Error::not_found(format!("a new version of {tenant}/{job}")))?;
         if !standing.stage.may_become(to) {
-            return Err(Error::Conflict(format!(
-                "the new version of {tenant}/{job} is {}, and cannot be {} from there",
-                standing.stage.word(),
-                to.word()
-            )));
+            return Err(Error::Conflict(format!("the new version of {tenant}/{job} is {}", nowhere(standing.stage, to))));
         }
         let now = self.now();
         let next = Rollout {
@@ -38,7 +34,18 @@ impl App {
         let object = format!("{tenant}/{job}");
         tx.audit(owner, &who.name, &format!("rollout.{}", to.word()), &object, Some(&standing.new), now).await?;
         tx.commit().await?;
-        tracing::info!(job.name = object, who = who.name, "the new version is {}", to.word());
         Ok(next)
+    }
+}
+
+/// Where it is, and why it does not come to the other stage from there.
+fn nowhere(from: Stage, to: Stage) -> String {
+    let said = from.said();
+    if from == to {
+        return format!("{said} already");
+    }
+    match from {
+        Stage::RolledBack => format!("{said}, and stays so until its file names another version, or none"),
+        _ => format!("{said}, and cannot be {} from there", to.said()),
     }
 }

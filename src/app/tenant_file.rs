@@ -243,6 +243,32 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_was_refused_is_not_called_missing_as_well() {
+        for (good, bad, says) in [
+            ("tenant = \"alpha\"", "tenant = 5", "tenant: is the integer 5; write text in quotes"),
+            (
+                "use = \"sign\"",
+                "use = \"sgn\"",
+                "job[0].grant.secrets[0].use: \"sgn\" is not possible (did you mean \"sign\"?); write ",
+            ),
+            ("name = \"nightly\"", "name = 5", "job[1].name: is the integer 5; write text in quotes"),
+            (
+                "limits = { running = 4 }",
+                "limits = { running = 999999999999 }",
+                "limits.running: is the integer 999999999999; write at most 4294967295",
+            ),
+            (
+                "priority = 0",
+                "priority = 0\nrecord = \"sometimes\"",
+                "job[0].record: \"sometimes\" is not possible; write \"never\" or \"on-failure\" or \"always\"",
+            ),
+        ] {
+            let wrong = refused(good, bad);
+            assert!(wrong.len() == 1 && wrong[0].contains(says), "{bad}: {wrong:#?}");
+        }
+    }
+
+    #[test]
     fn keys_of_a_probe_are_refused_with_their_place() {
         let foreign = "probe = \"redis\", url = \"redis://a.test\", key = \"jobs\", path = \"$.n\", ";
         let wrong = refused("probe = \"plugin\", ", foreign);

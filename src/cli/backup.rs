@@ -49,7 +49,8 @@ pub fn backup(Backup { file }: &Backup, global: &Global) -> Done {
 pub fn restore(Restore { file, force }: &Restore, global: &Global) -> Done {
     let to = global.database()?;
     let data_dir = to.parent().unwrap_or(Path::new("."));
-    let found = runtime()?.block_on(store::inspect(file))?;
+    // A file that is not there, or no database, is a wrong argument, not a server that is away.
+    let found = runtime()?.block_on(store::inspect(file)).map_err(|wrong| Stop::new(WRONG, wrong))?;
     backup::fits(&file.display().to_string(), found.schema)?;
     // What stands in a log beside the file would not come along.
     if found.wal_bytes > 0 || same(file, &to) {

@@ -186,7 +186,9 @@ fn refused(status: u16, text: &[u8]) -> Stop {
     match status {
         401 | 403 | 503 | 504 => Stop::new(NO_SERVER, problem.detail),
         _ if !problem.errors.is_empty() => Stop::problems(&problem.errors),
-        400..=499 if status != 409 => Stop::new(WRONG, problem.detail),
+        404 => Stop::missing(problem.detail),
+        // Nothing is wrong with what was asked: 409 clashes with what is there, and at 429 there may be room later.
+        400..=499 if !matches!(status, 409 | 429) => Stop::new(WRONG, problem.detail),
         _ => Stop::new(BAD, problem.detail),
     }
 }

@@ -1,6 +1,7 @@
 //! `windlass dead …`
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
 
 use super::Global;
 use super::client::{self, Client};
@@ -163,9 +164,7 @@ fn asked(client: &Client, fits: &Fits) -> Done<(Vec<String>, String)> {
             query += &format!("&{key}={}", encoded(&value));
         }
     };
-    // A job of one name may be in some tenants and not in others.
-    let one = tenants.len() == 1;
-    add("job", which.job.filter(|_| one));
+    add("job", which.job);
     add("cause", which.cause.map(|reason| reason.word().to_owned()));
     add("group", group.map(|(_, group)| group.to_owned()));
     add("since", which.since.map(Timestamp::rfc3339));
@@ -175,13 +174,25 @@ fn asked(client: &Client, fits: &Fits) -> Done<(Vec<String>, String)> {
     Ok((tenants, query))
 }
 
+/// What each tenant answers. A job of one name may be in some of them and not in others; one that is in none is refused.
+fn answers<T: DeserializeOwned>(client: &Client, tenants: &[String], fits: &Fits, path: impl Fn(&str) -> String) -> Done<Vec<T>> {
+    let (mut answers, mut nowhere) = (Vec::new(), None);
+    for tenant in tenants {
+        match client.get(&path(tenant)) {
+            Err(stop) if fits.job.is_some() && stop.is_missing() => nowhere = Some(stop),
+            answer => answers.push(answer?),
+        }
+    }
+    nowhere.filter(|_| answers.is_empty()).map_or(Ok(answers), Err)
+}
+
 fn list(client: &Client, fits: &Fits, limit: u32, after: Option<&str>, json: bool) -> Done {
     let (tenants, query) = asked(client, fits)?;
     let after = after.map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
     let mut whole = List { items: Vec::<RunJson>::new(), next: None, count: Count { value: 0, capped: false } };
     let (mut expiring, one) = (0, tenants.len() == 1);
-    for tenant in tenants {
-        let page: DeadJson = client.get(&format!("tenants/{tenant}/dead?limit={limit}{query}{after}"))?;
+    let path = |tenant: &str| format!("tenants/{tenant}/dead?limit={limit}{query}{after}");
+    for page in answers::<DeadJson>(client, &tenants, fits, path)? {
         whole.items.extend(page.items);
         whole.count.value += page.count.value;
         whole.count.capped |= page.count.capped;
@@ -201,10 +212,9 @@ fn list(client: &Client, fits: &Fits, limit: u32, after: Option<&str>, json: boo
 fn causes(client: &Client, fits: &Fits, json: bool) -> Done {
     let (tenants, query) = asked(client, fits)?;
     let query = query.replacen('&', "?", 1);
-    let mut found: Vec<CauseJson> = Vec::new();
-    for tenant in tenants {
-        found.extend(client.get::<List<CauseJson>>(&format!("tenants/{tenant}/dead/causes{query}"))?.items);
-    }
+    let path = |tenant: &str| format!("tenants/{tenant}/dead/causes{query}");
+    let found = answers::<List<CauseJson>>(client, &tenants, fits, path)?;
+    let mut found: Vec<CauseJson> = found.into_iter().flat_map(|list| list.items).collect();
     found.sort_by_key(|cause| std::cmp::Reverse(cause.count));
     if json {
         return say_json(&List::whole(found));

@@ -8,9 +8,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::local;
-use super::serve::{LOCK, lock, runtime};
+use super::serve::{KEY_FILE, KEY_VARIABLE, LOCK, lock, runtime};
 use super::show::{say, say_json};
 use super::stop::Done;
+use crate::app::key;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::domain::attempt::Outcome;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::plugin::{EMBEDDED, Executor, catalog};
 use crate::store::backup::{fits, newest_schema};
 use crate::store::{self, Database, Inspected};
+use crate::vault::Vault;
 
 /// Below this a day of a busy server may not fit; below a tenth of it nothing does.
 const FREE: u64 = 1024 * 1024 * 1024;
@@ -39,6 +41,7 @@ pub fn run(settings: &Settings, sinks: Result<String>, json: bool) -> Done<bool>
             vec![check("data folder", data_folder(&settings.data_dir)), check("free space", free_space(&settings.data_dir))];
         let (database, newest) = database(settings).await;
         checks.push(check("database", database));
+        checks.push(check("secrets", secrets(settings).await));
         checks.push(check("clock", clock(newest)));
         checks.push(check("roles", Ok(settings.roles.to_string())));
         checks.push(check("memory", Ok(settings.worker.budget_words())));
@@ -138,6 +141,29 @@ fn database_answers(file: &Path, found: Option<Result<Inspected>>) -> Result<Str
         crate::span::Size(found.bytes),
         crate::span::Size(found.wal_bytes)
     ))
+}
+
+/// Whether each opens with the key that the server would take.
+async fn secrets(settings: &Settings) -> Result<String> {
+    let sealed = store::secret::look(&Database::parse(&settings.database_url, &settings.data_dir)?).await?;
+    let (file, given) = (settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE));
+    let (all, place) = (sealed.len(), if given.is_some() { KEY_VARIABLE.into() } else { file.display().to_string() });
+    if given.is_none() && !file.exists() {
+        return match all {
+            0 => Ok("none; the first start makes the key".into()),
+            _ => Err(Error::Unavailable(format!("{all}, and {place} is not there: put it back, or set {KEY_VARIABLE}"))),
+        };
+    }
+    let vault = Vault::open(&file, given.as_deref());
+    let vault = vault.map_err(|wrong| Error::Unavailable(format!("{all}; {wrong}: put the right key back")))?;
+    match (key::closed(&vault, &sealed), all) {
+        (_, 0) => Ok("none".into()),
+        (0, _) => Ok(format!("{all}, all open")),
+        (closed, _) => {
+            let advice = "put back the key that sealed them, or set them again";
+            Err(Error::Unavailable(format!("{closed} of {all} do not open with {place}: {advice}")))
+        }
+    }
 }
 
 /// A clock that went back behind what was written makes times on pages wrong; ids keep their order.

@@ -14,9 +14,10 @@ use super::run::{final_word, wait};
 use super::show::{Table, now, or_dash, say, say_json, short, when, when_some};
 use super::stop::{BAD, Done, Stop, WRONG};
 use crate::clock::Timestamp;
+use crate::domain::rollout::Stage;
 use crate::span::Size;
 use crate::web::address::encoded;
-use crate::web::api::shape::{JobJson, List, NewRunJson, PauseJson, RunJson, Started, StateJson, StateValueJson};
+use crate::web::api::shape::{JobJson, List, NewRunJson, PauseJson, RolloutJson, RunJson, Started, StateJson, StateValueJson};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -139,15 +140,21 @@ fn rollout(client: &Client, which: &Which, step: Option<&str>, retries: bool, js
         return say_json(&job.rollout);
     }
     let Some(rollout) = job.rollout else { return say("all runs take one version") };
-    let why = rollout.why.map(|why| format!(": {why}")).unwrap_or_default();
     let share = rollout.share * 100.0;
-    say(format_args!("{} since {} by {}{why}", rollout.stage, when(rollout.changed_at, now()), rollout.changed_by))?;
+    say(stands(&rollout))?;
     let mut table = Table::new(&["", "version", ">share", ">done", ">failed", "digest"]);
     for (name, version, share) in [("new", rollout.new, format!("{share} %")), ("old", rollout.old, String::new())] {
         let (done, failed) = (version.done.to_string(), version.failed.to_string());
         table.row(vec![name.into(), or_dash(version.version), share, done, failed, short(&version.digest, 20)]);
     }
     table.print("")
+}
+
+/// Where it stands, since when, by whom and why.
+fn stands(rollout: &RolloutJson) -> String {
+    let said = Stage::parse(&rollout.stage).map_or_else(|| rollout.stage.clone(), |stage| stage.said().to_owned());
+    let why = rollout.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{said} since {} by {}{why}", when(rollout.changed_at, now()), rollout.changed_by)
 }
 
 fn state(client: &Client, which: &Which, key: Option<&str>, delete: bool, json: bool) -> Done {
@@ -236,6 +243,10 @@ fn show(job: &JobJson, json: bool) -> Done {
         or_dash(job.plugin.version.as_ref()),
         short(&job.plugin.digest, 20)
     ))?;
+    if let Some(rollout) = &job.rollout {
+        let new = rollout.new.version.as_ref().unwrap_or(&rollout.new.digest);
+        say(format_args!("rollout   {} {}", short(new, 20), stands(rollout)))?;
+    }
     say(format_args!("class     {}, at most {} unfinished", job.class, job.max_live))?;
     for trigger in &job.triggers {
         say(format_args!("{:<9} {}", trigger.kind, trigger.spec))?;

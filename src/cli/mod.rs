@@ -15,6 +15,7 @@ use stop::{BAD, Done, Stop};
 
 mod alert;
 mod apply;
+mod audit;
 mod backfill;
 mod backlog;
 mod backup;
@@ -117,6 +118,9 @@ enum Command {
     /// What needs a person, and who is told
     #[command(subcommand)]
     Alert(alert::Command),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// What waits at the targets
     Backlog(backlog::Command),
     #[command(subcommand)]
@@ -149,7 +153,7 @@ enum Command {
         #[arg(long)]
         fuel: bool,
     },
-    /// Check data folder, database, clock, engine, free space and, where a server runs, the sinks of alerts
+    /// Check data folder, database, secrets, clock, engine, free space and, where a server runs, the sinks of alerts
     Doctor,
     /// Measure this machine
     Bench {
@@ -229,6 +233,7 @@ impl Cli {
             Command::Run(command) => run::run(command, &global),
             Command::Dead(command) => dead::run(command, &global),
             Command::Alert(command) => alert::run(command, &global),
+            Command::Audit(command) => audit::run(command, &global),
             Command::Backlog(command) => backlog::run(&command, &global),
             Command::Tenant(command) => tenant::run(&command, &global),
             Command::Secret(command) => secret::run(command, &global),

@@ -92,11 +92,7 @@ impl Server {
             egress: egress.clone(),
             clock: clock.clone(),
         })?);
-        keep_key(&settings, &store).await?;
-        let vault = Arc::new(Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?);
-        if store.is_shared() {
-            right_key(&settings, &store, &vault).await?;
-        }
+        let vault = Arc::new(open_vault(&settings, &store).await?);
         let objects = Objects::open(&settings, store.is_shared(), super::variable)?;
         let settings = Arc::new(settings);
         let executor = wrap(sandbox.clone());
@@ -195,6 +191,16 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
     bound.map_err(|wrong| Error::Unavailable(format!("cannot listen on {address}: {wrong}; {key} chooses another address")))
 }
 
+async fn open_vault(settings: &Settings, store: &Store) -> Result<Vault> {
+    keep_key(settings, store).await?;
+    let vault = Vault::open(&settings.data_dir.join(KEY_FILE), super::variable(KEY_VARIABLE).as_deref())?;
+    if store.is_shared() {
+        right_key(settings, store, &vault).await?;
+    }
+    tell_closed(store, &vault).await?;
+    Ok(vault)
+}
+
 /// A new key in the place of a lost one would open nothing: that is for a person to decide.
 async fn keep_key(settings: &Settings, store: &Store) -> Result<()> {
     let file = settings.data_dir.join(KEY_FILE);
@@ -235,6 +241,17 @@ async fn right_key(settings: &Settings, store: &Store, vault: &Vault) -> Result<
     }
     tx.has_secret_keys(&vault.marks().collect::<Vec<_>>().join(" ")).await?;
     tx.commit().await
+}
+
+/// Without it the first run that is granted one of them would tell.
+async fn tell_closed(store: &Store, vault: &Vault) -> Result<()> {
+    let secrets = store.read().await?.all_secrets().await?;
+    let closed = key::closed(vault, &secrets);
+    if closed > 0 {
+        let all = secrets.len();
+        tracing::warn!(closed, all, "secrets do not open with this key: put back the one that sealed them, or set them again");
+    }
+    Ok(())
 }
 
 /// Makes the folder, for its owner alone.

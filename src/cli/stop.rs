@@ -23,20 +23,32 @@ pub struct Stop {
     code: u8,
     lines: Vec<String>,
     problems: Vec<Problem>,
+    /// What was named is not there.
+    missing: bool,
 }
 
 impl Stop {
     pub fn new(code: u8, line: impl Display) -> Self {
-        Self { code, lines: vec![line.to_string()], problems: Vec::new() }
+        Self { lines: vec![line.to_string()], ..Self::silent(code) }
     }
 
     /// Said already, on stdout.
     pub fn silent(code: u8) -> Self {
-        Self { code, lines: Vec::new(), problems: Vec::new() }
+        Self { code, lines: Vec::new(), problems: Vec::new(), missing: false }
     }
 
     pub fn problems(problems: &[Problem]) -> Self {
-        Self { code: WRONG, lines: problems.iter().map(ToString::to_string).collect(), problems: problems.to_vec() }
+        let lines = problems.iter().map(ToString::to_string).collect();
+        Self { lines, problems: problems.to_vec(), ..Self::silent(WRONG) }
+    }
+
+    /// The server knows nothing of that name.
+    pub fn missing(line: impl Display) -> Self {
+        Self { missing: true, ..Self::new(WRONG, line) }
+    }
+
+    pub fn is_missing(&self) -> bool {
+        self.missing
     }
 
     pub fn code(&self) -> u8 {

@@ -177,7 +177,11 @@ impl Document {
     fn take_out<T>(&self, rest: &mut Value, mut steps: Vec<Step>, message: &str, read: &mut Read<T>) -> bool {
         let written = written_path(&steps, &read.places);
         if let Some(key) = words::missing(message) {
-            read.problems.push(self.placed(Problem::new(join(&written, key), "is missing")));
+            let of = join(&written, key);
+            // One that was refused is missing from the copy alone.
+            if !read.broken.iter().any(|broken| is_within(broken, &of)) {
+                read.problems.push(self.placed(Problem::new(of, "is missing")));
+            }
             read.broken.push(written);
             // What lacks something goes as a whole, if it is one of a list.
             while matches!(steps.last(), Some(Step::Key(_))) {

@@ -146,6 +146,17 @@ fn c15_contradictions_of_the_node_name_both_settings() {
 }
 
 #[test]
+fn what_was_refused_is_not_called_missing_or_empty_as_well() {
+    assert_eq!(
+        refused("roles = [\"wed\"]", &[]),
+        "windlass.toml:1: roles[0]: \"wed\" is not possible (did you mean \"web\"?); write \"web\" or \"scheduler\" or \"worker\""
+    );
+    // The other key of a section is judged still, by what stands there.
+    let wrong = refused("[worker]\nguest_threads = \"many\"\nruns_in_flight = 0\n", &[]);
+    assert!(wrong.lines().count() == 2 && wrong.contains("worker.runs_in_flight: 0 is not possible"), "{wrong}");
+}
+
+#[test]
 fn the_memory_of_guests_is_what_is_written_or_three_quarters_of_what_there_is() {
     let worker = Worker { memory_budget: Some(Size::mib(100)), ..Worker::default() };
     assert_eq!(worker.budget(), Size::mib(100));

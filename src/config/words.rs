@@ -35,6 +35,7 @@ pub(super) fn plain(message: &str) -> String {
     }
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         let (written, right) = quoted(rest);
+        let right = offered(&right);
         let choices: Vec<String> = right.iter().map(|word| format!("{word:?}")).collect();
         return format!(
             "{written:?} is not possible{}; write {}",
@@ -44,9 +45,41 @@ pub(super) fn plain(message: &str) -> String {
     }
     let typed = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     if let Some((found, expected)) = typed.and_then(|rest| rest.rsplit_once(", expected ")) {
-        return format!("is the {}; write {}", found.replace('`', ""), what(expected));
+        let found = found.replace('`', "");
+        return match largest(expected).filter(|largest| number(&found).is_some_and(|number| number > *largest)) {
+            Some(largest) => format!("is the {found}; write at most {largest}"),
+            None => format!("is the {found}; write {}", what(expected)),
+        };
     }
     message.to_owned()
+}
+
+/// The whole number that serde found.
+fn number(found: &str) -> Option<i128> {
+    found.strip_prefix("integer ")?.parse().ok()
+}
+
+/// Of serde's name of a type of whole numbers that a file can go beyond: TOML has 64 bits with a sign.
+fn largest(expected: &str) -> Option<i128> {
+    match expected {
+        "u8" => Some(u8::MAX.into()),
+        "u16" => Some(u16::MAX.into()),
+        "u32" => Some(u32::MAX.into()),
+        "i32" => Some(i32::MAX.into()),
+        _ => None,
+    }
+}
+
+/// serde lists a word's aliases with it: of those that differ by hyphen or underscore only, the first is the word.
+fn offered<'a>(right: &[&'a str]) -> Vec<&'a str> {
+    let same = |one: &str, other: &str| one.replace('_', "-") == other.replace('_', "-");
+    let mut offered: Vec<&str> = Vec::new();
+    for word in right {
+        if !offered.iter().any(|before| same(before, word)) {
+            offered.push(word);
+        }
+    }
+    offered
 }
 
 /// Words between backticks: the first, and the others.

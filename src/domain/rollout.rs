@@ -74,6 +74,16 @@ impl Stage {
         }
     }
 
+    /// In words for people.
+    pub fn said(self) -> &'static str {
+        match self {
+            Self::Running => "on trial",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled back",
+            Self::Promoted => "in use",
+        }
+    }
+
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.word() == word)
     }
@@ -97,7 +107,7 @@ pub struct Rollout {
     /// Digests.
     pub old: String,
     pub new: String,
-    /// In parts of a million.
+    /// While it is running, in parts of a million.
     pub share: u32,
     pub stage: Stage,
     /// Runs that began with the new version go on with the old one.
@@ -134,11 +144,21 @@ impl Rollout {
     }
 
     fn takes(&self, run: Id) -> bool {
+        part_of_a_million(run) < self.share_now()
+    }
+
+    /// How many of the new runs take the new version now, in parts of a million.
+    pub fn share_now(&self) -> u32 {
         match self.stage {
-            Stage::Running => part_of_a_million(run) < self.share,
-            Stage::Paused | Stage::RolledBack => false,
-            Stage::Promoted => true,
+            Stage::Running => self.share,
+            Stage::Paused | Stage::RolledBack => 0,
+            Stage::Promoted => ALL,
         }
+    }
+
+    /// The digest that new runs take, all of them or all but a share.
+    pub fn current(&self) -> &str {
+        if self.share_now() == ALL { &self.new } else { &self.old }
     }
 
     /// Why the new version is to be taken back now; `None`: nothing speaks against it.

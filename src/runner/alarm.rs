@@ -177,7 +177,7 @@ async fn settle(
         state.worded.remove(&id);
     }
     for (subject, message) in raised {
-        tracing::warn!(tenant.id = %subject.tenant, job.id = %subject.job, node.id = subject.node, kind = subject.kind.word(), "alert: {message}");
+        super::tell::alert(context, &subject, &message);
     }
     Ok(())
 }

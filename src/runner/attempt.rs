@@ -11,7 +11,7 @@ use super::conclude::{Ended, conclude};
 use super::definitions::{Known, Made};
 use super::live::{Live, Why};
 use super::worker::Slot;
-use super::{Context, guest, items, prober, random, recorder, trace, version};
+use super::{Context, guest, items, prober, random, recorder, tell, trace, version};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Class, Outcome};
 use crate::domain::item::{ItemCounts, unless_left_open};
@@ -46,6 +46,7 @@ pub(super) async fn make(context: &Arc<Context>, claimed: Claimed, slot: Slot) {
     let live = Arc::new(Live::new(run, context.pulse.right.clone()));
     context.live.add(live.clone());
     trace::begins(context, &live);
+    tell::began(&live.run);
     if context.live.is_draining() {
         live.ask(Why::Drained, context.clock.now());
     }
@@ -327,7 +328,7 @@ fn pairs(details: &[(String, String)]) -> String {
 /// Records the end, and goes on trying while the store is away: until then the lease keeps the run ours.
 pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
     let (run, counts, decision) = (finished.run.clone(), finished.counts, finished.decision.clone());
-    tell(context, &finished);
+    tell::ended(context, &finished);
     let (mut pause, mut refused) = (Duration::from_millis(200), 0);
     loop {
         match context.store.record(vec![finished.clone()]).await {
@@ -358,19 +359,6 @@ pub(super) async fn record(context: &Arc<Context>, mut finished: Finished) {
                 pause = (pause * 2).min(RECORD_PAUSE);
             }
         }
-    }
-}
-
-fn tell(context: &Context, finished: &Finished) {
-    if let Decision::End(Final::Dead(reason)) = finished.decision {
-        let known = context.definitions.job(finished.run.job);
-        let (tenant, job) =
-            known.as_ref().map_or(("?", "?"), |known| (known.job.tenant_name.as_str(), known.job.spec.name.as_str()));
-        let message: String = finished.message.lines().next().unwrap_or_default().chars().take(300).collect();
-        tracing::warn!(
-            tenant.name = tenant, job.name = job, run.id = %finished.run.id, attempt = finished.run.attempt, reason = reason.word(), error = message,
-            "a run is dead: it needs a person"
-        );
     }
 }
 

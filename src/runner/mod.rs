@@ -50,6 +50,7 @@ pub mod ring;
 pub mod scheduler;
 pub mod scribe;
 mod sources;
+mod tell;
 mod trace;
 mod version;
 pub mod watchdog;

@@ -146,7 +146,7 @@ async fn pool(options: &PgConnectOptions, size: u32, settings: &'static str) -> 
         .map_err(|wrong| away(options, &wrong))
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
     let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
     connected.map_err(|_| away(options, &"no answer within 5 s"))?.map_err(|wrong| away(options, &wrong))
 }

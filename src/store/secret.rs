@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::{ConnectOptions, Connection};
+
 use super::sql::{Row, Sql, args};
 use super::tx::Tx;
+use super::{Database, postgres, sqlite};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// A secret as stored.
@@ -18,6 +21,9 @@ pub struct Sealed {
     pub updated_at: Timestamp,
     pub used_at: Option<Timestamp>,
 }
+
+/// PostgreSQL's code for a table that is not there.
+const NO_TABLE: &str = "42P01";
 
 static OF_TENANT: Sql =
     Sql::new("SELECT name, nonce, sealed, version, updated_at, used_at FROM secret WHERE tenant = $1 ORDER BY name");
@@ -33,6 +39,34 @@ static USED: Sql = Sql::new(
     "UPDATE secret SET used_at = v.column3 FROM (VALUES {3}) v WHERE secret.tenant = v.column1 AND secret.name = v.column2 \
      AND (secret.used_at IS NULL OR secret.used_at < v.column3 - 60000)",
 );
+
+/// Of all tenants, with their tenant, of a database that is not opened for it: `windlass doctor` only looks. None where the
+/// first start has still to make it.
+///
+/// # Errors
+/// `Unavailable` when it cannot be read.
+pub async fn look(database: &Database) -> Result<Vec<(Id, Sealed)>> {
+    let broken = |wrong: sqlx::Error| Error::Unavailable(format!("the secrets of {} cannot be read: {wrong}", database.name()));
+    let rows: Vec<Row> = match database {
+        Database::Sqlite(file) if !file.exists() => Vec::new(),
+        Database::Sqlite(file) => {
+            let mut conn = sqlite::looking(file).connect().await.map_err(|wrong| sqlite::cannot_open(file, &wrong))?;
+            let rows = sqlx::query(ALL.text).fetch_all(&mut conn).await.map_err(broken)?;
+            rows.into_iter().map(Row::Sqlite).collect()
+        }
+        Database::Postgres(options) => {
+            let mut conn = postgres::connect(options).await?;
+            let rows = sqlx::query(ALL.text).persistent(false).fetch_all(&mut conn).await;
+            let _ = conn.close().await;
+            match rows {
+                Ok(rows) => rows.into_iter().map(Row::Postgres).collect(),
+                Err(sqlx::Error::Database(wrong)) if wrong.code().as_deref() == Some(NO_TABLE) => Vec::new(),
+                Err(wrong) => return Err(broken(wrong)),
+            }
+        }
+    };
+    rows.iter().map(|row| Ok((row.id("tenant")?, secret(row)?))).collect()
+}
 
 impl Tx {
     pub async fn secrets(&mut self, tenant: Id) -> Result<Vec<Sealed>> {

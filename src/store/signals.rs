@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::audit::Entry;
 use super::meter::Meters;
 use super::record::Finished;
 use super::tx::News;
@@ -56,6 +57,7 @@ impl Signals {
 
     /// This node committed.
     pub(super) fn publish(&self, mut news: News) {
+        std::mem::take(&mut news.audited).iter().for_each(Entry::log);
         self.meters.add(&news.counted);
         let cancelled = std::mem::take(&mut news.cancelled);
         if let Some(tell) = self.cancelled.get().filter(|_| !cancelled.is_empty()) {
@@ -70,8 +72,8 @@ impl Signals {
 
     /// Somebody committed.
     pub(super) fn hear(&self, news: News) {
-        // What was counted was counted where it was committed.
-        let News { woken, redefined, operated, noticed, later, counted: _, cancelled: _ } = news;
+        // What was counted was counted where it was committed, and logged there.
+        let News { woken, redefined, operated, noticed, later, counted: _, cancelled: _, audited: _ } = news;
         if let Some(at) = later {
             self.later.send_if_modified(|earliest| std::mem::replace(earliest, (*earliest).min(at)) > at);
         }

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnec
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::audit::Entry;
 use super::known::Known;
 use super::meter::Counted;
 use super::record::Finished;
@@ -94,6 +95,8 @@ pub(super) struct News {
     pub counted: Counted,
     /// Runs that ended while they waited, where somebody wants to know.
     pub cancelled: Vec<Finished>,
+    /// For the log.
+    pub audited: Vec<Entry>,
 }
 
 impl News {

@@ -23,6 +23,7 @@ pub async fn everywhere(chrome: &Chrome, dead: &str) {
         "/alerts",
         "/nodes",
         "/nodes/settings",
+        "/audit",
         "/t/cedar",
         "/t/cedar/runs",
         "/t/cedar/jobs/drain-jobs",

@@ -16,11 +16,14 @@ use crate::world::{transient, well};
 
 mod alert;
 mod apply;
+mod audit;
+mod dead;
 mod machine;
 mod plugin;
 mod plugin_show;
 mod plugin_test;
 mod replay;
+mod rollout;
 mod schedule;
 mod secret;
 

@@ -15,6 +15,7 @@ use crate::app::{App, Who};
 use crate::clock::Timestamp;
 use crate::domain::health::Health;
 use crate::domain::job::Job;
+use crate::domain::rollout::Rollout;
 use crate::domain::tenant::Tenant;
 use crate::domain::trigger::{Cause, TriggerSpec};
 use crate::error::{Error, Result};
@@ -36,10 +37,11 @@ pub async fn list(
     let limit = super::limit(paged.limit)? as usize;
     let List { items: jobs, next, count } =
         List::page(tx.jobs_of(tenant.id).await?, paged.after.as_deref(), limit, |job| job.spec.name.clone());
-    let healths = tx.healths().await?;
+    let (healths, rollouts) = (tx.healths().await?, tx.rollouts().await?);
     let mut items = Vec::with_capacity(jobs.len());
     for job in &jobs {
-        items.push(shape(&mut tx, &tenant, job, healths.get(&job.id), 1, app.now()).await?);
+        let digest = rollouts.get(&job.id).map_or(&*job.digest, Rollout::current);
+        items.push(shape(&mut tx, &tenant, job, digest, healths.get(&job.id), 1, app.now()).await?);
     }
     Ok(Json(List { items, next, count }))
 }
@@ -53,7 +55,9 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     let tenant = read::scope(&mut tx, who, tenant).await?;
     let job = tx.need_job(tenant.id, job).await?;
     let health = tx.healths().await?.remove(&job.id);
-    let mut json = shape(&mut tx, &tenant, &job, health.as_ref(), 5, app.now()).await?;
+    let found = tx.rollout(job.id).await?;
+    let digest = found.as_ref().map_or(&*job.digest, Rollout::current);
+    let mut json = shape(&mut tx, &tenant, &job, digest, health.as_ref(), 5, app.now()).await?;
     json.spec = Some(serde_json::to_value(&job.spec)?);
     let said = tx.said_of_job(tenant.id, job.id).await?;
     let sources = Sources { spec: &job.spec, tenant: &tenant, settings: &app.settings, said, job: job.id };
@@ -61,7 +65,7 @@ pub(super) async fn one(app: &App, who: &Who, tenant: &str, job: &str) -> Result
     let lines = [policy_lines(&sources), trigger_lines(&sources), ceiling_lines(&sources), limits].into_iter().flatten();
     json.effective =
         lines.map(|line| EffectiveJson { what: line.what.into(), value: line.value, from: line.from.into() }).collect();
-    if let Some(found) = tx.rollout(job.id).await? {
+    if let Some(found) = found {
         json.rollout = Some(rollout::shape(&mut tx, tenant.id, found).await?);
     }
     Ok(json)
@@ -71,11 +75,12 @@ async fn shape(
     tx: &mut Tx,
     tenant: &Tenant,
     job: &Job,
+    digest: &str,
     health: Option<&JobHealth>,
     times: usize,
     now: Timestamp,
 ) -> Result<JobJson> {
-    let version = tx.plugin_by_digest(job.tenant, &job.digest).await?.map(|plugin| plugin.version);
+    let version = tx.plugin_by_digest(job.tenant, digest).await?.map(|plugin| plugin.version);
     let triggers = job.spec.triggers.iter().map(|spec| trigger(spec, tenant, job, times, now)).collect::<Result<Vec<_>>>()?;
     Ok(JobJson {
         tenant: tenant.name.clone(),
@@ -84,7 +89,7 @@ async fn shape(
             wanted: job.spec.plugin.to_string(),
             name: job.spec.plugin.name.clone(),
             version,
-            digest: job.digest.clone(),
+            digest: digest.to_owned(),
         },
         class: job.spec.class.clone(),
         priority: job.spec.priority,

@@ -11,6 +11,7 @@ use crate::web::metrics;
 mod alert;
 mod apply;
 mod artifact;
+mod audit;
 mod backlog;
 mod dead;
 mod extract;
@@ -91,6 +92,7 @@ pub fn router(app: App) -> Router {
         .route("/operations/{id}/cancel", post(operation::cancel))
         .route("/operations/{id}/undo", post(operation::undo))
         .route("/alerts", get(alert::list))
+        .route("/audit", get(audit::list))
         .route("/silences", get(alert::silences).post(alert::silence))
         .route("/sinks", get(alert::sinks))
         .route("/tenants/{tenant}/backlogs", get(backlog::of_tenant))

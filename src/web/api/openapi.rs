@@ -15,8 +15,8 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::shape::{
-    AlertJson, Applied, ApplyJson, ArtifactJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson, JobJson,
-    List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson,
+    AlertJson, Applied, ApplyJson, ArtifactJson, AuditJson, BackfillJson, BacklogJson, CauseJson, ClaimJson, DeadJson, ItemJson,
+    JobJson, List, LogJson, MemberJson, NewBackfillJson, NewOperationJson, NewRunJson, NewSilenceJson, NewTokenJson, NodeJson,
     NoticedJson, OccurrenceJson, OperationJson, PauseJson, PluginJson, PluginShownJson, PreviewJson, ProblemJson, PushJson,
     RenewJson, RenewedJson, RerunJson, ResultsJson, RunId, RunJson, SecretJson, SilenceJson, SinkJson, Started, StateJson,
     StateValueJson, TakenJson, TenantJson, TokenJson, ToldJson,
@@ -156,6 +156,10 @@ fn alerts(api: &mut Routes) {
 
 fn server(api: &mut Routes) {
     api.get("nodes", "the processes that share the database, and what each took in the last hour").list::<NodeJson>();
+    api.get("audit", "who did what, newest first")
+        .asks(&[("tenant", Type::String), ("what", Type::String)])
+        .paged()
+        .list::<AuditJson>();
     api.get("members", "who can log in").list::<MemberJson>();
     api.put("members/{name}/password", "another password: the body").takes_bytes().nothing(204);
     api.get("tokens", "tokens, without the token").list::<TokenJson>();

@@ -54,7 +54,7 @@ pub fn parse(step: &str) -> Result<Stage> {
 }
 
 pub async fn shape(tx: &mut Tx, tenant: Id, rollout: Rollout) -> Result<RolloutJson> {
-    let tally = rollout.tally;
+    let (tally, share) = (rollout.tally, f64::from(rollout.share_now()) / 1_000_000.0);
     let (old, new) = (tx.known_version(tenant, &rollout.old).await?, tx.known_version(tenant, &rollout.new).await?);
     let version = |version: Option<std::sync::Arc<str>>, digest, done, failed| VersionJson {
         version: version.map(|version| version.to_string()),
@@ -65,7 +65,7 @@ pub async fn shape(tx: &mut Tx, tenant: Id, rollout: Rollout) -> Result<RolloutJ
     Ok(RolloutJson {
         old: version(old, rollout.old, tally.old_done, tally.old_failed),
         new: version(new, rollout.new, tally.new_done, tally.new_failed),
-        share: f64::from(rollout.share) / 1_000_000.0,
+        share,
         stage: rollout.stage.word().to_owned(),
         why: rollout.why,
         began_at: rollout.began_at,

@@ -14,6 +14,7 @@ use crate::error::Result;
 use shell::{Member, Notice, Place, Shell};
 
 pub mod alert;
+pub mod audit;
 pub mod failure;
 pub mod find;
 pub mod gate;
@@ -61,6 +62,7 @@ pub fn routes() -> Router<Web> {
         .route("/alerts", get(alert::index))
         .route("/alerts/silence", post(alert::silence))
         .route("/alerts/speak", post(alert::speak))
+        .route("/audit", get(audit::index))
         .route("/nodes", get(node::index))
         .route("/nodes/settings", get(settings::index))
         .route("/plugins", get(plugin::index))

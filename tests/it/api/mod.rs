@@ -10,6 +10,7 @@ use windlass::store::log::LogChunk;
 use crate::world::{TEN, transient};
 
 mod artifacts;
+mod audit;
 mod backfill;
 mod hooks;
 mod items;

@@ -56,7 +56,14 @@ async fn a_new_version_is_seen_with_its_job_and_moved_by_an_operator() {
     ] {
         let told = served.ask("POST", &format!("{path}/rollout/{step}"), Some(token), &[], b"").await;
         assert_eq!(told.status, status, "{step}: {}", told.body);
-        assert_eq!(served.get(path).await.body["rollout"]["stage"], stage, "{step}");
+        let body = served.get(path).await.body;
+        let (share, digest) = match stage {
+            "running" => (0.1, &*job.digest),
+            "promoted" => (1.0, "sha256:new"),
+            _ => (0.0, &*job.digest),
+        };
+        assert_eq!((&body["rollout"]["stage"], &body["rollout"]["share"]), (&json!(stage), &json!(share)), "{step}");
+        assert_eq!(body["plugin"]["digest"], digest, "what new runs take, after {step}");
     }
 }
 

@@ -54,6 +54,16 @@ fn a_backup_is_made_while_the_server_runs_and_put_back_while_none_does() {
     assert_eq!((&runs["items"][0]["id"], &runs["count"]["value"]), (&kept, &json!(1)), "what came later is not there");
     assert_eq!(server.json(&["secret", "list", "acme"])["items"][0]["name"], "key");
 
+    // What is no backup is a wrong argument.
+    for (name, bytes) in [("missing.db", None), ("text.db", Some("no database"))] {
+        let file = dir.path().join(name);
+        if let Some(bytes) = bytes {
+            std::fs::write(&file, bytes).unwrap();
+        }
+        let refused = windlass(dir.path(), &["restore", file.to_str().unwrap()], b"");
+        assert!(refused.code == 2 && refused.stderr.contains(name), "{refused:?}");
+    }
+
     let elsewhere = dir.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     let restored = windlass(&elsewhere, &["restore", copy], b"");
@@ -221,6 +231,42 @@ fn another_key_seals_the_same_secrets_and_a_crash_at_any_point_leaves_them_open(
     std::fs::write(&file, &fourth).unwrap();
     server.restart();
     opens(&server, b"hunter2");
+}
+
+#[test]
+fn a_key_that_does_not_open_the_secrets_is_told_before_a_run_needs_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    let doctor = |dir: &Path| {
+        let told = json_of(&windlass(dir, &["doctor", "--json"], b""));
+        let check = told["checks"].as_array().unwrap().iter().find(|check| check["name"] == "secrets").cloned().unwrap();
+        (check["ok"].as_bool().unwrap(), check["detail"].as_str().unwrap().to_owned())
+    };
+    std::fs::write(dir.path().join("acme.toml"), TENANT).unwrap();
+    assert_eq!(server.cli(&["apply", "acme.toml"]).code, 0);
+    for name in ["acme/key", "acme/other"] {
+        assert_eq!(server.cli_with(&["secret", "set", name], b"hunter2").code, 0);
+    }
+    assert_eq!(doctor(dir.path()), (true, "2, all open".into()));
+    assert!(server.terminate().success());
+    let warned = |server: &Server| server.log().matches("secrets do not open with this key").count();
+    assert_eq!(warned(&server), 0);
+
+    let file = dir.path().join("secret.key");
+    let right = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, windlass::vault::new_key()).unwrap();
+    server.restart();
+    assert_eq!(warned(&server), 1, "{}", server.log());
+    assert_eq!(server.cli_with(&["secret", "set", "acme/third"], b"hunter3").code, 0);
+    assert!(server.terminate().success());
+    for (key, says) in [(None, "3, and "), (Some("no key"), "3; the secret key ("), (Some(&*right), "1 of 3 do not open with ")] {
+        match key {
+            Some(key) => std::fs::write(&file, key).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let (ok, detail) = doctor(dir.path());
+        assert!(!ok && detail.starts_with(says) && detail.contains("secret.key"), "{detail}");
+    }
 }
 
 #[test]

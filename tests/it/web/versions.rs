@@ -87,9 +87,22 @@ async fn a_plugins_page_leads_to_its_jobs_whose_new_version_is_moved_by_buttons(
         let standing = world.app.store.read().await.unwrap().rollout(world.alpha.id).await.unwrap().unwrap();
         assert_eq!((standing.stage, standing.changed_by.as_str()), (stage, "ann"));
         let page = browser.page(job).await;
+        let note = match stage {
+            Stage::Running => "1.5.0 on trial with 10 % of new runs",
+            Stage::Paused => "1.5.0 paused",
+            _ => "1.5.0 rolled back",
+        };
+        assert!(page.contains(&format!("<span><a href=\"#versions\">{note}</a></span>")), "{step}: {page}");
         let offered: Vec<_> =
             ["pause", "resume", "promote", "rollback"].into_iter().filter(|step| page.contains(&button(step))).collect();
         assert_eq!(offered, then, "{step}");
     }
     assert_eq!(browser.press(&format!("{job}/rollout/promote")).await.status(), StatusCode::CONFLICT);
+    // The other way round: what the file names was taken back, and the head says what runs take.
+    let mut tx = world.app.store.begin().await.unwrap();
+    let standing = tx.rollout(world.alpha.id).await.unwrap().unwrap();
+    tx.put_rollout(&Rollout { old: standing.new, new: standing.old, ..standing }).await.unwrap();
+    tx.commit().await.unwrap();
+    let page = browser.page(job).await;
+    assert!(page.contains("mediawiki-jobs 1.5.0</a>") && page.contains(">1.4.2 rolled back</a>"), "{page}");
 }

@@ -13,6 +13,7 @@ use crate::id::Id;
 
 mod alert;
 mod apply;
+mod audit;
 mod dead;
 mod item;
 mod node;
@@ -21,6 +22,7 @@ mod schedule;
 
 pub use alert::*;
 pub use apply::*;
+pub use audit::*;
 pub use dead::*;
 pub use item::*;
 pub use node::*;
@@ -116,7 +118,7 @@ pub struct EffectiveJson {
 pub struct RolloutJson {
     pub old: VersionJson,
     pub new: VersionJson,
-    /// Of the new runs, 0 to 1, while it is running.
+    /// How many of the new runs take the new version now, 0 to 1.
     pub share: f64,
     /// running, paused, rolled_back, promoted
     pub stage: String,
@@ -154,6 +156,7 @@ pub struct PluginOfJob {
     /// As the tenant file says it.
     pub wanted: String,
     pub name: String,
+    /// What new runs take; of two versions the one that is not on trial.
     pub version: Option<String>,
     pub digest: String,
 }

@@ -61,7 +61,9 @@ pub async fn show(
     let way = [("Overview", "/".to_owned()), (tenant.as_str(), format!("/t/{tenant}"))];
     let shell = web.shell_with(&session, &board, owner.zone, asked.done.as_deref()).at(Place::Overview, &way, &*name);
     let runs = tx.runs(owner.id, &RunQuery { job: Some(job.id), limit: RUNS, ..RunQuery::default() }).await?;
-    let plugin = tx.plugin_by_digest(job.tenant, &job.digest).await?;
+    let rollout = RolloutPart::read(&mut tx, owner.id, job.id).await?;
+    let digest = rollout.as_ref().map_or(&job.digest, |rollout| &rollout.current);
+    let plugin = tx.plugin_by_digest(job.tenant, digest).await?;
     let occurrences = tx.occurrences_of(job.id, OCCURRENCES).await?;
     let path = format!("/t/{tenant}/jobs/{name}");
     let grant = tx.grant_of(job.id).await?;
@@ -88,7 +90,7 @@ pub async fn show(
             .map(|(due_at, result, run, note)| Occurrence { due_at, pill: Pill::occurrence(&result), run, note })
             .collect(),
         patterns: tx.item_patterns(owner.id, job.id).await?,
-        rollout: RolloutPart::read(&mut tx, owner.id, job.id).await?,
+        rollout,
         state,
         policy: policy_lines(&sources),
         trigger_lines: trigger_lines(&sources),

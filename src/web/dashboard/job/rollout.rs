@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::clock::Timestamp;
-use crate::domain::rollout::{Rollout, Stage};
+use crate::domain::rollout::{ALL, Rollout, Stage};
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
@@ -16,6 +16,10 @@ use crate::web::show::words::short_digest;
 
 pub struct RolloutPart {
     pub said: &'static str,
+    /// For the head of the page: what is not as the file has it.
+    pub note: Option<String>,
+    /// The digest that new runs take.
+    pub current: String,
     pub why: Option<String>,
     pub is_back: bool,
     pub changed_at: Timestamp,
@@ -43,12 +47,7 @@ impl RolloutPart {
     /// When the store does not answer.
     pub async fn read(tx: &mut Tx, tenant: Id, job: Id) -> Result<Option<Self>> {
         let Some(rollout) = tx.rollout(job).await? else { return Ok(None) };
-        let share = f64::from(rollout.share) / 10_000.0;
-        let new_share = match rollout.stage {
-            Stage::Running => share,
-            Stage::Paused | Stage::RolledBack => 0.0,
-            Stage::Promoted => 100.0,
-        };
+        let new_share = f64::from(rollout.share_now()) / 10_000.0;
         let tally = rollout.tally;
         let mut versions = Vec::new();
         for (digest, share, done, failed) in [
@@ -59,8 +58,16 @@ impl RolloutPart {
             let name = version.map_or_else(|| short_digest(digest), |version| version.to_string());
             versions.push(Version { name, digest: digest.clone(), share: format!("{share} %"), done, failed });
         }
+        let (said, new) = (rollout.stage.said(), versions.first().map_or("", |version| version.name.as_str()));
+        let note = match rollout.stage {
+            Stage::Promoted => None,
+            Stage::Running if rollout.share < ALL => Some(format!("{new} {said} with {new_share} % of new runs")),
+            _ => Some(format!("{new} {said}")),
+        };
         Ok(Some(Self {
-            said: said(rollout.stage),
+            said,
+            note,
+            current: rollout.current().to_owned(),
             is_back: rollout.stage == Stage::RolledBack,
             steps: steps(&rollout),
             why: rollout.why,
@@ -68,15 +75,6 @@ impl RolloutPart {
             by: rollout.changed_by,
             versions,
         }))
-    }
-}
-
-fn said(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Running => "on trial",
-        Stage::Paused => "paused",
-        Stage::RolledBack => "rolled back",
-        Stage::Promoted => "in use",
     }
 }
 
