@@ -113,7 +113,7 @@ impl App {
             return Err(Error::invalid("to", message));
         }
         let position = position(&job, asked.schedule)?;
-        let known_since = self.known_since(asked)?;
+        let known_since = self.known_since(asked, &job)?;
         let triggers = tx.triggers_of(job.id).await?;
         let trigger = triggers.into_iter().find(|trigger| trigger.position as usize == position);
         let trigger = trigger.ok_or_else(|| Error::Conflict("the job was changed at this moment; try again".into()))?;
@@ -149,10 +149,11 @@ impl App {
     ///
     /// # Errors
     /// `Invalid` when times that had their run would have another unasked.
-    fn known_since(&self, asked: &Asked) -> Result<Option<Timestamp>> {
+    fn known_since(&self, asked: &Asked, job: &Job) -> Result<Option<Timestamp>> {
         let kept = self.settings.retention.succeeded;
         let since = self.now().minus(kept.0);
-        if asked.from >= since {
+        // Before a job was there it had no runs.
+        if asked.from >= since || job.created_at >= since {
             return Ok(None);
         }
         if asked.again {

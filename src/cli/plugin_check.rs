@@ -118,7 +118,10 @@ async fn of_job(sandbox: &Sandbox, found: &Described, job: &JobSpec, tenant: &Te
     let (about, grant) = (format!("job {}", job.name), &job.grant);
     let mut lines = Vec::new();
     let mut bad = |says: String| lines.push(line("bad", about.clone(), says));
-    if imports(found, ASKED[0].0) && grant.http.is_empty() {
+    // Tools import it for programs that never send: what the plugin says of itself goes before.
+    let wants = found.description.get("wants").and_then(serde_json::Value::as_array);
+    let sends = wants.is_none_or(|all| all.iter().any(|want| want == "http"));
+    if sends && imports(found, ASKED[0].0) && grant.http.is_empty() {
         bad("it sends HTTP requests, and none is granted: grant.http = [{ host = \"https://…\", methods = [\"GET\"] }]".into());
     }
     for (import, usage, word) in [(ASKED[1].0, SecretUse::Sign, "sign"), (ASKED[2].0, SecretUse::Header, "header")] {

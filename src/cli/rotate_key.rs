@@ -58,7 +58,7 @@ pub fn run(global: &Global) -> Done {
     })?;
     if is_ours {
         keep_first_key(&file)?;
-    } else if done.unchanged && done.standing > 0 {
+    } else if done.unchanged {
         let why = format!(
             "nothing has changed: the key that stands first has sealed all {} secrets already. If it is the old one, put the new one before it, \
              with a blank between them, and run this again; only if it is the new one may the other be taken out",

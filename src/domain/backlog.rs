@@ -142,10 +142,9 @@ impl Probe {
             return;
         }
         match self.stuck_size {
+            Some(before) if self.size <= Some(before) => return self.fruitless_run(now),
             // The first one, or the first after fresh work came: what is counted for a while may be what it has done.
-            None => self.done_at = Some(now),
-            Some(before) if self.size > Some(before) => {}
-            Some(_) => return self.fruitless_run(now),
+            _ => self.done_at = Some(now),
         }
         self.stuck_size = self.size;
     }
@@ -319,7 +318,10 @@ mod tests {
         let (mut probe, spec, mut now) = (probe(), spec(), Timestamp(0));
         for size in 5..50 {
             assert_eq!(probe.measured(found(size), &spec, now, 0.5), 1);
-            probe.run_ended(None, now);
+            // Four at a time.
+            for _ in 0..4 {
+                probe.run_ended(None, now);
+            }
             assert!(!probe.is_stuck());
             now = now.plus(Duration::from_secs(15));
         }

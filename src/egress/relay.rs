@@ -9,16 +9,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::task::JoinSet;
 
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Takes one connection, and carries until either side or the relay is gone.
 pub struct Relay {
     folder: Folder,
     is_over: Arc<AtomicBool>,
-    _carries: JoinSet<()>,
+    carries: JoinSet<()>,
 }
 
 impl Relay {
@@ -37,12 +40,17 @@ impl Relay {
             // How it ends, the driver sees.
             let _ = copy_bidirectional(&mut driver, &mut stream).await;
         });
-        Ok(Self { folder, is_over, _carries: carries })
+        Ok(Self { folder, is_over, carries })
     }
 
     /// Where the socket lies.
     pub fn folder(&self) -> &Path {
         &self.folder.0
+    }
+
+    /// Waits a moment until the driver's goodbye has gone through: servers log a connection that only breaks off.
+    pub async fn end(mut self) {
+        let _ = tokio::time::timeout(GOODBYE, self.carries.join_next()).await;
     }
 
     /// Whether there was more than the driver may be told, and it was cut off.

@@ -25,7 +25,10 @@ pub async fn measure(
     let (stream, _) = egress.connect(&at.origin, &[address], TIME_LIMIT).await?;
     // As PostgreSQL's driver calls it, which is told the folder alone.
     let name = format!(".s.PGSQL.{}", at.origin.port);
-    let relay = Relay::to(stream, &name, MOST as u64).map_err(Fault::unasked)?;
+    let relay = Relay::to(stream, &name, MOST as u64).map_err(|wrong| {
+        let folder = std::env::temp_dir();
+        Fault::unasked(format!("no socket can be made in {}: {wrong}; set TMPDIR to a short, writable folder", folder.display()))
+    })?;
     let roots = egress.extra_roots();
     let found = match at.origin.scheme {
         Scheme::Mysql => {
@@ -34,7 +37,14 @@ pub async fn measure(
         }
         _ => postgres(of_postgres_url(at, secret, roots)?.socket(relay.folder()), query).await,
     };
-    found.map_err(|fault| if relay.is_over() { Fault::answered(too_much(MOST as u64)) } else { fault })
+    match found {
+        Ok(found) => {
+            relay.end().await;
+            Ok(found)
+        }
+        Err(_) if relay.is_over() => Err(Fault::answered(too_much(MOST as u64))),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// As part of a statement of ours it can be nothing but a query, and more rows than one are seen without reading them all.

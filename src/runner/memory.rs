@@ -12,6 +12,8 @@ use crate::span::Size;
 pub struct Memory {
     budget: u32,
     free: Arc<Semaphore>,
+    /// Half of all: what those may hold together whose target failed the last time.
+    failing: Arc<Semaphore>,
     given_back: Arc<Notify>,
 }
 
@@ -19,6 +21,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 pub struct Promised {
     permit: Option<OwnedSemaphorePermit>,
+    among: Option<OwnedSemaphorePermit>,
     /// Told when it is dropped.
     tells: Option<Arc<Notify>>,
 }
@@ -26,7 +29,8 @@ pub struct Promised {
 impl Memory {
     pub fn new(budget: Size) -> Self {
         let budget = u32::try_from(budget.0 >> 20).unwrap_or(u32::MAX - 1);
-        Self { budget, free: Arc::new(Semaphore::new(budget as usize)), given_back: Arc::default() }
+        let of = |mib: u32| Arc::new(Semaphore::new(mib as usize));
+        Self { budget, free: of(budget), failing: of(budget / 2), given_back: Arc::default() }
     }
 
     /// MiB in all.
@@ -42,12 +46,24 @@ impl Memory {
     /// `None` when so much is not free.
     pub fn try_take(&self, mib: u32) -> Option<Promised> {
         let permit = self.free.clone().try_acquire_many_owned(mib).ok();
-        permit.map(|permit| Promised { permit: Some(permit), tells: None })
+        permit.map(|permit| Promised { permit: Some(permit), among: None, tells: None })
     }
 
-    /// The same beside the runs, for what the worker does not see end: it is told. `None` also when less than `left` would be.
-    pub fn try_aside(&self, mib: u32, left: u32) -> Option<Promised> {
-        let mut promised = (self.free() >= mib.saturating_add(left)).then(|| self.try_take(mib)).flatten()?;
+    /// The same beside the runs, for what the worker does not see end: it is told. What `failed` has half of all, together.
+    pub fn try_aside(&self, mib: u32, failed: bool) -> Option<Promised> {
+        let among = if failed { Some(self.failing.clone().try_acquire_many_owned(mib.min(self.budget / 2)).ok()?) } else { None };
+        let mut promised = self.try_take(mib)?;
+        (promised.among, promised.tells) = (among, Some(self.given_back.clone()));
+        Some(promised)
+    }
+
+    /// The same for what answered the last time. It waits in the queue when it is little, so that a full node measures too; much
+    /// would keep runs from what is free.
+    pub async fn take_aside(&self, mib: u32) -> Option<Promised> {
+        if mib > self.budget / 4 {
+            return self.try_aside(mib, false);
+        }
+        let mut promised = self.take(mib).await.ok()?;
         promised.tells = Some(self.given_back.clone());
         Some(promised)
     }
@@ -74,20 +90,21 @@ impl Memory {
     pub async fn take(&self, mib: u32) -> Result<Promised> {
         self.holds(mib)?;
         let permit = self.free.clone().acquire_many_owned(mib).await.map_err(|closed| Error::Internal(closed.into()))?;
-        Ok(Promised { permit: Some(permit), tells: None })
+        Ok(Promised { permit: Some(permit), among: None, tells: None })
     }
 }
 
 impl Promised {
     /// So much of it, for one guest.
     pub fn split(&mut self, mib: u32) -> Self {
-        Self { permit: self.permit.as_mut().and_then(|permit| permit.split(mib as usize)), tells: self.tells.clone() }
+        let permit = self.permit.as_mut().and_then(|permit| permit.split(mib as usize));
+        Self { permit, among: None, tells: self.tells.clone() }
     }
 }
 
 impl Drop for Promised {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        drop((self.permit.take(), self.among.take()));
         self.tells.iter().for_each(|tells| tells.notify_one());
     }
 }
@@ -112,9 +129,9 @@ mod tests {
         drop(one);
         assert!(waiting.await.unwrap());
         assert_eq!(memory.free(), 300);
-        let aside = memory.try_aside(100, 100).unwrap();
-        assert!(memory.try_aside(101, 100).is_none(), "so much is to be left");
-        drop((memory.try_take(200).unwrap(), aside));
+        let aside = memory.try_aside(100, true).unwrap();
+        assert!(memory.try_aside(100, true).is_none(), "half of all is for what failed");
+        drop((memory.try_aside(100, false).unwrap(), memory.take_aside(75).await.unwrap(), aside));
         memory.given_back().await;
         assert!((memory.free(), memory.holds(301).is_err(), memory.holds(300).is_ok()) == (300, true, true));
         assert_eq!((Size(0).in_mib(), Size(1).in_mib(), Size::mib(64).in_mib()), (0, 1, 64));

@@ -15,6 +15,9 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) async fn tick(context: Arc<Context>) -> Result<Duration> {
     let open = context.store.read().await?.open_operations().await?;
     for operation in &open {
+        if context.store.read().await?.still_waits(operation, context.clock.now()).await? {
+            continue;
+        }
         let mut tx = context.store.begin().await?;
         let after = match tx.work_on(operation, context.clock.now()).await {
             Ok(after) => after,

@@ -13,13 +13,14 @@ use super::memory::Promised;
 use super::{Context, guest, random};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Counts;
-use crate::domain::backlog::Measurement;
+use crate::domain::backlog::{Measurement, Probe};
 use crate::domain::job::Job;
 use crate::domain::log::Level;
 use crate::domain::probe::{ProbeKind, Source};
 use crate::domain::retry::Decision;
 use crate::domain::run::{Final, NewRun, Run, StateFilter};
 use crate::domain::trigger::{BacklogSpec, Cause, Trigger, TriggerSpec};
+use crate::egress::scrub::SHORTEST;
 use crate::error::Result;
 use crate::id::Id;
 use crate::plugin::{Journal, Work};
@@ -232,18 +233,22 @@ async fn secret(context: &Context, known: &Known, name: Option<&str>) -> std::re
     let value = guest::secret(context, known.job.tenant, name).await.map_err(|wrong| wrong.to_string())?;
     let missing = || format!("the tenant has no secret {name:?}; set it: windlass secret set {}/{name}", known.job.tenant_name);
     let value = String::from_utf8(value.ok_or_else(missing)?);
-    value.map(Some).map_err(|_| format!("the secret {name:?} is no text, which a password or a header must be"))
+    let value = value.map_err(|_| format!("the secret {name:?} is no text, which a password or a header must be"))?;
+    if value.trim().len() < SHORTEST {
+        let why = "it could not be found in what comes back, so it does not go out";
+        return Err(format!("the secret {name:?} has fewer than {SHORTEST} bytes: {why}"));
+    }
+    Ok(Some(value))
 }
 
-/// Memory for a guest that measures. It stands in no queue: who waits there for much would keep runs from what is free. What
-/// failed the last time leaves half of all to what answers.
+/// Memory for a guest that measures; those that failed the last time have half of all, together.
 async fn memory(context: &Context, known: &Known, failed: bool) -> std::result::Result<Promised, String> {
     let (memory, mib) = (&context.memory, known.memory().in_mib());
     memory.holds(mib).map_err(|wrong| wrong.to_string())?;
-    let left = if failed { (memory.budget() / 2).min(memory.budget() - mib) } else { 0 };
     let free = async {
         loop {
-            if let Some(promised) = memory.try_aside(mib, left) {
+            let promised = if failed { memory.try_aside(mib, true) } else { memory.take_aside(mib).await };
+            if let Some(promised) = promised {
                 return promised;
             }
             tokio::time::sleep(AGAIN).await;
@@ -299,20 +304,28 @@ pub(super) async fn run_ended(context: &Arc<Context>, run: &Run, counts: Option<
     let spec = context.definitions.job(run.job).and_then(|known| known.job.spec.backlog().cloned());
     let (died, is_well) = (matches!(decision, Decision::End(Final::Dead(_))), *decision == Decision::End(Final::Succeeded));
     let Some(spec) = spec.filter(|spec| counts.is_some() || died || is_well || spec.cool_down.is_some()) else { return };
+    let now = context.clock.now();
+    let after = |mut probe: Probe| {
+        probe.cools(&spec, now);
+        if counts.is_some() || is_well {
+            probe.run_ended(counts, now);
+        }
+        if died {
+            probe.run_died(&spec, now);
+        } else {
+            probe.dead = 0;
+        }
+        probe
+    };
     let told = async {
-        let now = context.clock.now();
+        // Most ends without counts change nothing, and a loan is a commit of its own.
+        let before = context.store.read().await?.probes_of(run.job).await?;
+        if before.iter().all(|probe| after(probe.clone()) == *probe) {
+            return Ok(());
+        }
         let mut tx = context.store.begin().await?;
-        for mut probe in tx.probes_of(run.job).await? {
-            probe.cools(&spec, now);
-            if counts.is_some() || is_well {
-                probe.run_ended(counts, now);
-            }
-            if died {
-                probe.run_died(&spec, now);
-            } else {
-                probe.dead = 0;
-            }
-            tx.put_probe(&probe).await?;
+        for probe in tx.probes_of(run.job).await? {
+            tx.put_probe(&after(probe)).await?;
         }
         tx.commit().await
     };

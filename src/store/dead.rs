@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// Which dead runs of one tenant.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadQuery {
     pub job: Option<Id>,
     pub reason: Option<Reason>,

@@ -145,8 +145,7 @@ impl Tx {
     /// # Errors
     /// `Conflict` when it is over, or another node was there first.
     pub async fn work_on(&mut self, o: &Operation, now: Timestamp) -> Result<Operation> {
-        let next = self.rows(&NEXT, args![o.id, o.cursor, o.order.rate]).await?;
-        let mut next: Vec<(Id, Id)> = next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect::<Result<_>>()?;
+        let mut next = self.next_of(o).await?;
         let (room, waits) = self.room_of(o, &next, now).await?;
         let last = room == next.len() && next.len() < o.order.rate as usize;
         next.truncate(room);
@@ -177,6 +176,20 @@ impl Tx {
         let expected = results.len();
         expect_rows(self.exec_rows(&RESULTS, results.into_iter().map(row).collect()).await?, expected, "operation")?;
         Ok(after)
+    }
+
+    /// Whether a batch would find no place for anything, as the one before: what is asked of a reader before a loan is taken.
+    pub async fn still_waits(&mut self, o: &Operation, now: Timestamp) -> Result<bool> {
+        if o.waits.is_none() {
+            return Ok(false);
+        }
+        let next = self.next_of(o).await?;
+        Ok(!next.is_empty() && self.room_of(o, &next, now).await? == (0, o.waits.clone()))
+    }
+
+    async fn next_of(&mut self, o: &Operation) -> Result<Vec<(Id, Id)>> {
+        let next = self.rows(&NEXT, args![o.id, o.cursor, o.order.rate]).await?;
+        next.iter().map(|row| Ok((row.id("tenant")?, row.id("run")?))).collect()
     }
 
     /// How many of the next pieces can be dealt with now, and what the one behind them waits for. What finds no place is not

@@ -10,10 +10,11 @@ use crate::error::Result;
 use crate::id::Id;
 
 static DEAD: Sql = Sql::new(
-    "SELECT tenant, count(*) AS n FROM (SELECT d.tenant FROM done d WHERE d.state = 1 AND d.state <> 0 AND NOT EXISTS \
-     (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x GROUP BY tenant",
+    "SELECT y.tenant, y.n FROM (SELECT t.id AS tenant, (SELECT count(*) FROM (SELECT 1 FROM done d WHERE d.tenant = t.id AND d.state = 1 \
+     AND d.state <> 0 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 10001) x) AS n FROM tenant t) y \
+     WHERE y.n > 0",
 );
-/// Bounded for each job, by the index on its ends that are no success: nobody's dead hide another's.
+/// Bounded for each job, and above for each tenant, by the index on ends that are no success: nobody's dead hide another's.
 static DEAD_OF: Sql = Sql::new(
     "SELECT y.tenant, y.job, y.n FROM (SELECT j.tenant, j.id AS job, (SELECT count(*) FROM (SELECT 1 FROM done d WHERE d.job = j.id \
      AND d.state = 1 AND d.state <> 0 AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.tenant = d.tenant AND s.run = d.id) LIMIT 1001) x) AS n \
@@ -39,7 +40,7 @@ static WHOSE: Sql = Sql::new(
 );
 
 impl Tx {
-    /// Dead runs that need a person by tenant, over the first [`COUNT_CAP`].
+    /// Dead runs that need a person by tenant, up to one more than [`COUNT_CAP`] each.
     pub async fn dead_by_tenant(&mut self) -> Result<HashMap<Id, u64>> {
         const { assert!(COUNT_CAP == 10_000) };
         self.rows(&DEAD, args![]).await?.iter().map(|row| Ok((row.id("tenant")?, row.count("n")?))).collect()

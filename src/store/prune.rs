@@ -49,13 +49,13 @@ static OLD_LOGS: Sql = Sql::new(
 );
 /// A revision that a newer one has replaced, and the job's oldest run is younger than that by an hour and more: seeks, where
 /// asking who names a revision would walk the job's history. Ids with ids: their time is ahead of the clock after it went back.
-/// 2097152: ids of a millisecond.
+/// 7549747200000: the ids of an hour.
 static OLD_REVISIONS: Sql = Sql::new(
     "SELECT r.id FROM job_revision r WHERE EXISTS (SELECT 1 FROM job_revision n WHERE n.job = r.job AND n.id > r.id AND n.created_at < $1 \
-     AND NOT EXISTS (SELECT 1 FROM done d WHERE d.job = n.job AND d.id < n.id + 3600000 * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM ready y WHERE y.job = n.job AND y.id < n.id + 3600000 * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM later t WHERE t.job = n.job AND t.id < n.id + 3600000 * 2097152) \
-     AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.tenant = n.tenant AND l.job = n.job AND l.id < n.id + 3600000 * 2097152)) \
+     AND NOT EXISTS (SELECT 1 FROM done d WHERE d.job = n.job AND d.id < n.id + 7549747200000) \
+     AND NOT EXISTS (SELECT 1 FROM ready y WHERE y.job = n.job AND y.id < n.id + 7549747200000) \
+     AND NOT EXISTS (SELECT 1 FROM later t WHERE t.job = n.job AND t.id < n.id + 7549747200000) \
+     AND NOT EXISTS (SELECT 1 FROM lease l WHERE l.tenant = n.tenant AND l.job = n.job AND l.id < n.id + 7549747200000)) \
      ORDER BY r.id LIMIT $2",
 );
 static OLD_SAMPLES: Sql = Sql::new(

@@ -106,8 +106,8 @@ static OCCURRENCES: Sql =
     Sql::new("SELECT due_at, result, run, note FROM occurrence WHERE job = $1 ORDER BY due_at DESC LIMIT $2");
 
 static INSTANT: Sql = Sql::new(
-    "SELECT o.due_at, t.spec FROM occurrence o JOIN trigger t ON t.id = o.trigger_id WHERE o.job = $1 AND o.run = $2 AND o.due_at <= $3 \
-     ORDER BY o.due_at DESC LIMIT 1",
+    "SELECT o.due_at, t.spec FROM (SELECT trigger_id, due_at, run FROM occurrence WHERE job = $1 AND due_at <= $2 ORDER BY due_at DESC LIMIT 100) o \
+     JOIN trigger t ON t.id = o.trigger_id WHERE o.run = $3 ORDER BY o.due_at DESC LIMIT 1",
 );
 
 impl Tx {
@@ -275,7 +275,7 @@ impl Tx {
 
     /// The time that a run of the job is for, and its trigger: the last before the run was made, or one of few before that.
     pub async fn instant_of(&mut self, job: Id, run: Id, made_at: Timestamp) -> Result<Option<(Timestamp, TriggerSpec)>> {
-        let row = self.row(&INSTANT, args![job, run, made_at]).await?;
+        let row = self.row(&INSTANT, args![job, made_at, run]).await?;
         row.map(|row| Ok((row.time("due_at")?, row.json("spec")?))).transpose()
     }
 

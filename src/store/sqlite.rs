@@ -63,6 +63,8 @@ pub(super) async fn high_water(conn: &mut SqliteConnection, now: Timestamp) -> R
     let internal = |wrong: sqlx::Error| Error::Internal(wrong.into());
     let high = "SELECT max(id) AS id FROM (SELECT max(id) AS id FROM lease UNION ALL SELECT max(run) FROM live \
                 UNION ALL SELECT max((SELECT max(d.id) FROM done d WHERE d.tenant = t.id)) FROM tenant t \
+                UNION ALL SELECT max((SELECT max(l.id) FROM later l WHERE l.tenant = t.id)) FROM tenant t \
+                UNION ALL SELECT max((SELECT max(r.id) FROM ready r WHERE r.job = j.id)) FROM job j \
                 UNION ALL SELECT max(id) FROM job_revision UNION ALL SELECT max(id) FROM audit UNION ALL SELECT CAST(value AS BIGINT) FROM setting WHERE key = 'high_water') x";
     let high: Option<i64> = sqlx::query(high).fetch_one(&mut *conn).await.map_err(internal)?.try_get("id").map_err(internal)?;
     let high = Id(high.unwrap_or(0));

@@ -231,7 +231,7 @@ limits = {{ request_bytes = "64 MiB" }}
         )
     };
     let memory = 32;
-    let jobs = [job("long", &format!("memory = \"{memory} MiB\"\nscratch = \"64 MiB\"")), job("tight", "scratch = \"256 KiB\"")];
+    let jobs = [job("long", &format!("memory = \"{memory} MiB\"\nscratch = \"64 MiB\"")), job("tight", "scratch = \"64 KiB\"")];
     let scene = Scene::start_with(&jobs.concat());
     // Noise needs all the bits that it may have.
     let noise = ["-t", "8", "-c:v", "libx264", "-af", STEREO_NOISE, "-c:a", "aac", "-b:a", "512k"];

@@ -32,6 +32,7 @@ struct Facts {
 /// Takes the context and not the guest, which is not shared between threads.
 async fn opened(context: Arc<Context>, run: String, name: String) -> Result<Left, Refused> {
     let ask = ArtifactAsk::Open { run, name: name.clone() };
+    context.journal.asked(|asks| asks.artifacts += 1);
     let (what, with) = noted(&ask);
     let mut found = String::new();
     let live = async {
@@ -58,6 +59,7 @@ async fn opened(context: Arc<Context>, run: String, name: String) -> Result<Left
 }
 
 async fn read(context: Arc<Context>, ask: ArtifactAsk) -> Result<Vec<u8>, Refused> {
+    context.journal.asked(|asks| asks.artifacts += 1);
     let (what, with) = noted(&ask);
     let live = async {
         match port::of_the_runner(context.artifacts.clone(), ask).await {

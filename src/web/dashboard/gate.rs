@@ -50,7 +50,7 @@ impl FromRequestParts<Web> for From {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical());
         let trusted = |address: &IpAddr| web.app.settings.trusted_proxies.iter().flatten().any(|net| net.contains(address));
         Ok(Self(peer.map(|peer| client(peer, &parts.headers, trusted))))
     }
@@ -62,9 +62,9 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: impl Fn(&IpAddr) -> bool) 
     let mut hops: Vec<&str> = named.flat_map(|value| value.split(',')).collect();
     let mut from = peer;
     while trusted(&from)
-        && let Some(Ok(hop)) = hops.pop().map(|hop| hop.trim().parse())
+        && let Some(Ok(hop)) = hops.pop().map(|hop| hop.trim().parse::<IpAddr>())
     {
-        from = hop;
+        from = hop.to_canonical();
     }
     from
 }
@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(from("127.0.0.1", &["10.0.0.1, 10.0.0.2"]), "10.0.0.2", "what stands first was written by the client");
         assert_eq!(from("127.0.0.1", &["10.0.0.1", "10.0.0.2, 127.0.0.2"]), "10.0.0.2", "through two proxies");
         assert_eq!(from("127.0.0.1", &["rubbish, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(from("127.0.0.1", &["10.0.0.2, ::ffff:127.0.0.2"]), "10.0.0.2", "as a socket of both kinds names it");
         assert_eq!(from("127.0.0.1", &["10.0.0.2, rubbish"]), "127.0.0.1");
         assert_eq!(from("10.9.9.9", &["10.0.0.1"]), "10.9.9.9", "who is no proxy may say what he likes");
         assert_eq!(from("127.0.0.1", &[]), "127.0.0.1");

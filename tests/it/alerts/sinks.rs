@@ -92,8 +92,8 @@ async fn messages_to_a_sink_that_is_away_do_not_pile_up() {
     let began = world.clock.now();
     let long = async || (world.clock.now().since(began) > 900 * SECOND && hook.got().len() > 5).then_some(());
     world.until("a quarter of an hour in which it refuses", 5 * SECOND, long).await;
-    hook.refuses(&[]);
     let before = hook.got().len();
+    hook.refuses(&[]);
     let told = async || (hook.got().len() > before).then(|| world.clock.now());
     world.until("it is there again", 5 * SECOND, told).await;
     // Fifteen repeats would come one after the other now.

@@ -118,7 +118,8 @@ fn a_server_whose_log_is_full_works_on() {
     let dir = tempfile::tempdir().unwrap();
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut server = command(dir.path());
-    let mut server = server.args(["serve", "--listen", "127.0.0.1:0"]).stdout(full()).stderr(full()).spawn().unwrap();
+    let server = server.args(["serve", "--listen", "127.0.0.1:0"]).stdout(full()).stderr(full()).spawn().unwrap();
+    let _server = Ends(server);
     wait("the server answers", Duration::from_secs(60), || {
         (windlass(dir.path(), &["tenant", "list"], b"").code == 0).then_some(())
     });
@@ -128,8 +129,16 @@ fn a_server_whose_log_is_full_works_on() {
         let applied = windlass(dir.path(), &["apply", file.to_str().unwrap()], b"");
         assert_eq!(applied.code, 0, "its line in the log is the least of it: {applied:?}");
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
+}
+
+/// With the test, however that ends.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

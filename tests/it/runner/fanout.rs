@@ -195,9 +195,10 @@ async fn a_chunk_that_waits_for_memory_keeps_its_items() {
     world.until("both chunks are taken", STEP, async || (counts(&world, id).await.running == 4).then_some(())).await;
     assert!(context.memory.try_take(64).is_none(), "one of them runs, for the other there is no memory");
     let attempts = world.guests.attempts("gather");
-    for _ in 0..3 * DELIVERY.as_secs() * 5 {
+    // Longer than a delivery lasts: what is held is renewed meanwhile.
+    for _ in 0..DELIVERY.as_secs() * 7 {
         world.clock.advance(STEP);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!((counts(&world, id).await.running, world.guests.attempts("gather")), (4, attempts));
     gate.add_permits(4);

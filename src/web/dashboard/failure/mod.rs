@@ -18,6 +18,7 @@ use crate::domain::run::{Reason, Run, State as RunState};
 use crate::error::Result;
 use crate::id::Id;
 use crate::store::Tx;
+use crate::store::dead::DeadQuery;
 use crate::store::run::COUNT_CAP;
 use crate::web::Web;
 use crate::web::board::TenantLine;
@@ -193,22 +194,30 @@ struct Found {
 async fn find(tx: &mut Tx, targets: Vec<Target>, lines: &[&TenantLine], now: Timestamp) -> Result<Found> {
     let mut counted = Vec::with_capacity(targets.len());
     for target in targets {
-        let n: u64 = tx.dead_by_job(target.tenant.id, &target.query, now).await?.iter().map(|of| of.count).sum();
-        counted.push((n, target));
+        let line = lines.iter().find(|line| line.tenant.id == target.tenant.id).copied();
+        // Without a filter the board has counted them.
+        let n = match line.filter(|_| target.query == DeadQuery::default()) {
+            Some(line) => line.dead.n,
+            None => tx.dead_by_job(target.tenant.id, &target.query, now).await?.iter().map(|of| of.count).sum(),
+        };
+        counted.push((n, target, line));
     }
-    counted.sort_by_key(|(n, _)| std::cmp::Reverse(*n));
-    let dead = counted.iter().map(|(n, _)| n).sum();
-    let mut causes: Vec<Cause> = Vec::new();
-    for (n, target) in &counted {
+    counted.retain(|(n, ..)| *n > 0);
+    counted.sort_by_key(|(n, ..)| std::cmp::Reverse(*n));
+    let dead = counted.iter().map(|(n, ..)| n).sum();
+    let (mut causes, mut cut): (Vec<Cause>, bool) = (Vec::new(), false);
+    for (n, target, line) in &counted {
         if causes.get(CAUSES - 1).is_some_and(|last| last.count >= *n) {
+            cut = true;
             break;
         }
-        let line = lines.iter().find(|line| line.tenant.id == target.tenant.id).copied();
-        causes.extend(causes_of(tx, target, line, now).await?);
+        let found = causes_of(tx, target, *line, now).await?;
+        cut |= found.len() >= CAUSES;
+        causes.extend(found);
         causes.sort_by_key(|cause| std::cmp::Reverse((cause.count, cause.last_at)));
+        cut |= causes.len() > CAUSES;
         causes.truncate(CAUSES);
     }
-    let cut = causes.iter().map(|cause| cause.count).sum::<u64>() < dead;
     Ok(Found { dead, causes, cut })
 }
 
