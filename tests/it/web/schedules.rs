@@ -1,6 +1,9 @@
 //! The page of schedules, and the question before a backfill.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
+use windlass::clock::ManualClock;
 use windlass::domain::job::Job;
 use windlass::id::Id;
 use windlass::store::ledger::Query;
@@ -133,7 +136,11 @@ async fn a_backfill_is_asked_for_shown_confirmed_and_followed() {
 
 #[tokio::test]
 async fn a_backfill_says_what_it_waits_for_and_what_the_ledger_does_not_know() {
-    let world = World::new(clock()).await;
+    // The job is older than what the ledger knows.
+    let age = std::time::Duration::from_secs(9 * 24 * 3_600);
+    let clock = Arc::new(ManualClock::at(NOW.minus(age)));
+    let world = World::new(clock.clone()).await;
+    clock.advance(age);
     let browser = Browser::of(&world).await;
     let path = "/t/alpha/jobs/drain-jobs/backfill";
     let forgotten = format!("{path}?from=2026-10-10T00:00&to=2026-10-12T00:00");
