@@ -13,6 +13,7 @@ use windlass::domain::attempt::{Class, Counts, Outcome};
 use windlass::domain::backlog::Measurement;
 use windlass::domain::item::ItemCounts;
 use windlass::domain::job::{Job, JobSpec};
+use windlass::domain::rollout::{Rollout, Stage, Tally};
 use windlass::domain::run::{NewRun, Run};
 use windlass::domain::tenant::Tenant;
 use windlass::domain::trigger::Cause;
@@ -276,5 +277,23 @@ pub fn new_run(job: &Job) -> NewRun {
         requested_by: None,
         max_live: job.spec.max_live,
         idempotency: None,
+    }
+}
+
+/// A new version that `share` of 1,000,000 runs take since ten.
+pub fn rollout(job: &Job, old: &str, new: &str, share: u32, tally: Tally) -> Rollout {
+    Rollout {
+        job: job.id,
+        tenant: job.tenant,
+        old: old.into(),
+        new: new.into(),
+        share,
+        stage: Stage::Running,
+        moved: false,
+        why: None,
+        began_at: TEN,
+        changed_at: TEN,
+        changed_by: "ann".into(),
+        tally,
     }
 }

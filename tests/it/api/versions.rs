@@ -7,12 +7,12 @@ use windlass::app::Who;
 use windlass::app::apply::Source;
 use windlass::config::{Plugins, Settings};
 use windlass::domain::member::Role;
-use windlass::domain::rollout::{Rollout, Stage, Tally};
+use windlass::domain::rollout::Tally;
 
 use super::pushes::push_with;
 use super::world::Served;
 use crate::plugin::modules;
-use crate::world::TEN;
+use crate::world::rollout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_is_seen_with_its_job_and_moved_by_an_operator() {
@@ -22,22 +22,9 @@ async fn a_new_version_is_seen_with_its_job_and_moved_by_an_operator() {
     assert!(served.get(path).await.body.get("rollout").is_none());
     assert_eq!(served.post(&format!("{path}/rollout/pause"), &json!(null)).await.status, 404);
     let mut tx = served.world.store.begin().await.unwrap();
-    tx.put_rollout(&Rollout {
-        job: job.id,
-        tenant: job.tenant,
-        old: job.digest.clone(),
-        new: "sha256:new".into(),
-        share: 100_000,
-        stage: Stage::Running,
-        moved: false,
-        why: None,
-        began_at: TEN,
-        changed_at: TEN,
-        changed_by: "ann".into(),
-        tally: Tally { old_done: 9, new_done: 1, ..Tally::default() },
-    })
-    .await
-    .unwrap();
+    tx.put_rollout(&rollout(&job, &job.digest, "sha256:new", 100_000, Tally { old_done: 9, new_done: 1, ..Tally::default() }))
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let seen = served.get(path).await.body["rollout"].clone();
     assert_eq!((&seen["share"], &seen["stage"], &seen["new"]["done"]), (&json!(0.1), &json!("running"), &json!(1)), "{seen}");

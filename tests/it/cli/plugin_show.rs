@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use windlass::domain::member::Role;
-use windlass::domain::rollout::{Rollout, Stage, Tally};
+use windlass::domain::rollout::Tally;
 
 use super::as_holder;
 use crate::api::pushes::push_with;
 use crate::api::world::Served;
 use crate::plugin::modules;
-use crate::world::TEN;
+use crate::world::{TEN, rollout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plugin_show_says_its_versions_and_who_uses_which() {
@@ -23,22 +23,7 @@ async fn plugin_show_says_its_versions_and_who_uses_which() {
     let spec = json!({ "name": "greets", "plugin": "greeter", "grant": { "memory": "32 MiB" } });
     let mut tx = world.store.begin().await.unwrap();
     let job = tx.put_job(world.tenant.id, &serde_json::from_value(spec).unwrap(), &new, "ann", TEN).await.unwrap();
-    tx.put_rollout(&Rollout {
-        job: job.id,
-        tenant: job.tenant,
-        old: old.clone(),
-        new: new.clone(),
-        share: 250_000,
-        stage: Stage::Running,
-        moved: false,
-        why: None,
-        began_at: TEN,
-        changed_at: TEN,
-        changed_by: "ann".into(),
-        tally: Tally::default(),
-    })
-    .await
-    .unwrap();
+    tx.put_rollout(&rollout(&job, &old, &new, 250_000, Tally::default())).await.unwrap();
     tx.commit().await.unwrap();
     let show = async |token: &str, args: &[&str]| as_holder(&served, token, &[&["plugin", "show"], args].concat(), "").await;
     let shown = show(&served.admin, &["greeter", "--json"]).await;

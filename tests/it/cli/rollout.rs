@@ -1,11 +1,11 @@
 //! `windlass job rollout` and `job show`, after a new version was taken back.
 
 use serde_json::{Value, json};
-use windlass::domain::rollout::{ALL, Rollout, Stage, Tally};
+use windlass::domain::rollout::{ALL, Tally};
 
 use super::as_holder;
 use crate::api::world::Served;
-use crate::world::TEN;
+use crate::world;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_new_runs_take_is_named_also_after_a_rollback() {
@@ -13,22 +13,7 @@ async fn what_new_runs_take_is_named_also_after_a_rollback() {
     // As a file leaves it that only names another version of the plugin: the job's digest is the new one.
     let job = served.world.job("j", json!({})).await;
     let mut tx = served.world.store.begin().await.unwrap();
-    tx.put_rollout(&Rollout {
-        job: job.id,
-        tenant: job.tenant,
-        old: "sha256:old".into(),
-        new: job.digest.clone(),
-        share: ALL,
-        stage: Stage::Running,
-        moved: false,
-        why: None,
-        began_at: TEN,
-        changed_at: TEN,
-        changed_by: "ann".into(),
-        tally: Tally::default(),
-    })
-    .await
-    .unwrap();
+    tx.put_rollout(&world::rollout(&job, "sha256:old", &job.digest, ALL, Tally::default())).await.unwrap();
     tx.commit().await.unwrap();
     let admin = async |args: &[&str]| as_holder(&served, &served.admin, args, "").await;
     let rollout = async |step: &[&str]| admin(&[&["job", "rollout", "alpha/j"], step].concat()).await;

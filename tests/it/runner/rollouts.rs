@@ -11,25 +11,12 @@ use windlass::domain::rollout::{Rollout, Stage, Tally};
 use windlass::id::Id;
 
 use super::items::{Items, log_of, named};
-use crate::world::{TEN, World, transient, well};
+use crate::world::{World, rollout, transient, well};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn begin(world: &World, job: &Job, share: u32, tally: Tally) {
-    let rollout = Rollout {
-        job: job.id,
-        tenant: job.tenant,
-        old: job.digest.clone(),
-        new: "sha256:new".into(),
-        share,
-        stage: Stage::Running,
-        moved: false,
-        why: None,
-        began_at: TEN,
-        changed_at: TEN,
-        changed_by: "ann".into(),
-        tally,
-    };
+    let rollout = rollout(job, &job.digest, "sha256:new", share, tally);
     let mut tx = world.store.begin().await.unwrap();
     tx.put_rollout(&rollout).await.unwrap();
     tx.commit().await.unwrap();

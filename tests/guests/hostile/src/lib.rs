@@ -110,7 +110,7 @@ fn check(config: &Value) -> Vec<Problem> {
 }
 
 fn describe() -> Value {
-    json!({ "version": env!("CARGO_PKG_VERSION"), "summary": env!("CARGO_PKG_DESCRIPTION"), "config": {}, "wants": [] })
+    json!({ "version": env!("CARGO_PKG_VERSION"), "summary": env!("CARGO_PKG_DESCRIPTION"), "config": {}, "wants": ["http"] })
 }
 
 windlass_plugin::job!(run);
