@@ -205,7 +205,13 @@ fn a_check_names_what_is_asked_and_what_is_missing() {
     std::fs::write(path("acme.toml"), job).unwrap();
     let bad = windlass(&["plugin", "check", &path("hostile.wasm"), "--tenant-file", &path("acme.toml")], None, "");
     assert_eq!(bad.code, 1);
-    for says in ["none is granted: grant.http", "no secret is granted for it", "config.bad: 1 is not good"] {
+    for says in ["no secret is granted for it", "config.bad: 1 is not good"] {
         assert!(bad.out.contains("bad   job haul: ") && bad.out.contains(says), "{says}: {}", bad.out);
     }
+    assert!(!bad.out.contains("grant.http ="), "it imports HTTP, and says that it does not want it: {}", bad.out);
+    let sends = windlass::plugin::EMBEDDED.iter().find(|plugin| plugin.name == "http-request").unwrap();
+    std::fs::write(path("http-request.wasm"), sends.bytes).unwrap();
+    std::fs::write(path("acme.toml"), job.replace("hostile", "http-request")).unwrap();
+    let bad = windlass(&["plugin", "check", &path("http-request.wasm"), "--tenant-file", &path("acme.toml")], None, "");
+    assert!(bad.code == 1 && bad.out.contains("none is granted: grant.http"), "{}", bad.out);
 }

@@ -110,7 +110,7 @@ fn check(config: &Value) -> Vec<Problem> {
 }
 
 fn describe() -> Value {
-    json!({ "version": env!("CARGO_PKG_VERSION"), "summary": env!("CARGO_PKG_DESCRIPTION"), "config": {}, "wants": ["http"] })
+    json!({ "version": env!("CARGO_PKG_VERSION"), "summary": env!("CARGO_PKG_DESCRIPTION"), "config": {}, "wants": [] })
 }
 
 windlass_plugin::job!(run);
