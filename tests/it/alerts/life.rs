@@ -151,7 +151,8 @@ async fn v5_a_node_that_stops_taking_one_job_is_told_within_two_minutes() {
         }
         hook.got().first().cloned()
     };
-    let got = world.until("it is told", 2 * SECOND, told).await;
+    // Small steps: what takes its time on a busy machine (claims, ends, the message) takes less of the clock's.
+    let got = world.until("it is told", SECOND / 4, told).await;
     assert_eq!(got.words(), "raised node alpha/drain");
     assert_eq!(got.json()["data"]["node"], json!(far_store.node()));
     assert!(world.clock.now().since(began) <= 120 * SECOND, "{:?}", world.clock.now().since(began));
