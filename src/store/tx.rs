@@ -321,3 +321,19 @@ pub(super) fn expect_rows(affected: u64, expected: usize, what: &str) -> Result<
     }
     Err(Error::Internal(anyhow::anyhow!("{what}: {affected} rows instead of {expected}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_no_fault_of_windlass() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql("CREATE TABLE t (b BLOB); PRAGMA max_page_count = 10").execute(&mut conn).await.unwrap();
+        let full = sqlx::query("INSERT INTO t VALUES (zeroblob(1000000))").execute(&mut conn).await.unwrap_err();
+        let told = failed("INSERT INTO t", full);
+        assert!(matches!(&told, Error::Unavailable(why) if why.contains("no room left")), "{told:?}");
+    }
+}
